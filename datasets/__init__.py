@@ -1,0 +1,1 @@
+"""Floor 1: person re-identification data, from files on disk to batches."""

@@ -1,0 +1,1 @@
+"""Floor 1: exact, memory-bounded evaluation of embeddings."""

@@ -1,0 +1,1 @@
+"""Floor 4: embed a gallery and search it."""

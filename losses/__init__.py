@@ -1,0 +1,1 @@
+"""Floor 1: training objectives. Pure functions of features and identities."""

@@ -1,0 +1,1 @@
+"""Floor 2: networks, the feature extractor and the Lightning module."""

@@ -1,0 +1,1 @@
+"""Networks that turn images into feature maps, chosen by name."""
