@@ -1,0 +1,94 @@
+"""The schema of the configuration: every key with its default, meaning, unit and allowed values.
+
+Print it with ``python -m configs``. Each key is read in ``engine/build.py`` and nowhere else.
+"""
+
+from typing import Any
+
+from configs.schema import Key, above, at_least, between, numbers, one_of, rising
+
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+IBN_RESNETS = ("resnet50_ibn_a", "resnet101_ibn_a")
+
+KEYS: dict[str, Key] = {
+    "MODEL.NAME": Key("resnet50", "backbone network", one_of(*RESNETS, *IBN_RESNETS)),
+    "MODEL.PRETRAINED": Key(
+        True, "start from ImageNet weights (torchvision downloads them) when MODEL.PRETRAIN_PATH is empty"
+    ),
+    "MODEL.PRETRAIN_PATH": Key(
+        "", "a checkpoint of ours (resume, test) or backbone weights (fresh training); the content decides"
+    ),
+    "MODEL.RESUME_TRAINING": Key(False, "continue the run that wrote MODEL.PRETRAIN_PATH, in its folder"),
+    "MODEL.LAST_STRIDE": Key(1, "stride of the last stage; 1 doubles the feature map", one_of(1, 2)),
+    "MODEL.STEM_RELU": Key(
+        True, "ReLU after the stem; False for checkpoints of nets trained without it (the seed's family)"
+    ),
+    "INPUT.SIZE_TRAIN": Key([256, 128], "height and width of a training image, pixels", numbers(2, 8)),
+    "INPUT.SIZE_TEST": Key([256, 128], "height and width of a test image, pixels", numbers(2, 8)),
+    "INPUT.PROB": Key(0.5, "probability of a horizontal flip in training", between(0, 1)),
+    "INPUT.RE_PROB": Key(0.5, "probability of random erasing in training", between(0, 1)),
+    "INPUT.PADDING": Key(10, "zero border before the random crop in training, pixels", at_least(0)),
+    "INPUT.PIXEL_MEAN": Key([0.485, 0.456, 0.406], "mean of R, G, B in [0, 1], subtracted", numbers(3, 0)),
+    "INPUT.PIXEL_STD": Key([0.229, 0.224, 0.225], "deviation of R, G, B, divided by", numbers(3, 1e-6)),
+    "INPUT.SCALE": Key(
+        1,
+        "images are bicubic-downsampled by this and upsampled again, in training and validation alike; "
+        "the option --scale sets it",
+        at_least(1),
+    ),
+    "INPUT.LR_ANTIALIAS": Key(True, "low-pass before downsampling, as a camera does; False: the seed's"),
+    "DATASETS.NAMES": Key("market1501", "a data set by name, or a folder in Market-1501 layout"),
+    "DATASETS.ROOT_DIR": Key("../datasets", "folder that holds the data sets"),
+    "DATASETS.CHECK_FILES": Key(False, "decode every image before anything runs"),
+    "DATASETS.ON_BAD_FILE": Key(
+        "error", "what DATASETS.CHECK_FILES does with an undecodable image", one_of("error", "skip")
+    ),
+    "DATALOADER.NUM_WORKERS": Key(4, "processes that decode images; 0 = the main process", at_least(0)),
+    "DATALOADER.NUM_INSTANCE": Key(4, "images of one identity in a batch (K)", at_least(2)),
+    "SOLVER.IMS_PER_BATCH": Key(
+        64, "images in a batch of one process (P x K); a multiple of DATALOADER.NUM_INSTANCE", at_least(4)
+    ),
+    "SOLVER.MAX_EPOCHS": Key(120, "epochs; in each, every training image is seen once or more", at_least(1)),
+    "SOLVER.OPTIMIZER_NAME": Key("Adam", "optimizer", one_of("Adam", "AdamW", "SGD", "Adagrad")),
+    "SOLVER.BASE_LR": Key(3.5e-4, "learning rate after the warm-up", above(0)),
+    "SOLVER.WEIGHT_DECAY": Key(5e-4, "weight decay", at_least(0)),
+    "SOLVER.MOMENTUM": Key(0.9, "momentum (SGD only)", between(0, 1)),
+    "SOLVER.LR_SCHEDULER_NAME": Key(
+        "multistep_lr", "how the rate falls after the warm-up", one_of("multistep_lr", "cosine_annealing")
+    ),
+    "SOLVER.LR_STEPS": Key([40, 70], "epochs at which multistep_lr multiplies the rate by GAMMA", rising(1)),
+    "SOLVER.GAMMA": Key(0.1, "factor of multistep_lr", between(0, 1)),
+    "SOLVER.MIN_LR": Key(7.7e-7, "rate at which cosine_annealing ends", at_least(0)),
+    "SOLVER.WARMUP_EPOCHS": Key(10, "epochs of linear warm-up, step by step; 0 = none", at_least(0)),
+    "SOLVER.WARMUP_FACTOR": Key(0.01, "the rate starts at this share of BASE_LR", between(0, 1)),
+    "SOLVER.QUERY_XENT_WEIGHT": Key(1.0, "weight of the label-smoothed cross entropy; 0 = off", at_least(0)),
+    "SOLVER.LABEL_SMOOTHING": Key(0.1, "share of the target spread over all identities", between(0, 1)),
+    "SOLVER.QUERY_CONTRASTIVE_WEIGHT": Key(1.0, "weight of the triplet loss; 0 = off", at_least(0)),
+    "SOLVER.MARGIN": Key(0.3, "margin of the triplet loss, in units of its distance", at_least(0)),
+    "SOLVER.DISTANCE_FUNC": Key(
+        "euclidean", "distance in the triplet loss", one_of("euclidean", "sqeuclidean", "cosine")
+    ),
+    "SOLVER.CENTER_LOSS_WEIGHT": Key(5e-4, "weight of the center loss; 0 = off", at_least(0)),
+    "SOLVER.CENTER_LR": Key(0.5, "rate of the SGD that moves the centers", above(0)),
+    "SOLVER.GRADIENT_CLIP_VAL": Key(0.0, "largest norm of the gradient; 0 = no clipping", at_least(0)),
+    "SOLVER.EVAL_PERIOD": Key(10, "epochs between validations", at_least(1)),
+    "SOLVER.CHECKPOINT_PERIOD": Key(10, "epochs between kept checkpoints {epoch}.pth", at_least(1)),
+    "SOLVER.LOG_PERIOD": Key(10, "steps between logged training values", at_least(1)),
+    "TEST.IMS_PER_BATCH": Key(128, "images in a batch of validation and test", at_least(1)),
+    "TEST.CAMERA_RULE": Key(True, "ignore gallery images of the query's own identity and camera"),
+    "TRAINER.ACCELERATOR": Key("auto", "auto: CUDA where it is, else the CPU", one_of("auto", "cpu", "cuda")),
+    "TRAINER.DEVICES": Key(1, "processes, one per GPU; above 1 trains with DDP", at_least(1)),
+    "TRAINER.PRECISION": Key(
+        "32-true", "arithmetic of the network in training", one_of("32-true", "bf16-mixed", "16-mixed")
+    ),
+    "REPRODUCIBLE": Key(False, "only deterministic algorithms on CUDA (slower; the CPU always is)"),
+    "REPRODUCIBLE_SEED": Key(0, "seed of everything random", at_least(0)),
+    "LOGS_DIR": Key("logs", "folder of the runs: checkpoints, config.yml, metrics.csv"),
+    "RUNS_DIR": Key("runs", "folder of the TensorBoard logs"),
+    "OUTPUT_DIR": Key("output_dir", "folder of the results of test and inference"),
+}
+
+
+def default_of(name: str) -> Any:  # noqa: ANN401 (a key may hold any plain type)
+    """The default of a key by its dotted name."""
+    return KEYS[name].default

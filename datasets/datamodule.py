@@ -1,0 +1,134 @@
+"""The data of one run as Lightning wants it."""
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from datasets.image_dataset import ImageDataset, collate
+from datasets.sample import Item, ReidSplits, Sample, identities
+from datasets.samplers import PKBatchSampler, SequentialShare, Share
+from datasets.transforms import Augmentation, TestTransform, TrainTransform
+
+
+@dataclass(frozen=True)
+class LoaderSettings:
+    """How images become batches.
+
+    Attributes:
+        train_size: height and width of training images, pixels.
+        test_size: height and width of test images, pixels.
+        augmentation: the random part of training.
+        batch: images in a training batch, P x K.
+        instances: K.
+        test_batch: images in a test batch.
+        workers: processes that decode.
+        seed: of the draws and the random transforms.
+    """
+
+    train_size: tuple[int, int] = (256, 128)
+    test_size: tuple[int, int] = (256, 128)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    batch: int = 64
+    instances: int = 4
+    test_batch: int = 128
+    workers: int = 4
+    seed: int = 0
+
+
+class ReidDataModule(LightningDataModule):
+    """Loaders over the splits of a data set.
+
+    Args:
+        splits: the data set; its training split may be empty for a test.
+        settings: see :class:`LoaderSettings`.
+        resume_at: epoch and batch at which training goes on after an interruption.
+    """
+
+    def __init__(
+        self, splits: ReidSplits, settings: LoaderSettings, resume_at: tuple[int, int] = (0, 0)
+    ) -> None:
+        super().__init__()
+        self.splits = splits
+        self._settings, self._resume_at = settings, resume_at
+        self._label_of = {person: label for label, person in enumerate(identities(splits.train))}
+
+    @property
+    def num_ids(self) -> int:
+        """Number of training identities."""
+        return len(self._label_of)
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """P x K batches with labels from 0 to ``num_ids`` - 1."""
+        settings = self._settings
+        labels = [self._label_of[sample.person_id] for sample in self.splits.train]
+        transform = TrainTransform(settings.train_size, settings.augmentation)
+        sampler = PKBatchSampler(
+            labels, settings.batch // settings.instances, settings.instances, settings.seed, self._share()
+        )
+        sampler.start_at(*self._resume_at)
+        return ResumableLoader(
+            ImageDataset(self.splits.train, labels, transform),
+            batch_sampler=sampler,
+            **self._loader_options(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        """Query, then gallery, in one loader; the labels are the identities of the files."""
+        return self.test_loader((*self.splits.query, *self.splits.gallery))
+
+    def test_dataloader(self) -> DataLoader[Item]:
+        """The same as :meth:`val_dataloader`."""
+        return self.val_dataloader()
+
+    def test_loader(self, samples: Sequence[Sample]) -> DataLoader[Item]:
+        """This process's share of ``samples``, in order."""
+        labels = [sample.person_id for sample in samples]
+        return DataLoader(
+            ImageDataset(samples, labels, TestTransform(self._settings.test_size)),
+            batch_size=self._settings.test_batch,
+            sampler=SequentialShare(len(samples), self._share()),
+            **self._loader_options(),
+        )
+
+    def _share(self) -> Share:
+        if self.trainer is None:
+            return Share()
+        return Share(self.trainer.global_rank, self.trainer.world_size)
+
+    def _loader_options(self) -> dict[str, Any]:
+        workers = self._settings.workers
+        return {
+            "num_workers": workers,
+            "persistent_workers": workers > 0,
+            "collate_fn": collate,
+            "worker_init_fn": _leave_signals_to_main,
+            "pin_memory": torch.cuda.is_available(),
+            # Its own: a new iterator must not draw from the state that a resumed run restores.
+            "generator": torch.Generator().manual_seed(self._settings.seed),
+        }
+
+
+class ResumableLoader(DataLoader[Item]):
+    """A loader that can begin in the middle of an epoch.
+
+    Its position is kept by the sampler (:meth:`PKBatchSampler.start_at`) and told by the checkpoint, so
+    there is no state here; the two methods tell Lightning that resuming in mid-epoch is exact.
+    """
+
+    def state_dict(self) -> dict[str, object]:
+        """Nothing: see the class."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Nothing: see the class."""
+
+
+def _leave_signals_to_main(worker: int) -> None:  # noqa: ARG001 (torch's signature)
+    """Workers outlive a Ctrl-C: the main process finishes its step with them, and ends them itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

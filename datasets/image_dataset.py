@@ -1,0 +1,65 @@
+"""Samples as a torch data set, with random transforms that depend on the draw's seed alone."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datasets.sample import Batch, Draw, Item, Sample
+from utils.images import read_image
+
+Transform = Callable[[Tensor], tuple[Tensor, tuple[int, int, int, int]]]
+
+
+class ImageDataset(Dataset[Item]):
+    """Images on disk with their labels.
+
+    Args:
+        samples: files, identities, cameras.
+        labels: one whole number per sample.
+        transform: (3, h, w) uint8 -> (3, H, W) uint8 and a box to erase.
+    """
+
+    def __init__(self, samples: Sequence[Sample], labels: Sequence[int], transform: Transform) -> None:
+        self._samples, self._labels, self._transform = samples, labels, transform
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._samples)
+
+    def __getitem__(self, draw: Draw | int) -> Item:
+        """Decode and transform one image.
+
+        Args:
+            draw: a row, or a row with the seed of the random transforms. The process's own random
+                state is left as it was.
+
+        Raises:
+            ReidError: if the file cannot be decoded; the message holds its name.
+        """
+        if isinstance(draw, int):
+            return self._item(draw)
+        before = torch.get_rng_state()
+        torch.default_generator.manual_seed(draw.seed)
+        try:
+            return self._item(draw.row)
+        finally:
+            torch.set_rng_state(before)
+
+    def _item(self, row: int) -> Item:
+        sample = self._samples[row]
+        image, box = self._transform(read_image(sample.path))
+        return Item(image, self._labels[row], sample.camera_id, row, box)
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Stack items of one size into a batch."""
+    images, labels, cameras, rows, boxes = zip(*items, strict=True)
+    return Batch(
+        torch.stack(images),
+        torch.tensor(labels),
+        torch.tensor(cameras),
+        torch.tensor(rows),
+        torch.tensor(boxes),
+    )

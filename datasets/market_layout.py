@@ -1,0 +1,103 @@
+"""Reader for data sets in Market-1501 layout: three folders whose file names carry identity and camera."""
+
+import logging
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.sample import AMBIGUOUS_ID, JUNK_ID, ReidSplits, Sample
+from utils.errors import ReidError
+
+logger = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+
+@dataclass(frozen=True)
+class MarketLayout:
+    """Where the three splits lie and how a file name reads.
+
+    Attributes:
+        pattern: matched against the start of a file's *name* (never its path); its groups ``id`` and
+            ``camera`` are whole numbers.
+    """
+
+    train: str = "bounding_box_train"
+    query: str = "query"
+    gallery: str = "bounding_box_test"
+    pattern: str = r"(?P<id>-?\d+)_c(?P<camera>\d+)"
+
+
+def parse_names(names: Iterable[str], pattern: str, folder: Path) -> tuple[list[Sample], list[str]]:
+    """Turn file names into samples.
+
+    Args:
+        names: file names without folder.
+        pattern: see :class:`MarketLayout`.
+        folder: where the files lie.
+
+    Returns:
+        The samples sorted by file name, without junk (-1) and ambiguous (-2) images, and the names of
+        image files that the pattern does not fit.
+    """
+    compiled = re.compile(pattern)
+    samples, strangers = [], []
+    for name in sorted(names):
+        if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:  # noqa: PTH122 (a Path per name is slow)
+            continue
+        match = compiled.match(name)
+        if match is None:
+            strangers.append(name)
+        elif (person_id := int(match["id"])) not in (JUNK_ID, AMBIGUOUS_ID):
+            samples.append(Sample(folder / name, person_id, int(match["camera"])))
+    return samples, strangers
+
+
+def read_split(folder: Path, pattern: str) -> tuple[Sample, ...]:
+    """The samples of one folder, in one directory walk.
+
+    Raises:
+        ReidError: if the folder is missing, or holds no image with an identity, or images whose names
+            do not fit the pattern.
+    """
+    if not folder.is_dir():
+        raise ReidError(f"data set folder {folder} must exist, but does not; see the layout in README.md")
+    samples, strangers = parse_names((entry.name for entry in os.scandir(folder)), pattern, folder)
+    if strangers:
+        shown = ", ".join(strangers[:3])
+        raise ReidError(
+            f"images in {folder} must be named like 0002_c1s1_000451_03.jpg (identity, camera), "
+            f"but {len(strangers)} are not: {shown}; rename or remove them"
+        )
+    if not samples:
+        raise ReidError(f"data set folder {folder} must hold images with an identity, but has none")
+    return tuple(samples)
+
+
+def read_market_layout(
+    folder: Path, name: str, layout: MarketLayout | None = None, *, with_train: bool = True
+) -> ReidSplits:
+    """Read the splits of a data set.
+
+    Args:
+        folder: the folder that holds the folders of the splits.
+        name: what to call the data set.
+        layout: names of the folders and of the files; None = those of Market-1501.
+        with_train: False leaves the training split empty and its folder unread.
+
+    Raises:
+        ReidError: see :func:`read_split`.
+    """
+    layout = layout or MarketLayout()
+    if not folder.is_dir():
+        raise ReidError(
+            f"data set {name} must lie in {folder}, which does not exist; "
+            f"set DATASETS.ROOT_DIR to the folder that contains {folder.name}"
+        )
+    train, query, gallery = (
+        read_split(folder / part, layout.pattern) if part else ()
+        for part in (layout.train if with_train else "", layout.query, layout.gallery)
+    )
+    return ReidSplits(name, train, query, gallery)

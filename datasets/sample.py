@@ -1,0 +1,63 @@
+"""The values every reader produces: one image with its labels, and the three splits of a data set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+DISTRACTOR_ID = 0  # stays in the gallery, never matches, is not one person
+JUNK_ID = -1  # out of train, query and gallery
+AMBIGUOUS_ID = -2  # PRW: a person without an identity; never used
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image file with the identity and the camera its data set gives it."""
+
+    path: Path
+    person_id: int
+    camera_id: int
+
+
+@dataclass(frozen=True)
+class ReidSplits:
+    """A data set: its name and the samples of its three splits, each sorted by file."""
+
+    name: str
+    train: tuple[Sample, ...]
+    query: tuple[Sample, ...]
+    gallery: tuple[Sample, ...]
+
+
+class Draw(NamedTuple):
+    """What a sampler asks a data set for: an image, and the seed of its random transforms."""
+
+    row: int
+    seed: int
+
+
+class Item(NamedTuple):
+    """One decoded image: uint8 pixels, labels, and the box that training erases."""
+
+    image: Tensor  # (3, H, W) uint8
+    label: int
+    camera: int
+    row: int
+    erased: tuple[int, int, int, int]  # top, left, height, width; a height of 0 erases nothing
+
+
+class Batch(NamedTuple):
+    """Images of one step with their labels. Every tensor has N rows; images stay uint8 until the device."""
+
+    images: Tensor  # (N, 3, H, W) uint8
+    labels: Tensor  # (N,) int64: identity numbered from 0 in training, as in the file name elsewhere
+    cameras: Tensor  # (N,) int64
+    rows: Tensor  # (N,) int64: position in the split
+    erased: Tensor  # (N, 4) int64: top, left, height, width
+
+
+def identities(samples: Sequence[Sample]) -> list[int]:
+    """The distinct identities, sorted, so that numbering them does not depend on the order of files."""
+    return sorted({sample.person_id for sample in samples})

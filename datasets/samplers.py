@@ -1,0 +1,147 @@
+"""P x K batches for metric learning: P identities, K images of each."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from datasets.sample import Draw
+from utils.errors import ReidError
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every epoch belongs to this process."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+class PKBatchSampler(Sampler[list[Draw]]):
+    """Batches of P identities with K images each, drawn anew in every epoch.
+
+    An identity's images, in random order, are cut into chunks of K (the last one is filled up with images
+    of the same identity), and the chunks are dealt to the batches so that no identity stands twice in one.
+    Each epoch therefore shows every identity, and every image unless one identity has more chunks than
+    there are batches. The plan depends on seed and epoch alone: not on workers, not on processes. Every
+    draw carries the seed of its random transforms, so the number of workers changes no pixel.
+
+    Lightning announces the epoch to the ``sampler`` of a batch sampler, hence that attribute.
+
+    Args:
+        labels: the identity of each image.
+        identities_per_batch: P.
+        instances: K.
+        seed: of everything random here.
+        share: the part of this process; each process gets equally many batches.
+
+    Raises:
+        ReidError: if there are fewer than P identities.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[int],
+        identities_per_batch: int,
+        instances: int,
+        seed: int,
+        share: Share = Share(),
+    ) -> None:
+        unique, self._numbers, self._images = np.unique(labels, return_inverse=True, return_counts=True)
+        if len(unique) < identities_per_batch:
+            raise ReidError(
+                f"SOLVER.IMS_PER_BATCH / DATALOADER.NUM_INSTANCE asks for {identities_per_batch} identities "
+                f"in a batch, but training has {len(unique)}; set SOLVER.IMS_PER_BATCH to "
+                f"{len(unique) * instances} or less"
+            )
+        self._per_batch, self._instances, self._seed, self._share = (
+            identities_per_batch,
+            instances,
+            seed,
+            share,
+        )
+        chunks = -(-self._images // instances)
+        batches = -(-int(chunks.sum()) // identities_per_batch)
+        self._batches = -(-batches // share.world_size) * share.world_size
+        self._chunks = np.minimum(chunks, self._batches)
+        self._epoch = 0
+        self._first_batch = 0
+
+    @property
+    def sampler(self) -> "PKBatchSampler":
+        """Itself: where Lightning looks for ``set_epoch``."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration draws."""
+        if epoch != self._epoch:
+            self._first_batch = 0
+        self._epoch = epoch
+
+    def start_at(self, epoch: int, batch: int) -> None:
+        """Let the iteration of ``epoch`` begin with its ``batch``-th batch: an interrupted run goes on."""
+        self._epoch, self._first_batch = epoch, batch
+
+    def __len__(self) -> int:
+        """Number of batches that a whole epoch gives this process."""
+        return self._batches // self._share.world_size
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        """Yield the batches of the current epoch as lists of draws."""
+        images, seeds = self._plan(self._epoch)
+        mine = slice(self._share.rank, None, self._share.world_size)
+        first, self._first_batch = self._first_batch, 0
+        for batch_images, batch_seeds in zip(images[mine][first:], seeds[mine][first:], strict=True):
+            yield [
+                Draw(row, seed)
+                for row, seed in zip(batch_images.tolist(), batch_seeds.tolist(), strict=True)
+            ]
+
+    def _plan(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Images and seeds of an epoch for all processes, both (batches, P * K)."""
+        rng = np.random.default_rng([self._seed, epoch])
+        chunks = self._chunks + self._extra_chunks(rng)
+        order = rng.permutation(len(chunks))  # of the identities
+        identity = np.repeat(order, chunks[order])
+        starts = np.cumsum(chunks[order]) - chunks[order]
+        number = np.arange(len(identity)) - np.repeat(starts, chunks[order])  # of the chunk in its identity
+        position = number[:, None] * self._instances + np.arange(self._instances)
+        position %= self._images[identity][:, None]  # wraps round: fills the last chunk
+
+        shuffled = rng.permutation(len(self._numbers))
+        by_identity = shuffled[np.argsort(self._numbers[shuffled], kind="stable")]
+        first_image = np.cumsum(self._images) - self._images
+        images = by_identity[first_image[identity][:, None] + position]
+        # Chunk j goes to batch j modulo the number of batches: chunks of one identity are neighbours and
+        # never more than there are batches, so they part.
+        batches = images.reshape(self._per_batch, self._batches, self._instances).transpose(1, 0, 2)
+        batches = batches.reshape(self._batches, -1)[rng.permutation(self._batches)]
+        return batches, rng.integers(0, 2**63, size=batches.shape)
+
+    def _extra_chunks(self, rng: np.random.Generator) -> np.ndarray:
+        """Repeated chunks per identity that make the last batches whole."""
+        missing = self._per_batch * self._batches - int(self._chunks.sum())
+        room = np.repeat(np.arange(len(self._chunks)), self._batches - self._chunks)
+        chosen = rng.choice(room, size=missing, replace=False)
+        return np.bincount(chosen, minlength=len(self._chunks))
+
+
+class SequentialShare(Sampler[int]):
+    """Every ``world_size``-th index, without repeats: evaluation counts each image once.
+
+    Args:
+        length: number of images.
+        share: the part of this process; the shares' lengths may differ by one.
+    """
+
+    def __init__(self, length: int, share: Share = Share()) -> None:
+        self._indices = range(share.rank, length, share.world_size)
+
+    def __len__(self) -> int:
+        """Number of images of this process."""
+        return len(self._indices)
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the indices in rising order."""
+        return iter(self._indices)

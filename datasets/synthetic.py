@@ -1,0 +1,160 @@
+"""A synthetic data set in Market-1501 layout: drawn pedestrians, for the demo and the tests.
+
+``python -m datasets.synthetic FOLDER`` draws it; the same arguments give the same files, byte for byte.
+"""
+
+import argparse
+import json
+import logging
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
+
+from datasets.synthetic_image import encode_image
+from datasets.synthetic_plan import GALLERY, QUERY, TRAIN, SyntheticSpec, plan_images
+from utils.errors import ReidError
+
+__all__ = ["SPEC_FILE", "SyntheticSpec", "draw_dataset", "main"]
+
+logger = logging.getLogger(__name__)
+
+SPEC_FILE = "synthetic.json"
+# Counted up when the same arguments begin to give other pictures: an older folder is then refused.
+_DRAWING_VERSION = 1
+_REMEDY = "; remove it or give another folder"
+
+
+def draw_dataset(out: Path, spec: SyntheticSpec, *, progress: bool = False) -> Path:
+    """Draw the data set into ``out``, or return at once where exactly this data set is there already.
+
+    The folder appears complete or not at all: it is drawn beside ``out`` and renamed at the end.
+
+    Args:
+        out: the folder; it must be absent, empty, or hold this very data set.
+        spec: what is drawn.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        ``out``, which then holds ``bounding_box_train``, ``query``, ``bounding_box_test`` and
+        ``synthetic.json`` (the specification).
+
+    Raises:
+        ReidError: if ``out`` is a file, or a folder with anything else in it.
+    """
+    if _is_drawn(out, spec):
+        return out
+    target = out.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    try:
+        _draw_all(aside, spec, progress)
+        if target.is_dir():
+            target.rmdir()
+        aside.rename(target)
+    except OSError:
+        # Another process may have finished the same data set in the meantime.
+        if not _is_drawn(out, spec):
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return out
+
+
+def _draw_all(folder: Path, spec: SyntheticSpec, progress: bool) -> None:
+    for name in (TRAIN, QUERY, GALLERY):
+        (folder / name).mkdir(parents=True)
+    size = (spec.height, spec.width)
+    for image in tqdm(list(plan_images(spec)), desc="synthetic data set", unit="image", disable=not progress):
+        person, camera, number = image.person, image.camera, image.number
+        encoded = encode_image(spec.seed, person, camera, number, size, misplaced=image.misplaced)
+        (folder / image.path).write_bytes(encoded)
+    (folder / SPEC_FILE).write_text(json.dumps(_record(spec), indent=2) + "\n", encoding="utf-8")
+
+
+def _record(spec: SyntheticSpec) -> dict[str, Any]:
+    return {"kind": "synthetic", "drawing_version": _DRAWING_VERSION, **asdict(spec)}
+
+
+def _is_drawn(out: Path, spec: SyntheticSpec) -> bool:
+    """True for exactly this data set, False for an absent or empty folder.
+
+    Raises:
+        ReidError: for anything else.
+    """
+    if not out.exists():
+        return False
+    if not out.is_dir():
+        raise ReidError(f"out must be a folder, got the file {out}{_REMEDY}")
+    if not any(out.iterdir()):
+        return False
+    found, wanted = _read_record(out / SPEC_FILE), _record(spec)
+    names = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
+    if names:
+        differences = ", ".join(f"{name} {found.get(name)!r}, not {wanted.get(name)!r}" for name in names)
+        raise ReidError(f"out must hold the same synthetic data set, got {out} with {differences}{_REMEDY}")
+    present = {path.relative_to(out).as_posix() for path in out.glob("*/*.jpg")}
+    odd = present ^ {image.path for image in plan_images(spec)}
+    if odd:
+        raise ReidError(
+            f"out must hold the whole synthetic data set and no other image, got {out} with {len(odd)} "
+            f"missing or foreign, such as {min(odd)}{_REMEDY}"
+        )
+    return True
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """The specification in a data set's folder.
+
+    Raises:
+        ReidError: if there is none that can be read.
+    """
+    rule = f"out must be absent, empty or a synthetic data set, got the non-empty folder {path.parent}"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReidError(f"{rule} without a readable {path.name}{_REMEDY}") from error
+    if not isinstance(record, dict):
+        raise ReidError(f"{rule} whose {path.name} is no specification{_REMEDY}")
+    return record
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Draw the data set that the command line asks for, and return its folder.
+
+    Exits with code 2 and one line on stderr where an argument or the folder cannot be used.
+    """
+    parser = _OneLineParser(
+        prog="python -m datasets.synthetic",
+        description="Draw a synthetic person re-identification data set in Market-1501 layout. The same "
+        "arguments give the same files, byte for byte; a folder that is complete already is left as it is.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to make; must be absent or empty")
+    for each in fields(SyntheticSpec):
+        option, text = f"--{each.name.replace('_', '-')}", each.metadata["help"]
+        parser.add_argument(option, type=int, default=each.default, metavar="N", help=text)
+    arguments = vars(parser.parse_args(argv))
+    out: Path = arguments.pop("out")
+    try:
+        spec = SyntheticSpec(**arguments)
+        draw_dataset(out, spec, progress=True)
+    except (ReidError, OSError) as error:
+        parser.error(str(error))
+    total = sum(1 for _ in plan_images(spec))
+    logger.info("the synthetic data set of %d images is in %s", total, out)
+    return out
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    main()

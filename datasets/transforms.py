@@ -1,0 +1,120 @@
+"""From a decoded image to the network's input: random geometry in the workers, arithmetic on the device.
+
+Workers hand over uint8 pixels, a quarter of the bytes of float32. The device does in one batched call
+what needs floating point, in this order: lower the resolution, normalise, erase.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from utils.resolution import degrade
+
+NO_BOX = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The random part of training images.
+
+    Attributes:
+        flip: probability of a horizontal flip.
+        padding: zero border in pixels before the random crop.
+        erase: probability of random erasing (Zhong et al. 2020).
+    """
+
+    flip: float = 0.5
+    padding: int = 10
+    erase: float = 0.5
+
+
+class TestTransform:
+    """Resize to the network's input size (bilinear, antialiased).
+
+    Args:
+        size: height and width in pixels.
+    """
+
+    __test__ = False  # not a test case, whatever pytest makes of its name
+
+    def __init__(self, size: Sequence[int]) -> None:
+        self._resize = v2.Resize(list(size), antialias=True)
+
+    def __call__(self, image: Tensor) -> tuple[Tensor, tuple[int, int, int, int]]:
+        """(3, h, w) uint8 -> (3, H, W) uint8 and the box to erase: none."""
+        return self._resize(image), NO_BOX
+
+
+class TrainTransform:
+    """Resize, flip, pad and crop; and choose the box that the device erases after normalisation.
+
+    Args:
+        size: height and width in pixels.
+        augmentation: probabilities and padding.
+    """
+
+    def __init__(self, size: Sequence[int], augmentation: Augmentation) -> None:
+        crop = [v2.Pad(augmentation.padding), v2.RandomCrop(list(size))] if augmentation.padding else []
+        self._geometry = v2.Compose(
+            [v2.Resize(list(size), antialias=True), v2.RandomHorizontalFlip(augmentation.flip), *crop]
+        )
+        self._erase = augmentation.erase
+        self._eraser = v2.RandomErasing(p=1.0, scale=(0.02, 0.4), ratio=(0.3, 1 / 0.3))
+
+    def __call__(self, image: Tensor) -> tuple[Tensor, tuple[int, int, int, int]]:
+        """(3, h, w) uint8 -> (3, H, W) uint8 and the box (top, left, height, width) to erase."""
+        image = self._geometry(image)
+        if float(torch.rand(())) >= self._erase:
+            return image, NO_BOX
+        box = self._eraser.make_params([image])
+        if box["v"] is None:  # no box of the drawn shapes fitted
+            return image, NO_BOX
+        return image, (box["i"], box["j"], box["h"], box["w"])
+
+
+class NetworkInput(nn.Module):
+    """Turn a batch of uint8 pixels into what the network sees, on the batch's device.
+
+    Args:
+        mean: of R, G, B in [0, 1].
+        std: of R, G, B.
+        antialias: of the downsampling, see :func:`utils.resolution.degrade`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], *, antialias: bool = True) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self._antialias = antialias
+
+    def forward(self, images: Tensor, scale: int = 1, erased: Tensor | None = None) -> Tensor:
+        """Degrade, normalise, erase.
+
+        Args:
+            images: (N, 3, H, W) uint8.
+            scale: of the low resolution; 1 = none.
+            erased: (N, 4) top, left, height, width of the box that becomes zero, the mean after
+                normalisation; None = no erasing.
+
+        Returns:
+            (N, 3, H, W) float32.
+        """
+        pixels = degrade(images.float().div(255.0), scale, antialias=self._antialias)
+        normalised = (pixels - self.mean) / self.std
+        return normalised if erased is None else normalised.masked_fill(_inside(erased, images), 0.0)
+
+
+def _inside(boxes: Tensor, images: Tensor) -> Tensor:
+    """(N, 1, H, W) bool: which pixels lie in their image's box."""
+    top, left, height, width = boxes[:, :, None].unbind(1)
+    rows = torch.arange(images.shape[-2], device=images.device)
+    columns = torch.arange(images.shape[-1], device=images.device)
+    in_rows = (rows >= top) & (rows < top + height)
+    in_columns = (columns >= left) & (columns < left + width)
+    return (in_rows[:, :, None] & in_columns[:, None, :]).unsqueeze(1)

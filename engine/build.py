@@ -1,0 +1,186 @@
+"""The only reader of the configuration tree: from keys to plain arguments of everything below."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from yacs.config import CfgNode
+
+from datasets.datamodule import LoaderSettings
+from datasets.file_check import check_files
+from datasets.readers import read_dataset
+from datasets.sample import ReidSplits
+from datasets.splits import check_test, check_train
+from datasets.transforms import Augmentation, NetworkInput
+from engine.folders import RunFolder, new_run
+from evaluation.protocols import Protocol
+from losses.center import CenterLoss
+from losses.identity import IdentityLoss
+from losses.objectives import Term
+from losses.triplet import BatchHardTripletLoss
+from modelling.backbones.resnet import ResNetBackbone, imagenet_weights
+from modelling.extractor import FeatureExtractor
+from modelling.optimization import Optimization
+from modelling.schedules import Schedule, cosine, multistep, with_warmup
+from utils.errors import ReidError
+
+logger = logging.getLogger(__name__)
+
+
+def check_consistency(cfg: CfgNode) -> None:
+    """Refuse keys that are fine alone and wrong together.
+
+    Raises:
+        ReidError: naming both keys.
+    """
+    batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    if batch % instances or batch < 2 * instances:
+        raise ReidError(
+            "SOLVER.IMS_PER_BATCH counts images: it must be a multiple of DATALOADER.NUM_INSTANCE, twice or more, "
+            f"got {batch} and {instances}; the nearest is {max(2, round(batch / instances)) * instances}"
+        )
+    if cfg.DATASETS.ON_BAD_FILE == "skip" and not cfg.DATASETS.CHECK_FILES:
+        raise ReidError("DATASETS.ON_BAD_FILE skip works at the check: set DATASETS.CHECK_FILES True too")
+    if cfg.TRAINER.ACCELERATOR == "cuda" and not torch.cuda.is_available():
+        raise ReidError("TRAINER.ACCELERATOR cuda needs a CUDA device, but torch sees none; set it to auto")
+    if not any(weight > 0 for weight in _weights(cfg)):
+        raise ReidError(
+            "one of SOLVER.QUERY_XENT_WEIGHT, QUERY_CONTRASTIVE_WEIGHT, CENTER_LOSS_WEIGHT must be above 0"
+        )
+
+
+def build_splits(cfg: CfgNode, *, with_train: bool) -> ReidSplits:
+    """Read the data set and check it before anything runs.
+
+    Raises:
+        ReidError: for a missing folder, a bad file, or splits that cannot work.
+    """
+    splits = read_dataset(cfg.DATASETS.NAMES, Path(cfg.DATASETS.ROOT_DIR), with_train=with_train)
+    if cfg.DATASETS.CHECK_FILES:
+        splits = check_files(splits, cfg.DATASETS.ON_BAD_FILE, workers=max(1, cfg.DATALOADER.NUM_WORKERS))
+    warnings = check_train(splits, cfg.DATALOADER.NUM_INSTANCE) if with_train else []
+    for warning in (*warnings, *check_test(splits, camera_rule=cfg.TEST.CAMERA_RULE)):
+        logger.warning("%s", warning)
+    return splits
+
+
+def loader_settings(cfg: CfgNode) -> LoaderSettings:
+    """How images become batches."""
+    return LoaderSettings(
+        train_size=tuple(cfg.INPUT.SIZE_TRAIN),
+        test_size=tuple(cfg.INPUT.SIZE_TEST),
+        augmentation=Augmentation(cfg.INPUT.PROB, cfg.INPUT.PADDING, cfg.INPUT.RE_PROB),
+        batch=cfg.SOLVER.IMS_PER_BATCH,
+        instances=cfg.DATALOADER.NUM_INSTANCE,
+        test_batch=cfg.TEST.IMS_PER_BATCH,
+        workers=cfg.DATALOADER.NUM_WORKERS,
+        seed=cfg.REPRODUCIBLE_SEED,
+    )
+
+
+def build_extractor(cfg: CfgNode) -> FeatureExtractor:
+    """The network with random weights."""
+    return FeatureExtractor(
+        ResNetBackbone(cfg.MODEL.NAME, last_stride=cfg.MODEL.LAST_STRIDE, stem_relu=cfg.MODEL.STEM_RELU)
+    )
+
+
+def initial_weights(cfg: CfgNode) -> dict[str, torch.Tensor] | None:
+    """ImageNet weights for the backbone, or None where MODEL.PRETRAINED is False."""
+    return imagenet_weights(cfg.MODEL.NAME) if cfg.MODEL.PRETRAINED else None
+
+
+def build_input(cfg: CfgNode) -> NetworkInput:
+    """What turns uint8 batches into network inputs."""
+    return NetworkInput(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD, antialias=cfg.INPUT.LR_ANTIALIAS)
+
+
+def build_protocols(cfg: CfgNode) -> tuple[Protocol, ...]:
+    """What validation and test measure."""
+    scale = cfg.INPUT.SCALE
+    return (Protocol("instance", scale, scale, cfg.TEST.CAMERA_RULE),)
+
+
+def single_view(cfg: CfgNode) -> Mapping[str, int]:
+    """One view of a batch, at the scale that is trained."""
+    return {"": cfg.INPUT.SCALE}
+
+
+def baseline_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
+    """Cross entropy after the BNNeck, triplet and center loss before it (Luo et al. 2019)."""
+    solver = cfg.SOLVER
+    identity, triplet, center = _weights(cfg)
+    terms = []
+    if identity:
+        terms.append(Term("identity", IdentityLoss(num_ids, dim, solver.LABEL_SMOOTHING), identity, ("bn",)))
+    if triplet:
+        loss = BatchHardTripletLoss(solver.MARGIN, solver.DISTANCE_FUNC)
+        terms.append(Term("triplet", loss, triplet, ("raw",)))
+    if center:
+        terms.append(Term("center", CenterLoss(num_ids, dim), center, ("raw",)))
+    return terms
+
+
+def build_optimization(cfg: CfgNode) -> Optimization:
+    """Optimizer, schedule and clipping."""
+    solver = cfg.SOLVER
+    return Optimization(
+        solver.OPTIMIZER_NAME,
+        solver.BASE_LR,
+        solver.WEIGHT_DECAY,
+        solver.MOMENTUM,
+        build_schedule(cfg),
+        solver.CENTER_LR,
+        solver.GRADIENT_CLIP_VAL,
+    )
+
+
+def build_schedule(cfg: CfgNode) -> Schedule:
+    """Factor on the learning rate by progress in epochs."""
+    solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME == "cosine_annealing":
+        after = cosine(solver.WARMUP_EPOCHS, solver.MAX_EPOCHS, solver.MIN_LR / solver.BASE_LR)
+    else:
+        after = multistep(solver.LR_STEPS, solver.GAMMA)
+    return with_warmup(after, solver.WARMUP_EPOCHS, solver.WARMUP_FACTOR)
+
+
+def build_run_folder(cfg: CfgNode, dataset: str, method: str) -> RunFolder:
+    """A new folder for a run."""
+    return new_run(Path(cfg.LOGS_DIR), Path(cfg.RUNS_DIR), Path(dataset, cfg.MODEL.NAME, method))
+
+
+def build_trainer(
+    cfg: CfgNode, folder: RunFolder | None = None, callbacks: list[Callback] | None = None
+) -> Trainer:
+    """Lightning's trainer; without a folder it keeps nothing, as a test wants it."""
+    options: dict[str, Any] = {"logger": False}
+    if folder is not None:
+        board = folder.tensorboard
+        options["logger"] = TensorBoardLogger(board.parent.parent, name=board.parent.name, version=board.name)
+    return Trainer(
+        accelerator=cfg.TRAINER.ACCELERATOR,
+        devices=cfg.TRAINER.DEVICES,
+        strategy="ddp" if cfg.TRAINER.DEVICES > 1 else "auto",
+        precision=cfg.TRAINER.PRECISION,
+        max_epochs=cfg.SOLVER.MAX_EPOCHS,
+        check_val_every_n_epoch=cfg.SOLVER.EVAL_PERIOD,
+        log_every_n_steps=cfg.SOLVER.LOG_PERIOD,
+        deterministic="warn" if cfg.REPRODUCIBLE else None,
+        callbacks=[TQDMProgressBar(refresh_rate=cfg.SOLVER.LOG_PERIOD), *(callbacks or [])],
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # our samplers share an epoch out themselves
+        enable_checkpointing=False,  # engine.recorder writes them under the names we promise
+        enable_model_summary=False,
+        **options,
+    )
+
+
+def _weights(cfg: CfgNode) -> tuple[float, float, float]:
+    solver = cfg.SOLVER
+    return solver.QUERY_XENT_WEIGHT, solver.QUERY_CONTRASTIVE_WEIGHT, solver.CENTER_LOSS_WEIGHT

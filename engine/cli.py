@@ -1,0 +1,123 @@
+"""From a command line to settings, and from an exception to one clear line and an exit code."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode
+
+from configs import KEYS, get_cfg, read_config, with_values
+from configs.schema import checked_value, nearest
+from utils.errors import ReidError
+from utils.log import setup_logging
+
+logger = logging.getLogger(__name__)
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+_EPILOG = """\
+KEY VALUE pairs override the configuration, e.g.  DATASETS.NAMES market1501 SOLVER.MAX_EPOCHS 60
+All keys with their meaning, unit and allowed values:  python -m configs
+"""
+
+
+class InterruptedRun(Exception):  # noqa: N818 (an interruption is no error)
+    """The user, or the cluster, asked a run to stop; what it had reached is saved."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for, in the two layers that may override one another differently.
+
+    Attributes:
+        file: values of ``--config_file`` by key.
+        overrides: values of the command line by key.
+    """
+
+    file: dict[str, Any]
+    overrides: dict[str, Any]
+
+    def resolve(self, *below: dict[str, Any], above_file: dict[str, Any] | None = None) -> CfgNode:
+        """The frozen tree: defaults, ``below``, the file, ``above_file``, then the command line."""
+        cfg = get_cfg()
+        for layer in (*below, self.file, above_file or {}, self.overrides):
+            cfg = with_values(cfg, layer)
+        cfg.freeze()
+        return cfg
+
+    def get(self, name: str) -> Any:  # noqa: ANN401 (a key may hold any plain type)
+        """The value of one key where no checkpoint has a say."""
+        return self.overrides.get(name, self.file.get(name, KEYS[name].default))
+
+
+def build_parser(description: str) -> argparse.ArgumentParser:
+    """The options that all training and test scripts share."""
+    parser = argparse.ArgumentParser(
+        description=description, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config_file", type=Path, metavar="FILE", help="YAML file, e.g. configs/256_resnet50.yml"
+    )
+    parser.add_argument(
+        "--scale",
+        type=int,
+        metavar="N",
+        help="low resolution: bicubic-downsample the images by N and upsample them again (= INPUT.SCALE N)",
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="overrides of the configuration")
+    return parser
+
+
+def read_settings(options: argparse.Namespace) -> Settings:
+    """Settings from parsed options.
+
+    Raises:
+        ReidError: for an unknown key, a value of the wrong type, a key without value or a missing file.
+    """
+    words: list[str] = options.overrides
+    if len(words) % 2:
+        hint = nearest(words[-1], KEYS) if words[-1] not in KEYS else ""
+        raise ReidError(f"overrides must come as KEY VALUE pairs, got {words[-1]!r} without a value{hint}")
+    overrides = {
+        name: checked_value(KEYS, name, text) for name, text in zip(words[::2], words[1::2], strict=True)
+    }
+    if options.scale is not None:
+        overrides["INPUT.SCALE"] = checked_value(KEYS, "INPUT.SCALE", options.scale)
+    return Settings(read_config(options.config_file) if options.config_file else {}, overrides)
+
+
+def run_script(action: Callable[[Settings], object], description: str, argv: Sequence[str] | None) -> int:
+    """Parse, run, and turn a user's mistake into one line and an exit code.
+
+    Args:
+        action: what the script does with its settings.
+        description: for ``--help``.
+        argv: arguments without the program's name; None = those of the process.
+
+    Returns:
+        0, 2 after a user's mistake, 130 after an interruption.
+    """
+    options = build_parser(description).parse_intermixed_args(argv)
+    setup_logging()
+    try:
+        action(read_settings(options))
+    except InterruptedRun as stop:
+        logger.warning("%s", stop)
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except ReidError as error:
+        sys.stderr.write(f"error: {_one_line(error)}\n")
+        return EXIT_USER_ERROR
+    return 0
+
+
+def _one_line(error: ReidError) -> str:
+    """The message; an error out of a loader's worker carries it at the end of a printed traceback."""
+    text = str(error).strip()
+    return text.splitlines()[-1].partition("ReidError: ")[2] or text if text.startswith("Caught ") else text

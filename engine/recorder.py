@@ -1,0 +1,170 @@
+"""What a run leaves on disk: checkpoints, metrics.csv, reports; and how it stops and goes on."""
+
+import csv
+import io
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from engine.checkpoint import SECTION, RunCard, section
+from engine.cli import InterruptedRun
+from evaluation.report import Entry, Report
+from modelling.reid_module import ReidModule
+from utils.atomic import write_text
+from utils.errors import ReidError
+
+logger = logging.getLogger(__name__)
+
+
+class RunRecorder(Callback):
+    """Writes the files of a run.
+
+    The first Ctrl-C (or SIGTERM, as clusters send before they take a machine) stops after the current
+    step, with a checkpoint from which training goes on as if nothing had happened; several processes stop
+    after the current epoch, where all are at the same place. A second Ctrl-C stops at once.
+
+    Args:
+        folder: where the files go; made by the caller.
+        card: what every checkpoint says about the run.
+        keep_every: epochs between kept checkpoints.
+
+    Attributes:
+        last: the entries of the last validation.
+    """
+
+    def __init__(self, folder: Path, card: RunCard, keep_every: int) -> None:
+        self._folder, self._card, self._keep_every = folder, card, keep_every
+        self._best = -math.inf
+        self._position = (0, 0)
+        self._rng: Mapping[str, Any] | None = None
+        self._stop = threading.Event()
+        self._handlers: dict[int, Any] = {}
+        self._began = 0.0
+        self.last: tuple[Entry, ...] = ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best mAP so far."""
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best mAP so far."""
+        self._best = state_dict["best"]
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add what makes the file describe itself, and the random state."""
+        checkpoint[SECTION] = section(self._card, trainer.current_epoch, self._position)
+        checkpoint["rng"] = {"cpu": torch.get_rng_state()}
+        if pl_module.device.type == "cuda":
+            checkpoint["rng"]["cuda"] = torch.cuda.get_rng_state(pl_module.device)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Remember the random state until training begins."""
+        self._rng = checkpoint["rng"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore the random state; write config.yml; take over the signals."""
+        if self._rng is not None and trainer.is_global_zero:
+            torch.set_rng_state(self._rng["cpu"])
+            if "cuda" in self._rng and pl_module.device.type == "cuda":
+                torch.cuda.set_rng_state(self._rng["cuda"], pl_module.device)
+        if trainer.is_global_zero and not (self._folder / "config.yml").exists():
+            write_text(self._folder / "config.yml", self._card.config)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock of the epoch."""
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Stop here, if asked to, unless the epoch is over anyway."""
+        self._position = (trainer.current_epoch, batch_idx + 1)
+        if self._stop.is_set() and trainer.world_size == 1 and batch_idx + 1 < trainer.num_training_batches:
+            self._interrupt(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the row of metrics.csv, the report and the checkpoints of this epoch."""
+        assert isinstance(pl_module, ReidModule)
+        epoch = trainer.current_epoch
+        self._position = (epoch + 1, 0)
+        values = {
+            name.removesuffix("_epoch"): float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.endswith(("_epoch", "/lr")) or (name.startswith("val/") and pl_module.results)
+        }
+        loss = values.get("train/loss", 0.0)
+        if not math.isfinite(loss):
+            raise ReidError(
+                f"the loss of epoch {epoch} is {loss}: training has diverged; lower SOLVER.BASE_LR or set "
+                "SOLVER.GRADIENT_CLIP_VAL"
+            )
+        if pl_module.results:
+            self._record_results(trainer, pl_module, epoch)
+        if trainer.is_global_zero:
+            self._append_metrics(epoch, values)
+        last = epoch + 1 == trainer.max_epochs
+        if last or (epoch + 1) % self._keep_every == 0:
+            trainer.save_checkpoint(self._folder / f"{epoch}{'_last' if last else ''}.pth")
+        if not last and trainer.strategy.broadcast(self._stop.is_set()):
+            self._interrupt(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _record_results(self, trainer: Trainer, module: ReidModule, epoch: int) -> None:
+        entries, module.results = module.results, ()
+        self.last = entries
+        path = self._folder / "best.pth"
+        if trainer.is_global_zero:
+            report = Report(self._card.dataset, f"epoch {epoch}", entries)
+            report.write(self._folder / f"report_{epoch}.json")
+            logger.info("epoch %d: %s", epoch, entries[0].summary())
+        if entries[0].result.mAP > self._best:
+            self._best = entries[0].result.mAP
+            trainer.save_checkpoint(path)
+
+    def _append_metrics(self, epoch: int, values: Mapping[str, float]) -> None:
+        """One row per epoch; columns that appear later are added to the whole file."""
+        path = self._folder / "metrics.csv"
+        rows: list[dict[str, Any]] = []
+        if path.exists():
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
+        seconds = round(time.perf_counter() - self._began, 2)
+        rows.append({"epoch": epoch, "seconds": seconds, **values})
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(path, text.getvalue())
+
+    def _interrupt(self, trainer: Trainer) -> None:
+        path = self._folder / f"{trainer.current_epoch}_interrupted.pth"
+        trainer.save_checkpoint(path)
+        raise InterruptedRun(f"stopped; go on with MODEL.RESUME_TRAINING True MODEL.PRETRAIN_PATH {path}")
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._stop.is_set():
+            raise KeyboardInterrupt
+        self._stop.set()
+        logger.warning("stopping after this step (again to stop at once)")

@@ -1,0 +1,208 @@
+"""Training and test as functions that return what they found."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+from yacs.config import CfgNode
+
+from configs import to_yaml
+from datasets.datamodule import ReidDataModule
+from engine import build
+from engine.checkpoint import (
+    BackboneWeights,
+    Checkpoint,
+    RunCard,
+    check_architecture,
+    load_extractor,
+    read_weights,
+)
+from engine.cli import Settings
+from engine.folders import RunFolder, later_checkpoints, run_of
+from engine.recipes import Recipe
+from engine.recorder import RunRecorder
+from evaluation.report import Entry, Report, table
+from losses.objectives import Objective
+from modelling.backbones.resnet import load_backbone_weights
+from modelling.extractor import FeatureExtractor
+from modelling.reid_module import ReidModule
+from utils.atomic import keep_previous
+from utils.errors import ReidError
+
+logger = logging.getLogger(__name__)
+
+# Resuming goes on with the run that was begun. These keys may change on the way; any other would make it
+# a different run under the same name.
+_CHANGEABLE = (
+    "MODEL.PRETRAIN_PATH", "MODEL.RESUME_TRAINING", "DATASETS.ROOT_DIR", "DATASETS.CHECK_FILES",
+    "DATALOADER.NUM_WORKERS", "SOLVER.MAX_EPOCHS", "SOLVER.EVAL_PERIOD", "SOLVER.CHECKPOINT_PERIOD",
+    "SOLVER.LOG_PERIOD", "TEST.", "TRAINER.", "LOGS_DIR", "RUNS_DIR", "OUTPUT_DIR",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What training leaves.
+
+    Attributes:
+        trainer: Lightning's, with the module in it.
+        folder: checkpoints and logs of the run.
+        last: the last validation's entries.
+    """
+
+    trainer: Trainer
+    folder: Path
+    last: tuple[Entry, ...]
+
+
+def fit(recipe: Recipe, settings: Settings) -> FitResult:
+    """Train by a recipe: from scratch, from given weights, or from where a run stopped.
+
+    Raises:
+        ReidError: for anything in the settings or the data that cannot work.
+        InterruptedRun: if stopped by a signal; what was reached is saved.
+    """
+    weights = _given_weights(settings)
+    resumed = _resumed(settings, weights, recipe)
+    cfg = settings.resolve(above_file=resumed.config if resumed else None)
+    build.check_consistency(cfg)
+    seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
+    splits = build.build_splits(cfg, with_train=True)
+    data = ReidDataModule(splits, build.loader_settings(cfg), resumed.position if resumed else (0, 0))
+    module = _training_module(cfg, recipe, data)
+    if resumed is None:
+        _initialise(module.extractor, cfg, weights)
+    card = RunCard(to_yaml(cfg), splits.name, data.num_ids, cfg.INPUT.SCALE, recipe.name)
+    folder = _run_folder(cfg, card, resumed)
+    recorder = RunRecorder(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD)
+    trainer = build.build_trainer(cfg, folder, [recorder])
+    _announce(cfg, card, data, folder)
+    trainer.fit(module, datamodule=data, ckpt_path=resumed.path if resumed else None, weights_only=True)
+    return FitResult(trainer, folder.logs, recorder.last)
+
+
+def evaluate(settings: Settings) -> Report:
+    """Evaluate a checkpoint; print the table and write report.json below OUTPUT_DIR.
+
+    Raises:
+        ReidError: for anything in the settings or the data that cannot work.
+    """
+    checkpoint = _given_weights(settings)
+    if not isinstance(checkpoint, Checkpoint):
+        given = "nothing" if checkpoint is None else f"{checkpoint.path}, which holds backbone weights"
+        raise ReidError(f"test needs MODEL.PRETRAIN_PATH, a checkpoint of this framework, got {given}")
+    check_architecture(checkpoint, {**settings.file, **settings.overrides})
+    # The resolution of a test is its own: the scale of the training is no silent part of it.
+    cfg = settings.resolve({**checkpoint.config, "INPUT.SCALE": settings.get("INPUT.SCALE")})
+    build.check_consistency(cfg)
+    if checkpoint.card.scale != cfg.INPUT.SCALE:
+        logger.warning(
+            "testing at x%d; the checkpoint was trained at x%d (--scale %d tests there)",
+            cfg.INPUT.SCALE, checkpoint.card.scale, checkpoint.card.scale,
+        )  # fmt: skip
+    splits = build.build_splits(cfg, with_train=False)
+    extractor = build.build_extractor(cfg)
+    load_extractor(extractor, checkpoint)
+    module = ReidModule(extractor, build.build_input(cfg), build.build_protocols(cfg))
+    trainer = build.build_trainer(cfg)
+    trainer.test(module, datamodule=ReidDataModule(splits, build.loader_settings(cfg)), verbose=False)
+    report = Report(splits.name, str(checkpoint.path), module.results)
+    if trainer.is_global_zero:
+        _publish(report, Path(cfg.OUTPUT_DIR) / "report.json")
+    return report
+
+
+def _given_weights(settings: Settings) -> Checkpoint | BackboneWeights | None:
+    path = settings.get("MODEL.PRETRAIN_PATH")
+    if not path:
+        return None
+    weights = read_weights(Path(path))
+    kind = "a checkpoint of this framework" if isinstance(weights, Checkpoint) else "backbone weights"
+    logger.info("MODEL.PRETRAIN_PATH %s is %s", path, kind)
+    return weights
+
+
+def _resumed(
+    settings: Settings, weights: Checkpoint | BackboneWeights | None, recipe: Recipe
+) -> Checkpoint | None:
+    """The checkpoint to go on from, or None for a fresh run."""
+    if not settings.get("MODEL.RESUME_TRAINING"):
+        return None
+    if not isinstance(weights, Checkpoint):
+        given = "none" if weights is None else f"backbone weights ({weights.path})"
+        raise ReidError(
+            f"MODEL.RESUME_TRAINING True needs MODEL.PRETRAIN_PATH, a checkpoint of a run, got {given}"
+        )
+    if weights.card.method != recipe.name:
+        raise ReidError(
+            f"{weights.path} comes from method {weights.card.method}, but this script trains {recipe.name}; "
+            "resume it with the script that wrote it, or set MODEL.RESUME_TRAINING False to start from its weights"
+        )
+    check_architecture(weights, {**settings.file, **settings.overrides})
+    fixed = [
+        f"{name} ({weights.config[name]} -> {value})"
+        for name, value in settings.overrides.items()
+        if not name.startswith(_CHANGEABLE) and value != weights.config[name]
+    ]
+    if fixed:
+        raise ReidError(
+            f"a resumed run keeps its settings, got {', '.join(fixed)}; start a new run to change them"
+        )
+    return weights
+
+
+def _training_module(cfg: CfgNode, recipe: Recipe, data: ReidDataModule) -> ReidModule:
+    extractor = build.build_extractor(cfg)
+    return ReidModule(
+        extractor,
+        build.build_input(cfg),
+        build.build_protocols(cfg),
+        Objective(recipe.terms(cfg, data.num_ids, extractor.dim)),
+        build.build_optimization(cfg),
+        recipe.views(cfg),
+    )
+
+
+def _initialise(
+    extractor: FeatureExtractor, cfg: CfgNode, weights: Checkpoint | BackboneWeights | None
+) -> None:
+    if isinstance(weights, Checkpoint):
+        load_extractor(extractor, weights)
+    elif weights is not None:
+        load_backbone_weights(extractor.backbone, weights.state, str(weights.path))
+    elif (imagenet := build.initial_weights(cfg)) is not None:
+        load_backbone_weights(extractor.backbone, imagenet, "the ImageNet file")
+
+
+def _run_folder(cfg: CfgNode, card: RunCard, resumed: Checkpoint | None) -> RunFolder:
+    if getattr(rank_zero_only, "rank", 0) != 0:  # only the first process writes
+        return RunFolder(Path(cfg.LOGS_DIR), Path(cfg.RUNS_DIR))
+    if resumed is not None:
+        folder = run_of(resumed.path, Path(cfg.RUNS_DIR))
+        later = later_checkpoints(folder.logs, resumed.epoch)
+        if not later:
+            return folder
+        logger.warning(
+            "%s lies behind %s: its later checkpoints stay, a new folder begins", resumed.path, later[0]
+        )
+    return build.build_run_folder(cfg, card.dataset, card.method)
+
+
+def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, folder: RunFolder) -> None:
+    height, width = cfg.INPUT.SIZE_TRAIN
+    logger.info(
+        "%s of %s on %s: %d images of %d identities at %dx%d; files in %s", card.method, cfg.MODEL.NAME,
+        card.dataset, len(data.splits.train), card.num_ids, height, width, folder.logs,
+    )  # fmt: skip
+
+
+def _publish(report: Report, path: Path) -> None:
+    kept = keep_previous(path)
+    if kept:
+        logger.info("the earlier report is now %s", kept)
+    report.write(path)
+    Console().print(table(report.dataset, report.entries))
+    logger.info("report: %s", path)

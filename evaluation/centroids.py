@@ -1,0 +1,158 @@
+"""Centroid retrieval: the gallery as one mean feature per identity, in two protocols that must not be mixed.
+
+Both average features as given (after the BNNeck, before normalisation) and rank by the cosine distance.
+
+- :func:`evaluate_centroids`, protocol ``centroid``: cameras are looked up correctly and distractors stay.
+- :func:`evaluate_centroids_ctl2021`, protocol ``centroid_ctl2021``: the procedure behind the centroid figures
+  of Wieczorek et al., On the Unreasonable Effectiveness of Centroids in Image Retrieval (ICONIP 2021), whose
+  wrong camera lookup and missing distractors raise every figure.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 (the field's own name for it)
+
+from evaluation.camera_means import CameraMeans, unique_pairs
+from evaluation.distance_blocks import (
+    DEFAULT_MEMORY_BUDGET,
+    DistanceBlocks,
+    bytes_per_query,
+    full_precision,
+    row_blocks,
+)
+from evaluation.inputs import Features, Labels, RetrievalInputs, check_inputs
+from evaluation.match_ranks import OwnItems, score_queries
+from evaluation.published_centroids import published_centroids
+from evaluation.ranking import RankingResult, summarise
+from utils.errors import ReidError
+from utils.group_means import group_means
+
+
+def evaluate_centroids(  # noqa: PLR0913 (two sides of three arrays each are the problem itself)
+    query: Features,
+    gallery: Features,
+    query_ids: Labels,
+    gallery_ids: Labels,
+    query_cameras: Labels,
+    gallery_cameras: Labels,
+    *,
+    camera_rule: bool = True,
+    memory_budget: int = DEFAULT_MEMORY_BUDGET,
+) -> RankingResult:
+    """Retrieval against identity centroids, protocol ``centroid``.
+
+    A query of person p from camera c meets one centroid per identity, the mean over all its gallery images,
+    except that p's own is built without the images of c; where none is left the query is not counted. Each
+    distractor (id 0) stays an item of its own. So a counted query has one match, its AP is 1 / rank, and
+    mAP = mINP.
+
+    Beside the budget this holds one vector per (identity, camera), one per identity and two per distractor.
+
+    Args:
+        query: (Q, D) floating point, torch or numpy.
+        gallery: (G, D) floating point.
+        query_ids: (Q,) positive integers.
+        gallery_ids: (G,) integers; 0 is a distractor.
+        query_cameras: (Q,) integers.
+        gallery_cameras: (G,) integers.
+        camera_rule: build the own centroid without the query's camera; from all cameras without the rule.
+        memory_budget: bytes of working memory for the blocks.
+
+    Returns:
+        Figures as in instance retrieval; ``num_gallery`` counts identities and distractors.
+
+    Raises:
+        ReidError: as :func:`evaluation.ranking.evaluate_ranking`.
+    """
+    inputs = check_inputs(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras)
+    with full_precision(inputs.gallery.device):
+        alone = -1 - torch.arange(len(inputs.gallery_ids), device=inputs.gallery.device)
+        ids = torch.where(inputs.gallery_ids == 0, alone, inputs.gallery_ids)
+        by_camera = CameraMeans(inputs.gallery, ids, inputs.gallery_cameras)
+        own_groups = OwnItems(inputs.query_ids, by_camera.ids)
+        identities, _, member = unique_pairs(ids, torch.zeros_like(ids))
+        items = _with_items(inputs, group_means(inputs.gallery, member, len(identities)).means, identities)
+        own = OwnItems(inputs.query_ids, identities)
+        public = DistanceBlocks(items, "cosine")
+
+        def groups_of(rows: slice) -> tuple[Tensor, Tensor]:
+            groups, kept = own_groups(rows)
+            if camera_rule:
+                kept = kept & (by_camera.cameras[groups] != inputs.query_cameras[rows, None])
+            return groups, kept
+
+        def load(rows: slice) -> Tensor:
+            distances = public(rows)
+            nearness = F.normalize(inputs.query[rows]) * F.normalize(by_camera.centroids(*groups_of(rows)))
+            column, exists = own(rows)
+            distance = -nearness.sum(1, keepdim=True).to(distances.dtype)
+            return distances.scatter_(1, column, torch.where(exists, distance, distances.gather(1, column)))
+
+        def keep(rows: slice, positions: Tensor) -> Tensor:
+            return groups_of(rows)[1].any(1, keepdim=True).expand_as(positions)
+
+        per_query = bytes_per_query(len(identities), inputs.query.dtype, inputs.gallery.device, own.most)
+        per_query += inputs.query.dtype.itemsize * inputs.query.shape[1] * (own_groups.most + 3)
+        scores = score_queries(load, own, keep, row_blocks(len(inputs.query), per_query, memory_budget))
+    return summarise(scores, own, len(identities), camera_rule)
+
+
+def evaluate_centroids_ctl2021(
+    query: Features,
+    gallery: Features,
+    query_ids: Labels,
+    gallery_ids: Labels,
+    query_cameras: Labels,
+    gallery_cameras: Labels,
+    *,
+    memory_budget: int = DEFAULT_MEMORY_BUDGET,
+) -> RankingResult:
+    """Retrieval against identity centroids as published in 2021, protocol ``centroid_ctl2021``.
+
+    For comparison with published tables only: it flatters a model. Its definition, faults included:
+
+    1. The camera of gallery item j is read at position j of the query cameras followed by the gallery cameras,
+       hence mostly from a query that has nothing to do with it. Figures depend on the order of both sides.
+    2. For each identity p that has queries and each camera c among them, a centroid is the mean of p's gallery
+       items whose camera so read is not c, unless none is left. Centroids of p that leave out nothing, because
+       no item of p reads as c, are one and the same.
+    3. Identities without a query, all distractors among them, have no centroid and leave the gallery.
+    4. A query (p, c) meets all centroids, except those of p with an item that reads as c. So the centroids of
+       another person count several times, and a query whose camera is read nowhere in p has several matches.
+
+    Args:
+        query: (Q, D) floating point, torch or numpy.
+        gallery: (G, D) floating point.
+        query_ids: (Q,) positive integers.
+        gallery_ids: (G,) integers; 0 is a distractor.
+        query_cameras: (Q,) integers.
+        gallery_cameras: (G,) integers.
+        memory_budget: bytes of working memory for the blocks.
+
+    Returns:
+        Figures as in instance retrieval; ``num_gallery`` counts centroids.
+
+    Raises:
+        ReidError: as :func:`evaluation.ranking.evaluate_ranking`.
+    """
+    inputs = check_inputs(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras)
+    with full_precision(inputs.gallery.device):
+        centroids = published_centroids(inputs, memory_budget)
+        if len(centroids.ids) == 0:
+            raise ReidError("gallery_ids must hold the query's persons, got none; number both sides alike")
+        items = _with_items(inputs, centroids.vectors, centroids.ids)
+        own = OwnItems(inputs.query_ids, centroids.ids)
+        per_query = bytes_per_query(len(centroids.ids), inputs.query.dtype, inputs.gallery.device, own.most)
+        blocks = row_blocks(len(inputs.query), per_query, memory_budget)
+        scores = score_queries(DistanceBlocks(items, "cosine"), own, centroids.keep, blocks)
+    return summarise(scores, own, len(centroids.ids), camera_rule=True)
+
+
+def _with_items(inputs: RetrievalInputs, vectors: Tensor, ids: Tensor) -> RetrievalInputs:
+    """The same queries against other items, whose cameras have no meaning any more."""
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=1, dtype=inputs.query.dtype)
+    return replace(
+        inputs, gallery=vectors, gallery_norms=norms, gallery_ids=ids, gallery_cameras=torch.zeros_like(ids)
+    )

@@ -1,0 +1,113 @@
+"""Query-gallery distances a block of queries at a time, in bounded memory and full precision."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from evaluation.inputs import RetrievalInputs
+from utils.distance import Metric, check_metric
+
+DEFAULT_MEMORY_BUDGET = 256 * 2**20
+
+_SMALLEST_NORM = 1e-12
+_ROWS_PER_CHUNK = 4096
+
+BlockLoader = Callable[[slice], Tensor]
+"""From rows of the query to a (rows, G) block the caller may overwrite; valid until the next call."""
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """No gradient, no autocast, no TF32 or bfloat16 product: a rank decides on the last bits."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.no_grad(), torch.autocast(device_type=device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def row_blocks(num_rows: int, bytes_per_row: int, memory_budget: int) -> Iterator[slice]:
+    """Cut rows into consecutive blocks that fit the budget, of one row at least.
+
+    Args:
+        num_rows: rows in all.
+        bytes_per_row: memory that one row takes while its block is at work.
+        memory_budget: bytes.
+
+    Yields:
+        Slices of nearly equal length.
+    """
+    most = max(1, memory_budget // max(1, bytes_per_row))
+    num_blocks = -(-num_rows // most)
+    step = -(-num_rows // num_blocks)
+    for start in range(0, num_rows, step):
+        yield slice(start, min(num_rows, start + step))
+
+
+def bytes_per_query(num_gallery: int, dtype: torch.dtype, device: torch.device, num_own: int = 0) -> int:
+    """Working memory of one row of a block: its values, their sorting, and the query's own items.
+
+    Args:
+        num_gallery: G.
+        dtype: of the values.
+        device: where they lie. Only on the CPU are they sorted in place.
+        num_own: most gallery items of one identity.
+    """
+    per_item = dtype.itemsize if device.type == "cpu" else 3 * dtype.itemsize + 16
+    return num_gallery * per_item + num_own * 64
+
+
+class DistanceBlocks:
+    """Blocks of values that rank a row of the gallery as its distances do, at one matrix product.
+
+    Cosine gives the cosine similarity negated, the euclidean metrics ``|g|^2 - 2 q.g``. What is left out is
+    constant along a row: adding it would only round away digits that tell near items apart.
+
+    A block holds whole rows, so that the distance of a match is read from the very product it is compared
+    with; a second product of another shape would differ in its last bit.
+    """
+
+    def __init__(self, inputs: RetrievalInputs, metric: Metric) -> None:
+        check_metric(metric)
+        self._query, self._gallery = inputs.query, inputs.gallery
+        self._scale: Tensor | None = None
+        self._shift: Tensor | None = None
+        if metric == "cosine":
+            self._query = inputs.query / inputs.query_norms.clamp_min(_SMALLEST_NORM)[:, None]
+            self._scale = inputs.gallery_norms.clamp_min(_SMALLEST_NORM).reciprocal().neg()
+        else:
+            self._shift = _squared_norms(inputs.gallery, inputs.query.dtype)
+        self._buffer = inputs.query.new_empty(0)
+
+    def __call__(self, rows: slice) -> Tensor:
+        """(rows, G) values; the memory is used again by the next call."""
+        query = self._query[rows]
+        shape = (len(query), len(self._gallery))
+        if self._buffer.numel() < shape[0] * shape[1]:
+            self._buffer = query.new_empty(shape[0] * shape[1])
+        block = self._buffer[: shape[0] * shape[1]].view(shape)
+        self._product(query, block)
+        if self._scale is not None:
+            return block.mul_(self._scale)
+        assert self._shift is not None
+        return block.mul_(-2.0).add_(self._shift)
+
+    def _product(self, query: Tensor, block: Tensor) -> None:
+        if self._gallery.dtype == query.dtype:
+            torch.mm(query, self._gallery.T, out=block)
+            return
+        # A half-precision gallery is widened chunk by chunk: a whole copy would break the memory bound.
+        for start in range(0, len(self._gallery), _ROWS_PER_CHUNK):
+            chunk = self._gallery[start : start + _ROWS_PER_CHUNK].to(query.dtype)
+            block[:, start : start + len(chunk)] = query @ chunk.T
+
+
+def _squared_norms(features: Tensor, dtype: torch.dtype) -> Tensor:
+    starts = range(0, len(features), _ROWS_PER_CHUNK)
+    return torch.cat(
+        [features[start : start + _ROWS_PER_CHUNK].to(dtype).square().sum(1) for start in starts]
+    )

@@ -1,0 +1,186 @@
+"""Verification: are two images the same person? Rates over all query-gallery pairs, and a threshold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evaluation.distance_blocks import (
+    DEFAULT_MEMORY_BUDGET,
+    DistanceBlocks,
+    bytes_per_query,
+    full_precision,
+    row_blocks,
+)
+from evaluation.inputs import Features, Labels, RetrievalInputs, check_inputs
+from evaluation.match_ranks import OwnItems
+from evaluation.ranking import camera_filter
+from utils.errors import ReidError
+
+FALSE_POSITIVE_RATES: tuple[float, ...] = (1e-2, 1e-3, 1e-4)
+DEFAULT_FPR = 1e-3
+
+_LARGEST_DISTANCE = 2.0
+_CURVE_POINTS = 500
+
+
+@dataclass(frozen=True, eq=False)
+class VerificationResult:
+    """Rates of the decision "same person where the cosine distance is below a threshold".
+
+    Attributes:
+        tpr_at_fpr: true positive rate at the largest threshold whose false positive rate is at most the key.
+        thresholds: that threshold, a cosine distance in [0, 2].
+        equal_error_rate: where false positive and false negative rate meet.
+        num_positive: pairs of one person.
+        num_negative: pairs of two persons, distractors included. A rate below 1 / ``num_negative`` cannot be
+            measured: its threshold lets no false pair pass.
+        fpr: (P,) float64 ascending, at most 1,001 points of the ROC curve, dense at low rates.
+        tpr: (P,) float64, the true positive rate at each of them.
+        curve_thresholds: (P,) float64, the cosine distance at each of them.
+    """
+
+    tpr_at_fpr: dict[float, float]
+    thresholds: dict[float, float]
+    equal_error_rate: float
+    num_positive: int
+    num_negative: int
+    fpr: np.ndarray
+    tpr: np.ndarray
+    curve_thresholds: np.ndarray
+
+    def threshold(self, fpr: float = DEFAULT_FPR) -> float:
+        """Cosine distance below which a pair is called one person, at a false positive rate of ``fpr``.
+
+        Raises:
+            ReidError: if the curve was not evaluated at ``fpr``.
+        """
+        if fpr not in self.thresholds:
+            raise ReidError(
+                f"fpr must be one of {', '.join(map(str, self.thresholds))}, got {fpr}; "
+                f"name it in false_positive_rates of verification_curve"
+            )
+        return self.thresholds[fpr]
+
+
+def verification_curve(  # noqa: PLR0913 (two sides of three arrays each are the problem itself)
+    query: Features,
+    gallery: Features,
+    query_ids: Labels,
+    gallery_ids: Labels,
+    query_cameras: Labels,
+    gallery_cameras: Labels,
+    *,
+    camera_rule: bool = True,
+    false_positive_rates: Sequence[float] = FALSE_POSITIVE_RATES,
+    bins: int = 2**16,
+    memory_budget: int = DEFAULT_MEMORY_BUDGET,
+) -> VerificationResult:
+    """Verification rates over all query-gallery pairs taken by two cameras, by one streamed histogram.
+
+    Rates are exact at the edges of the bins; a threshold is off by one bin width (2 / ``bins``)
+    at most. Memory is bounded as in :func:`evaluation.ranking.evaluate_ranking`.
+
+    Args:
+        query: (Q, D) floating point, torch or numpy.
+        gallery: (G, D) floating point.
+        query_ids: (Q,) positive integers.
+        gallery_ids: (G,) integers; a distractor (0) makes negative pairs only.
+        query_cameras: (Q,) integers.
+        gallery_cameras: (G,) integers.
+        camera_rule: count only pairs from two cameras; all pairs without it.
+        false_positive_rates: rates to report, each in (0, 1).
+        bins: bins of the histogram over the cosine distances [0, 2].
+        memory_budget: bytes of working memory beside the features.
+
+    Raises:
+        ReidError: for inputs that cannot be ranked, a rate or number of bins out of range, or without a pair
+            of one person, or of two, from two cameras.
+    """
+    _check_options(false_positive_rates, bins)
+    inputs = check_inputs(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras)
+    with full_precision(inputs.gallery.device):
+        positive, negative = _histograms(inputs, camera_rule, bins, memory_budget)
+    _check_pairs(int(positive.sum()), int(negative.sum()), camera_rule)
+    edges = np.linspace(0.0, _LARGEST_DISTANCE, bins + 1)
+    tpr, fpr = _cumulative_share(positive), _cumulative_share(negative)
+    at = {rate: int(np.searchsorted(fpr, rate, side="right")) - 1 for rate in false_positive_rates}
+    wanted = np.concatenate([np.logspace(-7, 0, _CURVE_POINTS), np.linspace(0, 1, _CURVE_POINTS)])
+    points = np.unique(np.append(np.searchsorted(fpr, wanted, side="right") - 1, 0))
+    return VerificationResult(
+        tpr_at_fpr={rate: float(tpr[edge]) for rate, edge in at.items()},
+        thresholds={rate: float(edges[edge]) for rate, edge in at.items()},
+        equal_error_rate=_equal_error_rate(fpr, 1.0 - tpr),
+        num_positive=int(positive.sum()),
+        num_negative=int(negative.sum()),
+        fpr=fpr[points],
+        tpr=tpr[points],
+        curve_thresholds=edges[points],
+    )
+
+
+def _histograms(
+    inputs: RetrievalInputs, camera_rule: bool, bins: int, memory_budget: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Counts (bins,) int64 of the positive and of the negative pairs."""
+    own = OwnItems(inputs.query_ids, inputs.gallery_ids)
+    is_match = camera_filter(inputs.query_cameras, inputs.gallery_cameras, camera_rule)
+    load = DistanceBlocks(inputs, "cosine")
+    # Beside a value a pair takes its bin (int32), the camera mask, and the widened bin inside bincount.
+    per_pair = inputs.query.dtype.itemsize + 13
+    per_query = bytes_per_query(0, inputs.query.dtype, inputs.query.device, own.most)
+    per_query += per_pair * len(inputs.gallery)
+    positive = torch.zeros(bins + 1, dtype=torch.int64, device=inputs.gallery.device)
+    both = torch.zeros_like(positive)
+    for rows in row_blocks(len(inputs.query), per_query, memory_budget):
+        index = _bin_index(load(rows), bins)
+        positions, present = own(rows)
+        chosen = is_match(rows, positions) & present
+        positive += _count(index.gather(1, positions).masked_fill_(~chosen, bins), bins)
+        if camera_rule:
+            index.masked_fill_(inputs.query_cameras[rows, None] == inputs.gallery_cameras, bins)
+        both += _count(index, bins)
+    return positive[:bins].cpu().numpy(), (both - positive)[:bins].cpu().numpy()
+
+
+def _bin_index(negated_cosine: Tensor, bins: int) -> Tensor:
+    index = negated_cosine.add_(1.0).mul_(bins / _LARGEST_DISTANCE).to(torch.int32)
+    return index.clamp_(0, bins - 1)
+
+
+def _count(index: Tensor, bins: int) -> Tensor:
+    """Pairs in each bin, and in the last those that are left out."""
+    return torch.bincount(index.flatten(), minlength=bins + 1)
+
+
+def _cumulative_share(counts: np.ndarray) -> np.ndarray:
+    """(bins + 1,) share of the pairs nearer than each edge."""
+    share: np.ndarray = np.concatenate([[0], np.cumsum(counts)]) / counts.sum()
+    return share
+
+
+def _equal_error_rate(fpr: np.ndarray, fnr: np.ndarray) -> float:
+    gap = fpr - fnr
+    after = int(np.argmax(gap >= 0))
+    before = after - 1
+    part = -gap[before] / (gap[after] - gap[before])
+    return float(fpr[before] + part * (fpr[after] - fpr[before]))
+
+
+def _check_options(rates: Sequence[float], bins: int) -> None:
+    for rate in rates:
+        if not 0 < rate < 1:
+            raise ReidError(f"false_positive_rates must lie in (0, 1), got {rate}; 0.001 is usual")
+    if not 2 <= bins <= 2**24:
+        raise ReidError(f"bins must be in [2, 2**24], got {bins}; 2**16 resolves a distance of 0.00003")
+
+
+def _check_pairs(num_positive: int, num_negative: int, camera_rule: bool) -> None:
+    remedy = "pass camera_rule=False where one camera took everything" if camera_rule else "check the labels"
+    for kind, number in (("of one person", num_positive), ("of two persons", num_negative)):
+        if number == 0:
+            raise ReidError(
+                f"query and gallery must form pairs {kind} (camera_rule={camera_rule}), got none; {remedy}"
+            )

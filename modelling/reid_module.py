@@ -1,0 +1,155 @@
+"""The one Lightning module: every training method, validation and test."""
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from torch import Tensor
+from torch.optim import SGD, Optimizer
+
+from datasets.datamodule import ReidDataModule
+from datasets.sample import Batch
+from datasets.transforms import NetworkInput
+from evaluation.protocols import Protocol, evaluate
+from evaluation.report import Entry
+from losses.objectives import Objective, ObjectiveReport
+from modelling.extractor import FeatureExtractor
+from modelling.feature_bank import FeatureBank
+from modelling.optimization import Optimization
+
+
+class ReidModule(LightningModule):
+    """Trains an extractor on an objective and evaluates it.
+
+    Optimization is manual because the center loss has an optimizer of its own, and a second optimizer
+    leaves Lightning no automatic way.
+
+    Args:
+        extractor: the network.
+        network_input: uint8 batch -> network input.
+        objective: what training minimises; None for a test.
+        optimization: how; None for a test.
+        views: suffix of the feature names -> scale of the low resolution. ``{"": 1}`` trains on the
+            images, ``{"": 1, "_low": 4}`` on the images and their low-resolution twins. All views of a
+            batch go through the network together.
+        protocols: what validation and test measure.
+    """
+
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        network_input: NetworkInput,
+        protocols: tuple[Protocol, ...],
+        objective: Objective | None = None,
+        optimization: Optimization | None = None,
+        views: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.extractor, self.network_input, self.objective = extractor, network_input, objective
+        self._optimization, self._views, self._protocols = optimization, views or {"": 1}, protocols
+        self._banks: dict[int, FeatureBank] = {}
+        self.results: tuple[Entry, ...] = ()
+
+    def forward(self, images: Tensor, scale: int = 1) -> Tensor:
+        """(N, 3, H, W) uint8 -> (N, D) float32 embeddings for retrieval (after the BNNeck)."""
+        features: Tensor = self.extractor(self.network_input(images, scale)).bn
+        return features
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """The network's optimizer and, where the objective has centers, theirs."""
+        assert self.objective is not None
+        assert self._optimization is not None
+        network = [*self.extractor.parameters(), *self.objective.network_parameters()]
+        optimizers = [self._optimization.build(network)]
+        if centers := list(self.objective.center_parameters()):
+            optimizers.append(SGD(centers, lr=self._optimization.center_lr))
+        return optimizers
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One step of all optimizers on one P x K batch."""
+        optimizers = self._optimizers()
+        self._set_rate(optimizers[0], batch_idx)
+        report = self._objective_of(batch)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        self.manual_backward(report.total)
+        self._clip(optimizers[0])
+        for optimizer in optimizers:
+            optimizer.step()
+        self._log_training(report, optimizers[0])
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Embed a batch of query and gallery images at every scale the protocols ask for."""
+        for scale in sorted({scale for protocol in self._protocols for scale in protocol.scales}):
+            bank = self._banks.setdefault(scale, FeatureBank(self._test_rows()))
+            bank.put(batch.rows, self(batch.images, scale))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """The same as validation."""
+        self.validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Evaluate; every process gets the same results, in :attr:`results` and in the log."""
+        splits = self._data().splits
+        vectors = {
+            scale: bank.gather(self.extractor.dim, self.device) for scale, bank in sorted(self._banks.items())
+        }
+        self._banks = {}
+        self.results = tuple(evaluate(vectors, splits.query, splits.gallery, self._protocols))
+        first = self.results[0].result
+        values = {"val/mAP": first.mAP, "val/mINP": first.mINP, "val/rank-1": first.cmc[1]}
+        self.log_dict(values, prog_bar=True, rank_zero_only=True)
+
+    def on_test_epoch_end(self) -> None:
+        """The same as validation."""
+        self.on_validation_epoch_end()
+
+    def _objective_of(self, batch: Batch) -> ObjectiveReport:
+        assert self.objective is not None
+        inputs = [self.network_input(batch.images, scale, batch.erased) for scale in self._views.values()]
+        features = self.extractor(torch.cat(inputs) if len(inputs) > 1 else inputs[0])
+        count = len(batch.images)
+        named = {}
+        for suffix, raw, bn in zip(
+            self._views, features.raw.split(count), features.bn.split(count), strict=True
+        ):
+            named[f"raw{suffix}"], named[f"bn{suffix}"] = raw, bn
+        report: ObjectiveReport = self.objective(named, batch.labels)
+        return report
+
+    def _set_rate(self, optimizer: LightningOptimizer, batch_idx: int) -> None:
+        assert self._optimization is not None
+        progress = self.current_epoch + batch_idx / self.trainer.num_training_batches
+        for group in optimizer.param_groups:
+            group["lr"] = self._optimization.base_lr * self._optimization.schedule(progress)
+
+    def _clip(self, optimizer: LightningOptimizer) -> None:
+        assert self._optimization is not None
+        if self._optimization.clip:
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            if scaler is not None:  # fp16: the norm is that of the true gradient
+                scaler.unscale_(optimizer.optimizer)
+            self.clip_gradients(optimizer.optimizer, self._optimization.clip, "norm")
+
+    def _log_training(self, report: ObjectiveReport, optimizer: LightningOptimizer) -> None:
+        # Tensors stay on the device: Lightning copies them when it writes, every SOLVER.LOG_PERIOD steps.
+        terms = {f"train/{name}": value for name, value in {**report.terms, **report.statistics}.items()}
+        self.log_dict(terms, on_step=True, on_epoch=True)
+        self.log("train/loss", report.total.detach(), on_step=True, on_epoch=True, prog_bar=True)
+        self.log("train/lr", optimizer.param_groups[0]["lr"], on_step=True, on_epoch=False)
+
+    def _optimizers(self) -> list[LightningOptimizer]:
+        optimizers = self.optimizers()
+        return cast(list[LightningOptimizer], optimizers if isinstance(optimizers, list) else [optimizers])
+
+    def _data(self) -> ReidDataModule:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, ReidDataModule)
+        return data
+
+    def _test_rows(self) -> int:
+        splits = self._data().splits
+        return len(splits.query) + len(splits.gallery)

@@ -1,0 +1,277 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from evaluation.neighbours import check_features, nearest_among, normalised
+from evaluation.rerank import k_reciprocal, k_reciprocal_blocks
+from utils.errors import ReidError
+
+Matrix = NDArray[np.float64]
+
+
+def dense_k_reciprocal(query: Matrix, gallery: Matrix, k1: int, k2: int, lambda_value: float) -> Matrix:
+    """The definition, one item after the other, on full matrices in float64."""
+    x = np.concatenate([query, gallery])
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    distance = np.array([[np.sum((a - b) ** 2) for b in x] for a in x])
+    distance = distance / distance.max(axis=1, keepdims=True)
+    return encode_and_compare(distance, len(query), k1, k2, lambda_value)
+
+
+def encode_and_compare(distance: Matrix, q: int, k1: int, k2: int, lambda_value: float) -> Matrix:
+    total = len(distance)
+    # The item itself first, then by distance, equal ones by index.
+    ranks = (distance.round(12) - 2 * np.eye(total)).argsort(axis=1, kind="stable").tolist()
+
+    def reciprocal(i: int, k: int) -> set[int]:
+        return {j for j in ranks[i][: k + 1] if i in ranks[j][: k + 1]}
+
+    v = np.zeros((total, total))
+    for i in range(total):
+        members = reciprocal(i, k1)
+        expanded = set(members)
+        for candidate in members:
+            near = reciprocal(candidate, int(np.around(k1 / 2)))
+            if len(near & members) > 2 / 3 * len(near):
+                expanded |= near
+        for j in expanded:
+            v[i, j] = np.exp(-distance[i, j])
+        v[i] /= v[i].sum()
+    v = np.array([np.mean([v[j] for j in ranks[i][:k2]], axis=0) for i in range(total)])
+    result = np.zeros((q, total - q))
+    for i in range(q):
+        for j in range(total - q):
+            low, high = np.minimum(v[i], v[q + j]).sum(), np.maximum(v[i], v[q + j]).sum()
+            result[i, j] = (1 - lambda_value) * (1 - low / high) + lambda_value * distance[i, q + j]
+    return result
+
+
+def clustered(
+    num_queries: int, num_gallery: int, seed: int = 0, spread: float = 0.6
+) -> tuple[Matrix, Matrix]:
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(max(1, (num_queries + num_gallery) // 8), 16))
+    x = centres[rng.integers(len(centres), size=num_queries + num_gallery)]
+    x = x + spread * rng.normal(size=x.shape)
+    return x[:num_queries], x[num_queries:]
+
+
+@pytest.mark.parametrize("spread", [0.0001, 0.6, 100.0])
+@pytest.mark.parametrize(
+    ("k1", "k2", "lambda_value"), [(20, 6, 0.3), (7, 3, 0.0), (5, 1, 0.5), (1, 1, 0.3), (3, 9, 0.2)]
+)
+def test_equals_the_dense_definition(spread: float, k1: int, k2: int, lambda_value: float) -> None:
+    query, gallery = clustered(13, 90, seed=k1, spread=spread)
+    expected = dense_k_reciprocal(query, gallery, k1, k2, lambda_value)
+    got = k_reciprocal(query, gallery, k1=k1, k2=k2, lambda_value=lambda_value)
+    assert got.shape == (13, 90)
+    assert got.dtype == torch.float32
+    np.testing.assert_allclose(got.numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_float32_equals_the_dense_definition(seed: int) -> None:
+    query, gallery = (part.astype(np.float32) for part in clustered(10, 80, seed=seed))
+    expected = dense_k_reciprocal(query.astype(float), gallery.astype(float), 20, 6, 0.3)
+    got = k_reciprocal(torch.from_numpy(query), torch.from_numpy(gallery))
+    np.testing.assert_allclose(got.numpy(), expected, atol=1e-5)
+
+
+def test_ties_go_to_the_item_itself_then_to_the_lower_index() -> None:
+    # Entries of +-1/4 have length 1 and exact products, with many exact ties and whole copies.
+    rng = np.random.default_rng(0)
+    distinct = rng.choice([-0.25, 0.25], size=(40, 16))
+    x = distinct[rng.integers(40, size=150)]
+    x[60:80] = x[0]
+    expected = dense_k_reciprocal(x[:20], x[20:], 8, 4, 0.3)
+    for budget in (1, 2**30):
+        got = k_reciprocal(x[:20], x[20:], k1=8, k2=4, memory_budget=budget)
+        np.testing.assert_allclose(got.numpy(), expected, atol=1e-5)
+
+
+def test_neighbours_of_tiles_are_those_of_a_stable_sort() -> None:
+    x = torch.from_numpy(np.random.default_rng(1).choice([-0.25, 0.25], size=(200, 16)))
+    similarity = x @ x.T
+    expected_lowest = similarity.amin(dim=1)
+    similarity.fill_diagonal_(2.0)
+    found = nearest_among(x, 30, memory_budget=1)  # tiles of 64
+    assert torch.equal(found.indices, similarity.sort(dim=1, descending=True, stable=True).indices[:, :30])
+    assert torch.equal(found.lowest, expected_lowest)
+    assert torch.equal(found.similarities[:, 0], torch.ones(200, dtype=x.dtype))
+
+
+def test_memory_budget_does_not_change_the_result() -> None:
+    query, gallery = clustered(30, 200)
+    torch.testing.assert_close(
+        k_reciprocal(query, gallery, memory_budget=1), k_reciprocal(query, gallery), atol=1e-6, rtol=0
+    )
+
+
+def test_blocks_cover_the_queries_in_order() -> None:
+    query, gallery = clustered(30, 200)
+    whole = k_reciprocal(query, gallery)
+    blocks = list(k_reciprocal_blocks(query, gallery, memory_budget=2 * 7 * 4 * 8 * 200))
+    assert [len(block.distances) for block in blocks] == [7, 7, 7, 7, 2]
+    assert [block.queries.start for block in blocks] == [0, 7, 14, 21, 28]
+    torch.testing.assert_close(torch.cat([block.distances for block in blocks]), whole, atol=1e-6, rtol=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    num_queries=st.integers(1, 12),
+    num_gallery=st.integers(1, 30),
+    k1=st.integers(1, 40),
+    k2=st.integers(1, 40),
+    lambda_value=st.floats(0, 1),
+    seed=st.integers(0, 2**16),
+)
+def test_any_size_equals_the_definition_whatever_k(
+    num_queries: int, num_gallery: int, k1: int, k2: int, lambda_value: float, seed: int
+) -> None:
+    query, gallery = clustered(num_queries, num_gallery, seed=seed)
+    got = k_reciprocal(query, gallery, k1=k1, k2=k2, lambda_value=lambda_value).numpy()
+    expected = dense_k_reciprocal(query, gallery, k1, k2, lambda_value)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    assert got.min() >= -1e-6
+    assert got.max() <= 1 + 1e-6
+
+
+def test_gallery_order_and_scale_do_not_matter() -> None:
+    query, gallery = clustered(10, 60)
+    order = np.random.default_rng(3).permutation(60)
+    whole = k_reciprocal(query, gallery)
+    torch.testing.assert_close(k_reciprocal(query, gallery[order]), whole[:, order], atol=1e-6, rtol=0)
+    torch.testing.assert_close(k_reciprocal(7 * query, 0.1 * gallery), whole, atol=1e-6, rtol=0)
+
+
+def test_helps_where_neighbours_find_each_other() -> None:
+    query, gallery = clustered(64, 400, spread=1.0)
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(464 // 8, 16))
+    ids = rng.integers(len(centres), size=464)
+    matches = torch.from_numpy(ids[:64, None] == ids[None, 64:])
+
+    def mean_rank(distances: torch.Tensor) -> float:
+        return float(distances.argsort(dim=1).argsort(dim=1)[matches].float().mean())
+
+    assert mean_rank(k_reciprocal(query, gallery)) < mean_rank(k_reciprocal(query, gallery, lambda_value=1.0))
+
+
+@pytest.mark.parametrize("value", [1.0, 0.0])
+def test_equal_features_give_finite_distances(value: float) -> None:
+    distances = k_reciprocal(torch.full((3, 8), value), torch.full((40, 8), value), k1=5)
+    assert distances.isfinite().all()
+    assert distances.min() >= 0
+
+
+def test_takes_half_precision_read_only_arrays_and_gradients() -> None:
+    query, gallery = clustered(5, 40)
+    reference = k_reciprocal(query.astype(np.float16), gallery.astype(np.float16))
+    gallery.setflags(write=False)
+    assert k_reciprocal(query, gallery).isfinite().all()
+    halves = torch.from_numpy(query).half().requires_grad_(), torch.from_numpy(gallery.copy()).half()
+    got = k_reciprocal(*halves)
+    assert not got.requires_grad
+    torch.testing.assert_close(got, reference)
+
+
+def test_autocast_does_not_reach_the_neighbours() -> None:
+    query, gallery = (part.astype(np.float32) for part in clustered(10, 80))
+    expected = k_reciprocal(query, gallery)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = k_reciprocal(query, gallery)
+    torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["tensor", "array", "memmap"])
+def test_writes_into_out(kind: str, tmp_path: Path) -> None:
+    query, gallery = clustered(6, 40)
+    out = {
+        "tensor": lambda: torch.zeros(6, 40),
+        "array": lambda: np.zeros((6, 40), np.float32),
+        "memmap": lambda: np.memmap(tmp_path / "out", np.float32, "w+", shape=(6, 40)),
+    }[kind]()
+    got = k_reciprocal(query, gallery, out=out)
+    torch.testing.assert_close(torch.as_tensor(out), k_reciprocal(query, gallery))
+    assert got.data_ptr() == torch.as_tensor(out).data_ptr()
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        np.zeros((6, 39), np.float32),
+        np.zeros((6, 40)),
+        np.zeros((40, 6), np.float32).T,
+        torch.zeros(6, 40).half(),
+    ],
+)
+def test_out_must_fit(out: object) -> None:
+    with pytest.raises(ReidError, match=r"out must be writable, C-ordered, float32 and of shape \(6, 40\)"):
+        k_reciprocal(*clustered(6, 40), out=out)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("k1", 0, "k1 must be an integer of 1 or more, got 0"),
+        ("k1", 2.5, "k1 must be an integer of 1 or more, got 2.5"),
+        ("k1", True, "k1 must be an integer of 1 or more, got True"),
+        ("k2", 0, "k2 must be an integer of 1 or more, got 0"),
+        ("memory_budget", -1, "memory_budget must be an integer of 1 or more, got -1"),
+        ("lambda_value", -0.1, "lambda_value must be from 0 .* to 1 .*, got -0.1"),
+        ("lambda_value", 1.5, "lambda_value must be from 0 .* to 1 .*, got 1.5"),
+        ("lambda_value", float("nan"), "lambda_value must be from 0 .* to 1 .*, got nan"),
+    ],
+)
+def test_parameters_out_of_range(name: str, value: object, rule: str) -> None:
+    with pytest.raises(ReidError, match=rule):
+        k_reciprocal(*clustered(5, 20), **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(ReidError, match=rule):  # at the call, before the first block is asked for
+        k_reciprocal_blocks(*clustered(5, 20), **{name: value})  # type: ignore[arg-type]
+
+
+def _spoilt(value: float) -> Matrix:
+    gallery = np.ones((20, 16))
+    gallery[[4, 9], 3] = value
+    return gallery
+
+
+@pytest.mark.parametrize(
+    ("gallery", "rule"),
+    [
+        (np.ones((20, 15)), r"same number of columns, got \(5, 16\) and \(20, 15\)"),
+        (np.ones((20, 16), int), r"gallery must be a floating point matrix .*, got \(20, 16\) of int64"),
+        (np.ones(16), r"gallery must be a floating point matrix .*, got \(16,\) of torch.float64"),
+        ([[1.0]], r"gallery must be a floating point matrix .*, got \[\[1.0\]\]"),
+        (np.ones((0, 16)), r"gallery must have rows and columns, got \(0, 16\)"),
+        (_spoilt(np.nan), "gallery must be finite, got NaN, .* in 2 of 20 rows, first in row 4"),
+        (_spoilt(np.inf), "gallery must be finite, got NaN, .* in 2 of 20 rows, first in row 4"),
+        (torch.ones(20, 16, device="meta"), "must be on one device, got cpu and meta"),
+    ],
+)
+def test_features_that_do_not_fit(gallery: object, rule: str) -> None:
+    with pytest.raises(ReidError, match=rule):
+        k_reciprocal(np.ones((5, 16)), gallery)  # type: ignore[arg-type]
+
+
+def test_features_are_not_copied_or_changed() -> None:
+    query, gallery = clustered(5, 40)
+    kept = gallery.copy()
+    assert check_features(query, gallery)[1].data_ptr() == gallery.ctypes.data
+    normalised(*check_features(query, gallery))
+    k_reciprocal(query, gallery)
+    assert np.array_equal(gallery, kept)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_equals_cpu() -> None:
+    query, gallery = (torch.from_numpy(part) for part in clustered(40, 500))
+    got = k_reciprocal(query.cuda(), gallery.cuda())
+    assert got.is_cuda
+    torch.testing.assert_close(got.cpu(), k_reciprocal(query, gallery), atol=1e-5, rtol=0)

@@ -1,0 +1,190 @@
+"""What every loss promises, whatever it computes."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from losses.center import CenterLoss
+from losses.centroid_triplet import CentroidTripletLoss
+from losses.identity import IdentityLoss
+from losses.octuplet import OctupletLoss
+from losses.triplet import BatchHardTripletLoss
+from utils.distance import METRICS, Metric
+
+DIM = 16
+IDS = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2, 2, 3])
+VALID = torch.tensor([True, True, True, False, True, True, False, True, True, True])
+
+
+class _BothViews(nn.Module):
+    """Octuplet loss of one matrix, its second view made from the first."""
+
+    def __init__(self, loss: OctupletLoss) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, embeddings: Tensor, ids: Tensor, valid: Tensor | None = None) -> Tensor:
+        result: Tensor = self.loss(embeddings, 0.5 * embeddings, ids, valid)
+        return result
+
+    def with_statistics(self, embeddings: Tensor, ids: Tensor, valid: Tensor | None = None) -> object:
+        return self.loss.with_statistics(embeddings, 0.5 * embeddings, ids, valid)
+
+
+def _triplet_like(metric: Metric) -> dict[str, Callable[[], nn.Module]]:
+    return {
+        f"triplet-{metric}": lambda: BatchHardTripletLoss(0.3, metric),
+        f"soft-{metric}": lambda: BatchHardTripletLoss(None, metric),
+        f"centroid-{metric}": lambda: CentroidTripletLoss(0.3, metric),
+        f"octuplet-{metric}": lambda: _BothViews(OctupletLoss(25.0, metric)),
+    }
+
+
+TRIPLET_LIKE = {name: make for metric in METRICS for name, make in _triplet_like(metric).items()}
+ALL = {**TRIPLET_LIKE, "center": lambda: CenterLoss(4, DIM), "identity": lambda: IdentityLoss(4, DIM)}
+
+
+@pytest.fixture(params=ALL.values(), ids=ALL.keys())
+def loss(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    result: nn.Module = request.param()
+    return result
+
+
+@pytest.fixture(params=TRIPLET_LIKE.values(), ids=TRIPLET_LIKE.keys())
+def triplet_like(request: pytest.FixtureRequest) -> nn.Module:
+    result: nn.Module = request.param()
+    return result
+
+
+def embeddings_of(count: int = len(IDS)) -> Tensor:
+    return torch.randn(count, DIM, generator=torch.Generator().manual_seed(1)).requires_grad_()
+
+
+class _NoWaiting(TorchDispatchMode):
+    """Refuses the operations whose result the host must read before it can go on."""
+
+    def __torch_dispatch__(
+        self,
+        func: torch._ops.OpOverload,
+        types: object,  # noqa: ARG002 (torch passes it)
+        args: tuple = (),
+        kwargs: dict | None = None,
+    ) -> object:
+        name = func.overloadpacket.__name__
+        indices = args[1] if name in ("index", "index_put", "index_put_", "_index_put_impl_") else ()
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim") or any(
+            index is not None and index.dtype == torch.bool for index in indices
+        ):
+            raise AssertionError(f"{name} waits for the device")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("valid", [None, VALID], ids=["full", "padded"])
+def test_never_waits_for_the_device(loss: nn.Module, valid: Tensor | None) -> None:
+    embeddings = embeddings_of()
+    with _NoWaiting():
+        loss(embeddings, IDS, valid).backward()
+        if hasattr(loss, "with_statistics"):
+            loss.with_statistics(embeddings, IDS, valid)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [Tensor.item, bool, lambda x: x[x > 0], torch.nonzero, torch.unique, lambda x: x.masked_select(x > 0)],
+)
+def test_the_test_above_can_fail(wait: Callable[[Tensor], object]) -> None:
+    with _NoWaiting(), pytest.raises(AssertionError, match="waits for the device"):
+        wait(torch.ones(1))
+
+
+@pytest.mark.parametrize("valid", [None, VALID], ids=["full", "padded"])
+def test_bf16_input_under_autocast_gives_float32_without_nan(loss: nn.Module, valid: Tensor | None) -> None:
+    embeddings = embeddings_of().detach().bfloat16().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = loss(embeddings, IDS, valid)
+    value.backward()
+    reference = loss(embeddings.detach().float(), IDS, valid)
+    assert value.dtype == torch.float32
+    assert embeddings.grad is not None
+    assert torch.isfinite(embeddings.grad).all()
+    torch.testing.assert_close(value, reference, rtol=1e-3, atol=1e-3)
+
+
+def test_autocast_changes_nothing_but_the_classifier(triplet_like: nn.Module) -> None:
+    embeddings = embeddings_of()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = triplet_like(embeddings, IDS)
+    torch.testing.assert_close(value, triplet_like(embeddings, IDS), rtol=1e-6, atol=1e-6)
+
+
+def test_padding_leaves_no_trace(loss: nn.Module) -> None:
+    embeddings = embeddings_of()
+    kept = embeddings.detach()[VALID].requires_grad_()
+    spoilt = embeddings.detach().clone()
+    spoilt[~VALID] = torch.nan
+    spoilt.requires_grad_()
+    with_padding, without = loss(spoilt, IDS, VALID), loss(kept, IDS[VALID])
+    torch.testing.assert_close(with_padding, without)
+    (gradient,) = torch.autograd.grad(with_padding, spoilt)
+    (expected,) = torch.autograd.grad(without, kept)
+    torch.testing.assert_close(gradient[VALID], expected)
+    assert (gradient[~VALID] == 0).all()
+
+
+def test_nothing_to_compare_gives_zero_with_a_graph(loss: nn.Module) -> None:
+    embeddings = embeddings_of()
+    value = loss(embeddings, IDS, torch.zeros(len(IDS), dtype=torch.bool))
+    value.backward()
+    assert float(value.detach()) == 0
+    assert embeddings.grad is not None
+    assert (embeddings.grad == 0).all()
+
+
+@pytest.mark.parametrize("fill", [0.0, 1.0])
+def test_equal_embeddings_have_finite_gradients(triplet_like: nn.Module, fill: float) -> None:
+    embeddings = torch.full((len(IDS), DIM), fill, requires_grad=True)
+    value = triplet_like(embeddings, IDS)
+    value.backward()
+    assert torch.isfinite(value)
+    assert embeddings.grad is not None
+    assert torch.isfinite(embeddings.grad).all()
+
+
+def test_statistics_come_with_the_very_loss(loss: nn.Module) -> None:
+    if isinstance(loss, CenterLoss):
+        pytest.skip("has no statistics")
+    embeddings = embeddings_of()
+    value, statistics = loss.with_statistics(embeddings, IDS, VALID)
+    assert torch.equal(value, loss(embeddings, IDS, VALID))
+    assert value.requires_grad
+    assert all(figure.shape == () and not figure.requires_grad for figure in statistics.values())
+    assert all(torch.isfinite(figure) for figure in statistics.values())
+
+
+def test_a_diverged_network_shows(loss: nn.Module) -> None:
+    embeddings = embeddings_of().detach()
+    embeddings[0] = torch.nan
+    assert torch.isnan(loss(embeddings, IDS))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_equals_cpu_and_does_not_synchronise(loss: nn.Module) -> None:
+    embeddings = embeddings_of()
+    expected = loss(embeddings, IDS, VALID)
+    (gradient,) = torch.autograd.grad(expected, embeddings)
+    loss.cuda()
+    on_device = embeddings.detach().cuda().requires_grad_()
+    ids, valid = IDS.cuda(), VALID.cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        value = loss(on_device, ids, valid)
+        (device_gradient,) = torch.autograd.grad(value, on_device)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(value.cpu(), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(device_gradient.cpu(), gradient, rtol=1e-3, atol=1e-4)

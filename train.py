@@ -1,0 +1,21 @@
+"""Train the baseline: label-smoothed cross entropy, batch-hard triplet and center loss on a BNNeck.
+
+python train.py --config_file configs/256_resnet50.yml --scale 4 DATASETS.NAMES market1501
+python train.py MODEL.RESUME_TRAINING True MODEL.PRETRAIN_PATH logs/market1501/resnet50/baseline/exp0/20.pth
+"""
+
+import sys
+from collections.abc import Sequence
+
+from engine.cli import run_script
+from engine.recipes import BASELINE
+from engine.run import fit
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train; return the exit code."""
+    return run_script(lambda settings: fit(BASELINE, settings), __doc__ or "", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

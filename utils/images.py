@@ -1,0 +1,33 @@
+"""Reading an image file as a tensor, with the file's name in every error."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from utils.errors import ReidError
+
+
+def read_image(path: str | Path) -> Tensor:
+    """Decode an image file.
+
+    Args:
+        path: a file in any format that Pillow knows, of any colour mode.
+
+    Returns:
+        (3, H, W) uint8 RGB.
+
+    Raises:
+        ReidError: if the file is missing, truncated or not an image; the message holds its name.
+    """
+    try:
+        with Image.open(path) as image:
+            pixels = np.array(image.convert("RGB"))
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = (
+            "no such file" if isinstance(error, FileNotFoundError) else str(error) or type(error).__name__
+        )
+        raise ReidError(f"cannot read image {path}: {' '.join(reason.split())}") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1)

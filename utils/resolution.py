@@ -1,0 +1,38 @@
+"""Low resolution: what an image of a far person carries, at the size of a near one."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from utils.errors import ReidError
+
+
+def low_resolution_size(height: int, width: int, scale: int) -> tuple[int, int]:
+    """Height and width in pixels after downsampling by ``scale``, rounded, at least one pixel each."""
+    return max(1, round(height / scale)), max(1, round(width / scale))
+
+
+def degrade(images: Tensor, scale: int, *, antialias: bool = True) -> Tensor:
+    """Bicubic-downsample images by ``scale`` and upsample them to their size again, in one batched call.
+
+    Args:
+        images: (N, 3, H, W) floating point in [0, 1].
+        scale: 1 returns the images unchanged.
+        antialias: low-pass before downsampling (as a camera does); False keeps every ``scale``-th sample.
+
+    Returns:
+        (N, 3, H, W), clipped to [0, 1]: bicubic interpolation overshoots at edges, a file cannot.
+
+    Raises:
+        ReidError: if ``scale`` is below 1.
+    """
+    if scale < 1:
+        raise ReidError(f"scale must be 1 or more, got {scale}")
+    if scale == 1:
+        return images
+    height, width = images.shape[-2:]
+    small = F.interpolate(
+        images, low_resolution_size(height, width, scale), mode="bicubic", antialias=antialias
+    ).clamp(0.0, 1.0)
+    restored = F.interpolate(small, (height, width), mode="bicubic", antialias=False)
+    return torch.clamp(restored, 0.0, 1.0)
