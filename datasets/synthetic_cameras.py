@@ -110,8 +110,8 @@ def _draw_scenery(rng: np.random.Generator) -> Image:
         _draw_clutter(scenery, horizon, rng)
     grain = cv2.GaussianBlur(rng.normal(0.0, 26.0, scenery.shape[:2]).astype(np.float32), (0, 0), 2.0)
     softened = cv2.GaussianBlur(scenery, (0, 0), 1.4).astype(np.float32) + grain[:, :, None]
-    scenery = np.clip(softened, 0.0, 255.0).astype(np.uint8)
-    return scenery
+    weathered: Image = np.clip(softened, 0.0, 255.0).astype(np.uint8)
+    return weathered
 
 
 def _draw_wall(wall: Image, colour: Colour, rng: np.random.Generator) -> None:

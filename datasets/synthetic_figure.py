@@ -38,8 +38,8 @@ def draw_person(who: Appearance, pose: Pose) -> Image:
     _draw_arm(pen, who, body, body.arms[1], _FAR_SIDE_LIGHT)
     if who.bag == "backpack" and not pose.from_behind:
         _draw_backpack_from_the_front(pen, who, pose, body)
-    _draw_leg(pen, who, body, pose.turn, 1)
-    _draw_leg(pen, who, body, pose.turn, 0)
+    _draw_leg(pen, who, body, pose.turn, near=False)
+    _draw_leg(pen, who, body, pose.turn, near=True)
     if who.garment == "skirt":
         left, right = sorted(leg[1][0] for leg in body.legs)
         waist = [(_MIDDLE - body.hip, 64.0), (_MIDDLE + body.hip, 64.0)]
@@ -86,9 +86,9 @@ def _bone(start: Point, length: float, angle: float, turn: float, out: float) ->
     return start[0] + length * (float(np.sin(angle)) * turn + out), start[1] + length * float(np.cos(angle))
 
 
-def _draw_leg(pen: Pen, who: Appearance, body: _Body, turn: float, which: int) -> None:
-    hip, knee, ankle = body.legs[which]
-    light = _FAR_SIDE_LIGHT if which else 1.0
+def _draw_leg(pen: Pen, who: Appearance, body: _Body, turn: float, *, near: bool) -> None:
+    hip, knee, ankle = body.legs[0 if near else 1]
+    light = 1.0 if near else _FAR_SIDE_LIGHT
     bare, cloth = darken(who.skin, light), darken(who.lower, light)
     toes = (ankle[0] + 4.5 * turn, ankle[1] + 3.4)
     pen.limb((ankle[0], ankle[1] + 2.6), toes, (2.8, 2.2), darken(who.shoes, light))
@@ -151,7 +151,8 @@ def _draw_head(pen: Pen, who: Appearance, pose: Pose) -> None:
             pen.box((x, 25.5), (6.2, 10.5), hair)
     else:
         pen.ellipse((x + 0.5 * back, 17.8), (6.3, 7.2), hair, (178.0, 362.0))
-        pen.ellipse((x + 2.2 * back, 18.6), (3.8, 6.4), hair) if abs(pose.turn) > 0.5 else None
+        if abs(pose.turn) > 0.5:
+            pen.ellipse((x + 2.2 * back, 18.6), (3.8, 6.4), hair)
     if who.hair == "cap":
         pen.ellipse((x, 17.2), (6.9, 7.4), who.bag_colour, (180.0, 360.0))
         pen.limb((x, 16.8), (x + 8.5 * pose.turn, 17.2), (1.3, 1.1), who.bag_colour)

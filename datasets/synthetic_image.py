@@ -35,15 +35,13 @@ def encode_image(
     seen_by = camera_of(seed, camera)
     pose = draw_pose(rng, seen_by.turn)
     if misplaced:
-        pose = replace(
-            pose, offset=(float(rng.choice([-1.0, 1.0]) * rng.uniform(22.0, 34.0)), pose.offset[1] - 30.0)
-        )
+        side = float(rng.choice([-1.0, 1.0]) * rng.uniform(22.0, 34.0))
+        pose = replace(pose, offset=(side, pose.offset[1] - 30.0))
     scene = cv2.resize(seen_by.background(rng), size[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
     if rng.random() < _BYSTANDER_SHARE:
         stranger = appearance_of(seed, int(rng.integers(NUM_COMBINATIONS)))
-        _lay_over(
-            scene, draw_person(stranger, _in_the_background(draw_pose(rng, seen_by.turn), rng)), seen_by
-        )
+        behind = _in_the_background(draw_pose(rng, seen_by.turn), rng)
+        _lay_over(scene, draw_person(stranger, behind), seen_by)
     _lay_over(scene, draw_person(appearance_of(seed, person), pose), seen_by)
     if rng.random() < _OBSTACLE_SHARE:
         _lay_over(scene, _draw_obstacle(rng), seen_by)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,13 @@ Build = Literal["slim", "medium", "broad"]
 
 # Few colours on purpose: many people share one, so that no single garment identifies anybody.
 UPPER_COLOURS: tuple[Colour, ...] = (
-    (48, 44, 182), (160, 84, 36), (66, 124, 48), (222, 224, 224), (46, 42, 42), (52, 182, 216),
-)  # fmt: skip
+    (48, 44, 182),
+    (160, 84, 36),
+    (66, 124, 48),
+    (222, 224, 224),
+    (46, 42, 42),
+    (52, 182, 216),
+)
 LOWER_COLOURS: tuple[Colour, ...] = (
     (44, 42, 42),
     (128, 84, 52),
@@ -136,7 +141,7 @@ def draw_pose(rng: np.random.Generator, turn: float) -> Pose:
         phase=float(rng.uniform(0.0, 2.0 * np.pi)),
         turn=float(np.clip((-turn if against_the_stream else turn) + rng.uniform(-0.3, 0.3), -1.0, 1.0)),
         from_behind=bool(rng.random() < 0.5),
-        scale=float(rng.uniform(0.94, 1.16)),
+        scale=float(rng.uniform(0.93, 1.11)),
         offset=(float(rng.uniform(-5.0, 5.0)), float(rng.uniform(-4.0, 4.0))),
     )
 
@@ -146,8 +151,6 @@ def _one_of(colours: tuple[Colour, ...], rng: np.random.Generator) -> Colour:
 
 
 def _own_shade(colour: Colour, rng: np.random.Generator) -> Colour:
-    shade: NDArray[Any] = np.clip(
-        np.multiply(colour, rng.uniform(0.88, 1.12)) + rng.uniform(-8, 8, 3), 0, 255
-    )
+    shade = np.clip(np.multiply(colour, rng.uniform(0.88, 1.12)) + rng.uniform(-8.0, 8.0, 3), 0.0, 255.0)
     blue, green, red = (int(channel) for channel in shade)
     return blue, green, red

@@ -41,7 +41,7 @@ def check_consistency(cfg: CfgNode) -> None:
     batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
     if batch % instances or batch < 2 * instances:
         raise ReidError(
-            "SOLVER.IMS_PER_BATCH counts images: it must be a multiple of DATALOADER.NUM_INSTANCE, twice or more, "
+            "SOLVER.IMS_PER_BATCH counts images: it must be DATALOADER.NUM_INSTANCE times 2, 3, ..., "
             f"got {batch} and {instances}; the nearest is {max(2, round(batch / instances)) * instances}"
         )
     if cfg.DATASETS.ON_BAD_FILE == "skip" and not cfg.DATASETS.CHECK_FILES:

@@ -150,7 +150,7 @@ class RunRecorder(Callback):
             with path.open(encoding="utf-8", newline="") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
         seconds = round(time.perf_counter() - self._began, 2)
-        rows.append({"epoch": epoch, "seconds": seconds, **values})
+        rows.append({"epoch": epoch, "seconds": seconds, **{k: f"{v:.6g}" for k, v in values.items()}})
         columns = list(dict.fromkeys(name for row in rows for name in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")

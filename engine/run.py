@@ -31,6 +31,7 @@ from modelling.extractor import FeatureExtractor
 from modelling.reid_module import ReidModule
 from utils.atomic import keep_previous
 from utils.errors import ReidError
+from utils.resolution import low_resolution_size
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ def _resumed(
     if weights.card.method != recipe.name:
         raise ReidError(
             f"{weights.path} comes from method {weights.card.method}, but this script trains {recipe.name}; "
-            "resume it with the script that wrote it, or set MODEL.RESUME_TRAINING False to start from its weights"
+            "resume with the script that wrote it, or set MODEL.RESUME_TRAINING False to start anew from it"
         )
     check_architecture(weights, {**settings.file, **settings.overrides})
     fixed = [
@@ -193,10 +194,12 @@ def _run_folder(cfg: CfgNode, card: RunCard, resumed: Checkpoint | None) -> RunF
 
 def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, folder: RunFolder) -> None:
     height, width = cfg.INPUT.SIZE_TRAIN
-    logger.info(
-        "%s of %s on %s: %d images of %d identities at %dx%d; files in %s", card.method, cfg.MODEL.NAME,
-        card.dataset, len(data.splits.train), card.num_ids, height, width, folder.logs,
-    )  # fmt: skip
+    images = f"{len(data.splits.train)} images of {card.num_ids} identities at {height}x{width}"
+    if card.scale > 1:
+        low_height, low_width = low_resolution_size(height, width, card.scale)
+        images += f", degraded by x{card.scale} to {low_height}x{low_width} and back"
+    logger.info("%s of %s on %s: %s", card.method, cfg.MODEL.NAME, card.dataset, images)
+    logger.info("files in %s", folder.logs)
 
 
 def _publish(report: Report, path: Path) -> None:

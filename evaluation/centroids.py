@@ -113,14 +113,15 @@ def evaluate_centroids_ctl2021(
 
     For comparison with published tables only: it flatters a model. Its definition, faults included:
 
-    1. The camera of gallery item j is read at position j of the query cameras followed by the gallery cameras,
-       hence mostly from a query that has nothing to do with it. Figures depend on the order of both sides.
-    2. For each identity p that has queries and each camera c among them, a centroid is the mean of p's gallery
-       items whose camera so read is not c, unless none is left. Centroids of p that leave out nothing, because
-       no item of p reads as c, are one and the same.
+    1. The camera of gallery item j is read at position j of the query cameras followed by the gallery
+       cameras, hence mostly from a query that has nothing to do with it. The order of both sides matters.
+    2. For each identity p that has queries and each camera c among them, a centroid is the mean of p's
+       gallery items whose camera so read is not c, unless none is left. Where no item of p reads as c it
+       leaves out nothing; p has one such centroid at most.
     3. Identities without a query, all distractors among them, have no centroid and leave the gallery.
-    4. A query (p, c) meets all centroids, except those of p with an item that reads as c. So the centroids of
-       another person count several times, and a query whose camera is read nowhere in p has several matches.
+    4. A query (p, c) meets all centroids, except those of p with an item that reads as c. So the centroids
+       of another person count several times, and a query whose camera is read nowhere in p may have several
+       matches.
 
     Args:
         query: (Q, D) floating point, torch or numpy.

@@ -42,8 +42,8 @@ def row_blocks(num_rows: int, bytes_per_row: int, memory_budget: int) -> Iterato
         Slices of nearly equal length.
     """
     most = max(1, memory_budget // max(1, bytes_per_row))
-    num_blocks = -(-num_rows // most)
-    step = -(-num_rows // num_blocks)
+    num_blocks = max(1, -(-num_rows // most))
+    step = max(1, -(-num_rows // num_blocks))
     for start in range(0, num_rows, step):
         yield slice(start, min(num_rows, start + step))
 
@@ -64,8 +64,9 @@ def bytes_per_query(num_gallery: int, dtype: torch.dtype, device: torch.device, 
 class DistanceBlocks:
     """Blocks of values that rank a row of the gallery as its distances do, at one matrix product.
 
-    Cosine gives the cosine similarity negated, the euclidean metrics ``|g|^2 - 2 q.g``. What is left out is
-    constant along a row: adding it would only round away digits that tell near items apart.
+    Cosine gives the cosine similarity negated, the euclidean metrics ``|g|^2 / 2 - q.g`` less the median
+    of the first term. What is left out is constant along a row: adding it would only round away digits that
+    tell near items apart.
 
     A block holds whole rows, so that the distance of a match is read from the very product it is compared
     with; a second product of another shape would differ in its last bit.
@@ -80,7 +81,7 @@ class DistanceBlocks:
             self._query = inputs.query / inputs.query_norms.clamp_min(_SMALLEST_NORM)[:, None]
             self._scale = inputs.gallery_norms.clamp_min(_SMALLEST_NORM).reciprocal().neg()
         else:
-            self._shift = _squared_norms(inputs.gallery, inputs.query.dtype)
+            self._shift = _half_squared_norms(inputs.gallery).to(inputs.query.dtype)
         self._buffer = inputs.query.new_empty(0)
 
     def __call__(self, rows: slice) -> Tensor:
@@ -94,7 +95,7 @@ class DistanceBlocks:
         if self._scale is not None:
             return block.mul_(self._scale)
         assert self._shift is not None
-        return block.mul_(-2.0).add_(self._shift)
+        return torch.sub(self._shift, block, out=block)
 
     def _product(self, query: Tensor, block: Tensor) -> None:
         if self._gallery.dtype == query.dtype:
@@ -106,8 +107,13 @@ class DistanceBlocks:
             block[:, start : start + len(chunk)] = query @ chunk.T
 
 
-def _squared_norms(features: Tensor, dtype: torch.dtype) -> Tensor:
+def _half_squared_norms(features: Tensor) -> Tensor:
+    """Halves of the squared norms less their median, in float64.
+
+    They lie close together and far from zero, where float32 has few digits. One item far out, which would
+    drag a mean along, does not move the median.
+    """
     starts = range(0, len(features), _ROWS_PER_CHUNK)
-    return torch.cat(
-        [features[start : start + _ROWS_PER_CHUNK].to(dtype).square().sum(1) for start in starts]
-    )
+    chunks = (features[start : start + _ROWS_PER_CHUNK].double() for start in starts)
+    squares = torch.cat([chunk.square().sum(1) for chunk in chunks])
+    return (squares - squares.median()) / 2.0

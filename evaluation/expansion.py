@@ -10,6 +10,7 @@ from evaluation.neighbours import (
     blocks,
     check_count,
     check_features,
+    full_precision,
     nearest,
     normalised,
 )
@@ -70,6 +71,7 @@ def expand_queries(
     weights = found.similarities.clamp_min(0.0).pow(alpha)
     result = torch.empty_like(expanded)
     for rows in blocks(len(expanded), k * gallery.shape[1] * gallery.element_size(), memory_budget):
-        added = torch.einsum("qk,qkd->qd", weights[rows], gallery[found.indices[rows]])
+        with full_precision(gallery):
+            added = torch.einsum("qk,qkd->qd", weights[rows], gallery[found.indices[rows]])
         result[rows] = F.normalize(expanded[rows] + added, dim=1)
     return result

@@ -110,9 +110,15 @@ def check_labels(
 
 
 def as_tensor(array: Tensor | np.ndarray) -> Tensor:
-    """The same numbers as a tensor without gradient, sharing memory wherever torch can."""
+    """The same numbers as a tensor without gradient, sharing memory wherever torch can.
+
+    Raises:
+        ReidError: if the array does not hold real numbers.
+    """
     if isinstance(array, Tensor):
         return array.detach()
+    if array.dtype.kind not in "fiu":
+        raise ReidError(f"the matrix must hold real numbers, got {array.dtype}; convert it first")
     if any(stride < 0 for stride in array.strides) or not array.dtype.isnative:
         array = np.array(array, dtype=array.dtype.newbyteorder("="))
     with warnings.catch_warnings():

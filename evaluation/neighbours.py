@@ -88,9 +88,14 @@ def normalised(*parts: Tensor) -> Tensor:
     return rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min_(_SMALLEST_NORM))
 
 
+def full_precision(features: Tensor) -> torch.autocast:
+    """A context without autocast: in bf16 the neighbours would change places."""
+    return torch.autocast(device_type=features.device.type, enabled=False)
+
+
 def similarities(left: Tensor, right: Tensor) -> Tensor:
-    """(N, M) scalar products of all rows; autocast is held off, since bf16 reorders the neighbours."""
-    with torch.autocast(device_type=left.device.type, enabled=False):
+    """(N, M) scalar products of all rows, in full precision."""
+    with full_precision(left):
         return left @ right.T
 
 
@@ -158,6 +163,10 @@ def _check_matrix(name: str, features: Features) -> Tensor:
         raise ReidError(
             f"{name} must have rows and columns, got {tuple(features.shape)}: is the folder empty?"
         )
+    return features.detach()
+
+
+def _check_finite(name: str, features: Tensor) -> None:
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
     bad = (~torch.linalg.vector_norm(features, dim=1, dtype=dtype).isfinite()).nonzero()[:, 0]
     if len(bad):

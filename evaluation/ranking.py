@@ -70,7 +70,8 @@ def evaluate_ranking(  # noqa: PLR0913 (two sides of three arrays each are the p
 
     Nothing of the size (Q, G) is held: queries are taken in blocks whose rows fit ``memory_budget``, and one
     row at least, which is G x 4 bytes (40 MB for ten million items). The gallery is not copied. The product
-    runs in full float32 (float64 for float64 features) on the gallery's device.
+    runs in full float32 (float64 for float64 features) on the gallery's device; only items nearer to one
+    another than its rounding may swap ranks against a float64 run.
 
     Args:
         query: (Q, D) floating point, torch or numpy.
@@ -176,8 +177,8 @@ def summarise(scores: QueryScores, own: OwnItems, num_items: int, camera_rule: b
     if num_valid == 0:
         if camera_rule and own.most > 0:
             raise ReidError(
-                f"camera_rule leaves none of {len(valid)} queries a match: all gallery items of their "
-                f"persons come from the query's own camera; pass camera_rule=False where one camera took everything"
+                f"camera_rule leaves none of {len(valid)} queries a match: the gallery shows their persons "
+                f"by the query's own camera only; pass camera_rule=False where one camera took everything"
             )
         raise ReidError(
             f"query_ids must occur in gallery_ids, got none of {len(valid)} queries with a match; "

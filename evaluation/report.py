@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 from evaluation.ranking import RankingResult
@@ -72,9 +73,9 @@ class Report:
 def table(dataset: str, entries: Sequence[Entry]) -> Table:
     """The console table: percentages, one row per entry."""
     columns = ("protocol", "query", "gallery", "mAP", "mINP", "rank-1", "rank-5", "rank-10", "queries")
-    grid = Table(*columns, title=f"{dataset}: results in percent")
-    for column in grid.columns[3:]:
-        column.justify = "right"
+    grid = Table(title=f"{dataset}: results in percent", box=SIMPLE)
+    for column in columns:
+        grid.add_column(column, justify="left" if column in columns[:3] else "right", no_wrap=True)
     for entry in entries:
         result = entry.result
         figures = (result.mAP, result.mINP, result.cmc[1], result.cmc[5], result.cmc[10])

@@ -30,6 +30,7 @@ from evaluation.neighbours import (
     blocks,
     check_count,
     check_features,
+    full_precision,
     nearest_among,
     normalised,
     similarities,
@@ -208,7 +209,8 @@ def _pair_similarities(
         listed = found.indices[left] == right[:, None]
         values = (found.similarities[left] * listed).sum(dim=1)
         missing = (~listed.any(dim=1)).nonzero()[:, 0]
-        values[missing] = torch.linalg.vecdot(features[left[missing]], features[right[missing]])
+        with full_precision(features):
+            values[missing] = torch.linalg.vecdot(features[left[missing]], features[right[missing]])
         result[part] = values
     return result
 

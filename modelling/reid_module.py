@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import cast
 
 import torch
+import torch.distributed as dist
 from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
@@ -81,6 +82,12 @@ class ReidModule(LightningModule):
             optimizer.step()
         self._log_training(report, optimizers[0])
 
+    def on_validation_epoch_start(self) -> None:
+        """Give every process the running statistics of the first, which are those a checkpoint keeps."""
+        if dist.is_available() and dist.is_initialized():
+            for buffer in self.extractor.buffers():
+                dist.broadcast(buffer, 0)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Embed a batch of query and gallery images at every scale the protocols ask for."""
         for scale in sorted({scale for protocol in self._protocols for scale in protocol.scales}):
@@ -102,6 +109,10 @@ class ReidModule(LightningModule):
         first = self.results[0].result
         values = {"val/mAP": first.mAP, "val/mINP": first.mINP, "val/rank-1": first.cmc[1]}
         self.log_dict(values, prog_bar=True, rank_zero_only=True)
+
+    def on_test_epoch_start(self) -> None:
+        """The same as validation."""
+        self.on_validation_epoch_start()
 
     def on_test_epoch_end(self) -> None:
         """The same as validation."""

@@ -74,6 +74,13 @@ def test_equal_neighbours_are_taken_by_lower_index() -> None:
     torch.testing.assert_close(got, torch.tensor([[0.5**0.5, 0.0, 0.5**0.5]]))
 
 
+def test_autocast_does_not_reach_the_sum() -> None:
+    query, gallery = (part.astype(np.float32) for part in features(5, 60))
+    expected = expand_queries(query, gallery, k=7, alpha=3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(expand_queries(query, gallery, k=7, alpha=3), expected)
+
+
 def test_dtype_and_inputs_are_kept() -> None:
     query, gallery = features(3, 20)
     before = query.copy(), gallery.copy()

@@ -84,7 +84,7 @@ def test_a_single_image_is_a_negative_and_nothing_else() -> None:
     embeddings = torch.tensor([[0.0, 0.0], [2.0, 0.0], [1.0, 5.0]], requires_grad=True)
     loss = CentroidTripletLoss(10.0)(embeddings, torch.tensor([0, 0, 1]))
     # group 0: query 0 and centroid 2 against query (1, 5); group 1 has no negative and does not count
-    assert float(loss) == pytest.approx(2.0 - 26.0**0.5 + 10.0, rel=1e-6)
+    assert float(loss.detach()) == pytest.approx(2.0 - 26.0**0.5 + 10.0, rel=1e-6)
     loss.backward()
     assert embeddings.grad is not None
     assert embeddings.grad[2].abs().sum() > 0
@@ -100,11 +100,11 @@ def test_leave_one_out_of_a_mixed_batch() -> None:
 
 @pytest.mark.parametrize("offset", [0.0, 1.0, 30.0])
 @pytest.mark.parametrize("spread", [1.0, 0.05])
-def test_float32_keeps_its_digits_at_full_size(offset: float, spread: float) -> None:
+def test_float32_keeps_its_digits(offset: float, spread: float) -> None:
     generator = torch.Generator().manual_seed(3)
     ids = torch.arange(6).repeat_interleave(4)
-    centres = torch.randn(6, 2048, generator=generator).repeat_interleave(4, 0)
-    embeddings = offset + centres + spread * torch.randn(24, 2048, generator=generator)
+    centres = torch.randn(6, 1024, generator=generator).repeat_interleave(4, 0)
+    embeddings = offset + centres + spread * torch.randn(24, 1024, generator=generator)
     loss = CentroidTripletLoss(100.0)
     ours, ours_gradient = value_and_gradients(lambda x: loss(x, ids), embeddings)
     theirs, gradient = value_and_gradients(

@@ -1,0 +1,46 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both need Python >= 3.10 and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEMO_RUN = $$(ls -td logs/synthetic/resnet18/baseline/exp*/ | head -n 1)
+
+.PHONY: help install demo test check bench clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed  ## Create .venv and install requirements.txt
+
+$(VENV)/.installed: requirements.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "error: $(PYTHON) must be Python 3.10 or newer; try make PYTHON=python3.12 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --requirement requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	$(PIP) --requirement requirements-dev.txt
+	@touch $@
+
+demo: $(VENV)/.installed  ## Draw synthetic people, train on them, test: a few minutes on two cores
+	$(PY) -m datasets.synthetic demo_data/synthetic
+	$(PY) train.py --config_file configs/demo.yml
+	$(PY) test.py MODEL.PRETRAIN_PATH $(DEMO_RUN)best.pth OUTPUT_DIR output_dir/demo
+	@echo "The run: $(DEMO_RUN) (checkpoints, metrics.csv); curves: $(BIN)/tensorboard --logdir runs"
+
+test: $(VENV)/.installed-dev  ## Run all tests that need no GPU
+	$(PY) -m pytest -n auto
+
+check: $(VENV)/.installed-dev  ## Style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev  ## Benchmarks, each a ratio against a named baseline
+	for script in benchmarks/*.py; do echo "== $$script"; PYTHONPATH=. $(PY) $$script || exit 1; done
+
+clean:  ## Remove caches and the demo's data; never logs/ or output_dir/
+	rm -rf demo_data .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

@@ -1,0 +1,105 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from datasets.market_layout import MarketLayout, parse_names, read_market_layout
+from datasets.readers import read_dataset
+from datasets.sample import Sample
+from utils.errors import ReidError
+
+PATTERN = MarketLayout().pattern
+
+
+def make(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+
+
+def market(
+    root: Path, train: tuple[str, ...] = ("0001_c1s1_000001_00.jpg", "0002_c1s1_000001_00.jpg")
+) -> Path:
+    make(root / "bounding_box_train", *train)
+    make(root / "query", "0003_c1s1_000001_00.jpg")
+    make(
+        root / "bounding_box_test",
+        "0003_c2s1_000001_00.jpg",
+        "0000_c2s1_000002_00.jpg",
+        "-1_c1s1_000003_00.jpg",
+    )
+    return root
+
+
+def test_names_become_sorted_samples_without_junk(tmp_path: Path) -> None:
+    names = ["0002_c1s1_000451_03.jpg", "-1_c3s2_1_1.jpg", "0000_c6s1_2_1.JPG", "-2_c1s1_1_1.jpg", "Thumbs.db",
+             "0001_c12_f0046985.png"]  # fmt: skip
+    samples, strangers = parse_names(names, PATTERN, tmp_path)
+    assert [(s.person_id, s.camera_id) for s in samples] == [(0, 6), (1, 12), (2, 1)]
+    assert strangers == []
+
+
+def test_only_the_name_counts_never_the_path(tmp_path: Path) -> None:
+    root = market(tmp_path / "2023_c3 그림")
+    splits = read_market_layout(root, "x")
+    assert splits.query == (Sample(root / "query" / "0003_c1s1_000001_00.jpg", 3, 1),)
+    assert {s.person_id for s in splits.train} == {1, 2}
+
+
+def test_the_order_of_the_directory_does_not_matter(tmp_path: Path) -> None:
+    names = [f"{i:04d}_c1s1_000001_00.jpg" for i in (5, 3, 9, 1)]
+    market(tmp_path, tuple(names))
+    assert [s.person_id for s in read_market_layout(tmp_path, "x").train] == [1, 3, 5, 9]
+
+
+def test_images_that_do_not_fit_the_pattern_are_named(tmp_path: Path) -> None:
+    market(tmp_path, ("0001_c1s1_000001_00.jpg", "holiday.jpg"))
+    with pytest.raises(ReidError, match=r"1 are not: holiday\.jpg"):
+        read_market_layout(tmp_path, "x")
+
+
+def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ReidError, match=r"data set folder .*bounding_box_train must exist"):
+        read_market_layout(tmp_path, "x")
+    make(tmp_path / "bounding_box_train", "-1_c1s1_1_1.jpg")
+    with pytest.raises(ReidError, match="must hold images with an identity"):
+        read_market_layout(tmp_path, "x")
+
+
+def test_a_test_needs_no_training_folder(tmp_path: Path) -> None:
+    root = market(tmp_path)
+    for file in (root / "bounding_box_train").iterdir():
+        file.unlink()
+    (root / "bounding_box_train").rmdir()
+    assert read_market_layout(root, "x", with_train=False).train == ()
+
+
+def test_data_sets_by_name_and_by_folder(tmp_path: Path) -> None:
+    market(tmp_path / "market1501")
+    assert read_dataset("market1501", tmp_path).name == "market1501"
+    assert read_dataset(str(tmp_path / "market1501"), Path("/nowhere")).name == "market1501"
+    with pytest.raises(ReidError, match=r"DATASETS\.NAMES must be one of market1501.*got 'market'"):
+        read_dataset("market", tmp_path)
+    with pytest.raises(ReidError, match=r"set DATASETS\.ROOT_DIR to the folder that contains market1501"):
+        read_dataset("market1501", tmp_path / "nowhere")
+
+
+@pytest.mark.realdata
+def test_counts_of_market1501_come_out_exactly(workshop: Path, tmp_path: Path) -> None:
+    for part, folder in (("train", "bounding_box_train"), ("query", "query"), ("test", "bounding_box_test")):
+        names = (workshop / "data/market1501_names" / f"{part}.txt").read_text().split()
+        make(tmp_path / "market1501" / folder, *names)
+    splits = read_dataset("market1501", tmp_path)
+    counted = {
+        part: (len({s.person_id for s in samples}), len(samples))
+        for part, samples in (("train", splits.train), ("query", splits.query), ("gallery", splits.gallery))
+    }
+    assert counted == {"train": (751, 12_936), "query": (750, 3_368), "gallery": (751, 15_913)}
+    assert sorted(Counter(s.camera_id for s in splits.gallery)) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.realdata
+def test_counts_of_the_development_split(workshop: Path) -> None:
+    splits = read_dataset(str(workshop / "data/cuhk03_dev"), Path())
+    assert (len({s.person_id for s in splits.train}), len(splits.train)) == (567, 5_447)
+    assert (len(splits.query), len(splits.gallery)) == (400, 1_518)

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from datasets.sample import ReidSplits, Sample
+from datasets.splits import check_test, check_train
+from utils.errors import ReidError
+
+
+def samples(*labels: tuple[int, int]) -> tuple[Sample, ...]:
+    return tuple(
+        Sample(Path(f"{person:04d}_c{camera}_{i}.jpg"), person, camera)
+        for i, (person, camera) in enumerate(labels)
+    )
+
+
+def splits(train: tuple, query: tuple, gallery: tuple) -> ReidSplits:
+    return ReidSplits("toy", samples(*train), samples(*query), samples(*gallery))
+
+
+GOOD_TRAIN = ((1, 1), (1, 2), (2, 1), (2, 2))
+
+
+def test_good_splits_give_no_word() -> None:
+    data = splits(GOOD_TRAIN, ((3, 1),), ((3, 2), (0, 1)))
+    assert check_train(data, 4) == []
+    assert check_test(data, camera_rule=True) == []
+
+
+def test_identities_in_train_and_test_are_refused_and_named() -> None:
+    with pytest.raises(ReidError, match=r"1 are in both \(2\)"):
+        check_train(splits(GOOD_TRAIN, ((2, 1),), ((2, 2),)), 4)
+
+
+def test_a_single_identity_cannot_train() -> None:
+    with pytest.raises(ReidError, match="two identities or more, got 1"):
+        check_train(splits(((1, 1), (1, 2)), ((3, 1),), ((3, 2),)), 4)
+
+
+def test_identities_with_a_single_image_are_counted_and_named() -> None:
+    data = splits((*GOOD_TRAIN, (7, 1), (9, 1)), ((3, 1),), ((3, 2),))
+    assert check_train(data, 4) == [
+        "2 of 4 training identities have a single image (7, 9): it is repeated to fill its K = 4 places, "
+        "and gives the triplet loss no real positive"
+    ]
+
+
+def test_queries_without_a_match_are_counted_by_reason_and_named() -> None:
+    data = splits(GOOD_TRAIN, ((3, 1), (4, 1), (5, 1), (6, 2)), ((3, 2), (4, 1), (6, 2), (6, 2)))
+    (warning,) = check_test(data, camera_rule=True)
+    assert warning.startswith("3 of 4 queries of toy have no match")
+    assert "1 because the gallery lacks the identity (e.g. 0005_c1_2.jpg)" in warning
+    assert "2 because only the query's own camera has it (e.g. 0004_c1_1.jpg, 0006_c2_3.jpg)" in warning
+    (without_rule,) = check_test(data, camera_rule=False)
+    assert without_rule.startswith("1 of 4 queries")
+
+
+def test_no_match_at_all_is_an_error_with_the_remedy() -> None:
+    with pytest.raises(ReidError, match=r"set TEST\.CAMERA_RULE False"):
+        check_test(splits(GOOD_TRAIN, ((3, 1),), ((3, 1),)), camera_rule=True)
+    with pytest.raises(ReidError, match="check the split"):
+        check_test(splits(GOOD_TRAIN, ((3, 1),), ((4, 1),)), camera_rule=True)

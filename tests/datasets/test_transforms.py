@@ -1,0 +1,88 @@
+import pytest
+import torch
+from torchvision.transforms import v2
+
+from datasets.transforms import NO_BOX, Augmentation, NetworkInput, TestTransform, TrainTransform
+from utils.resolution import degrade
+
+MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
+
+
+def image(seed: int = 0, height: int = 40, width: int = 30) -> torch.Tensor:
+    return torch.randint(
+        0, 256, (3, height, width), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+    )
+
+
+def test_test_images_are_only_resized() -> None:
+    resized, box = TestTransform((20, 10))(image())
+    assert resized.shape == (3, 20, 10)
+    assert resized.dtype == torch.uint8
+    assert box == NO_BOX
+
+
+def test_without_augmentation_training_sees_the_test_image() -> None:
+    plain = TrainTransform((20, 10), Augmentation(flip=0, padding=0, erase=0))
+    assert torch.equal(plain(image())[0], TestTransform((20, 10))(image())[0])
+
+
+def test_flip_is_certain_at_probability_one() -> None:
+    flipped, _ = TrainTransform((20, 10), Augmentation(flip=1, padding=0, erase=0))(image())
+    assert torch.equal(flipped.flip(-1), TestTransform((20, 10))(image())[0])
+
+
+def test_crops_of_the_padded_image_shift_it_by_at_most_the_padding() -> None:
+    white = torch.full((3, 20, 10), 255, dtype=torch.uint8)
+    transform = TrainTransform((20, 10), Augmentation(flip=0, padding=3, erase=0))
+    areas = set()
+    for seed in range(40):
+        torch.manual_seed(seed)
+        crop, _ = transform(white)
+        assert crop.shape == (3, 20, 10)
+        rows, columns = int((crop[0].amax(1) > 0).sum()), int((crop[0].amax(0) > 0).sum())
+        assert rows >= 17
+        assert columns >= 7
+        areas.add((rows, columns))
+    assert len(areas) > 5
+
+
+def test_erased_boxes_obey_area_and_probability() -> None:
+    transform = TrainTransform((64, 32), Augmentation(flip=0, padding=0, erase=0.5))
+    boxes = []
+    torch.manual_seed(0)
+    for _ in range(400):
+        _, (top, left, height, width) = transform(image(height=64, width=32))
+        boxes.append(height * width)
+        assert 0 <= top <= top + height <= 64
+        assert 0 <= left <= left + width <= 32
+    erased = [area for area in boxes if area]
+    assert 150 < len(erased) < 250
+    assert min(erased) > 0.01 * 64 * 32
+    assert max(erased) < 0.45 * 64 * 32
+
+
+def test_network_input_is_torchvisions_normalisation() -> None:
+    batch = torch.stack([image(i) for i in range(3)])
+    expected = v2.functional.normalize(v2.functional.to_dtype(batch, torch.float32, scale=True), MEAN, STD)
+    torch.testing.assert_close(NetworkInput(MEAN, STD)(batch), expected)
+
+
+def test_erasing_fills_exactly_the_box_with_the_mean_after_normalisation() -> None:
+    batch = torch.stack([image(i) for i in range(3)])
+    boxes = torch.tensor([NO_BOX, (3, 4, 5, 6), (0, 0, 40, 30)])
+    network_input = NetworkInput(MEAN, STD)
+    plain, erased = network_input(batch), network_input(batch, erased=boxes)
+    expected = plain.clone()
+    for row, (top, left, height, width) in enumerate(boxes.tolist()):
+        expected[row, :, top : top + height, left : left + width] = 0.0
+    assert torch.equal(erased, expected)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_degradation_comes_before_normalisation_and_erasing(scale: int) -> None:
+    batch = torch.stack([image(i) for i in range(2)])
+    boxes = torch.tensor([(3, 4, 5, 6), NO_BOX])
+    low = degrade(batch.float() / 255, scale)
+    expected = v2.functional.normalize(low, MEAN, STD)
+    expected[0, :, 3:8, 4:10] = 0.0
+    torch.testing.assert_close(NetworkInput(MEAN, STD)(batch, scale, boxes), expected)

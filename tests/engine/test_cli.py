@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+
+import test as test_script
+import train as train_script
+from configs import KEYS
+from engine.cli import Settings, build_parser, read_settings, run_script
+from utils.errors import ReidError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def parse(*argv: str) -> Settings:
+    return read_settings(build_parser("x").parse_intermixed_args(argv))
+
+
+def test_layers_override_one_another_in_order(tmp_path: Path) -> None:
+    file = tmp_path / "a.yml"
+    file.write_text("SOLVER: {MAX_EPOCHS: 7, EVAL_PERIOD: 3, LOG_PERIOD: 4}\n")
+    settings = parse("--config_file", str(file), "SOLVER.MAX_EPOCHS", "9")
+    cfg = settings.resolve({"SOLVER.LOG_PERIOD": 1, "SOLVER.CHECKPOINT_PERIOD": 2})
+    assert (cfg.SOLVER.MAX_EPOCHS, cfg.SOLVER.EVAL_PERIOD, cfg.SOLVER.LOG_PERIOD) == (9, 3, 4)
+    assert cfg.SOLVER.CHECKPOINT_PERIOD == 2
+    assert cfg.MODEL.NAME == KEYS["MODEL.NAME"].default
+    above = settings.resolve(above_file={"SOLVER.EVAL_PERIOD": 5, "SOLVER.MAX_EPOCHS": 5})
+    assert (above.SOLVER.MAX_EPOCHS, above.SOLVER.EVAL_PERIOD) == (9, 5)
+    assert cfg.is_frozen()
+
+
+def test_options_may_stand_anywhere_and_be_shortened() -> None:
+    words = ("DATASETS.NAMES", "PRW", "--scale", "4", "SOLVER.BASE_LR", "1e-4")
+    settings = parse(*words)
+    assert settings.overrides == {"DATASETS.NAMES": "PRW", "SOLVER.BASE_LR": 1e-4, "INPUT.SCALE": 4}
+    assert parse("--config_fil", "configs/256_resnet50.yml").file["MODEL.NAME"] == "resnet50"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("SOLVER.BASE_LR",), "KEY VALUE pairs, got 'SOLVER.BASE_LR' without a value"),
+        (("SOLVER.BASE_L",), "did you mean SOLVER.BASE_LR"),
+        (("--scale", "0"), "INPUT.SCALE must be 1 or more, got 0"),
+    ],
+)
+def test_wrong_words_are_named(argv: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ReidError, match=message):
+        parse(*argv)
+
+
+@pytest.mark.parametrize("script", [train_script, test_script])
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["SOLVER.MAX_EPOCH", "3"],
+            "error: unknown configuration key SOLVER.MAX_EPOCH; did you mean SOLVER.MAX_EPOCHS?\n",
+        ),
+        (["--config_file", "no.yml"], "error: --config_file must be an existing YAML file, got no.yml"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(
+    script: object, argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert script.main(argv) == 2  # type: ignore[attr-defined]
+    error = capsys.readouterr().err
+    assert error.startswith(message)
+    assert error.count("\n") == 1
+
+
+def test_an_error_out_of_a_worker_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(_: Settings) -> None:
+        raise ReidError(
+            "Caught ReidError in DataLoader worker process 0.\nTraceback\nutils.errors.ReidError: cannot read x"
+        )
+
+    assert run_script(fail, "x", []) == 2
+    assert capsys.readouterr().err == "error: cannot read x\n"
+
+
+@pytest.mark.parametrize("script", [train_script, test_script])
+def test_help_teaches(script: object, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        script.main(["--help"])  # type: ignore[attr-defined]
+    text = capsys.readouterr().out
+    for word in ("--config_file", "--scale", "KEY VALUE", "python -m configs", "MODEL.PRETRAIN_PATH"):
+        assert word in text
+
+
+def test_unknown_options_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        train_script.main(["--nonsense", "1"])
+    assert "--nonsense" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", ["train.py", "test.py"])
+def test_scripts_stay_thin(script: str) -> None:
+    lines = (ROOT / script).read_text().splitlines()
+    assert len([line for line in lines if line.strip()]) <= 20

@@ -1,0 +1,194 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evaluation.centroids import evaluate_centroids, evaluate_centroids_ctl2021
+from evaluation.ranking import RankingResult, evaluate_ranking
+from utils.errors import ReidError
+
+Arrays = tuple[np.ndarray, ...]
+Item = tuple[np.ndarray, bool]
+
+
+def draw(seed: int, num_query: int, num_gallery: int, num_ids: int) -> Arrays:
+    rng = np.random.default_rng(seed)
+    return (
+        rng.standard_normal((num_query, 5)),
+        rng.standard_normal((num_gallery, 5)),
+        rng.integers(1, num_ids + 1, num_query),
+        rng.integers(0, num_ids + 1, num_gallery),
+        rng.integers(-1, 3, num_query),
+        rng.integers(-1, 3, num_gallery),
+    )
+
+
+cases = st.builds(draw, st.integers(0, 2**31), st.integers(1, 10), st.integers(1, 40), st.integers(1, 7))
+
+
+def plain_scores(query: np.ndarray, items: list[Item]) -> tuple[float, int]:
+    """AP and first rank among (vector, is_match) items; NaN and 0 without a match."""
+    near = [-(query @ vector) / np.linalg.norm(query) / np.linalg.norm(vector) for vector, _ in items]
+    ranks = [rank for rank, i in enumerate(np.argsort(near), start=1) if items[i][1]]
+    if not ranks:
+        return float("nan"), 0
+    return sum(place / rank for place, rank in enumerate(ranks, start=1)) / len(ranks), ranks[0]
+
+
+def plain_centroids(arrays: Arrays, camera_rule: bool) -> list[tuple[float, int]]:
+    query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras = arrays
+    scores = []
+    for vector, person, camera in zip(query, query_ids, query_cameras, strict=True):
+        items: list[Item] = [(distractor, False) for distractor in gallery[gallery_ids == 0]]
+        for other in set(gallery_ids.tolist()) - {0}:
+            member = gallery_ids == other
+            if other == person and camera_rule:
+                member &= gallery_cameras != camera
+            if member.any():
+                items.append((gallery[member].mean(0), other == person))
+        scores.append(plain_scores(vector, items))
+    return scores
+
+
+def plain_ctl2021(arrays: Arrays) -> list[tuple[float, int]]:
+    query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras = arrays
+    wrong = np.concatenate([query_cameras, gallery_cameras])[: len(gallery)]
+    centroids = []
+    for person in sorted(set(query_ids.tolist()) & set(gallery_ids.tolist())):
+        built = set()
+        for camera in sorted(set(query_cameras[query_ids == person].tolist())):
+            member = (gallery_ids == person) & (wrong != camera)
+            used = frozenset(wrong[member].tolist())
+            if used and used not in built:
+                built.add(used)
+                centroids.append((person, used, gallery[member].mean(0)))
+    scores = []
+    for vector, person, camera in zip(query, query_ids, query_cameras, strict=True):
+        items = [
+            (c, other == person) for other, used, c in centroids if other != person or camera not in used
+        ]
+        scores.append(plain_scores(vector, items))
+    return scores
+
+
+def assert_equal(result: RankingResult, scores: list[tuple[float, int]]) -> None:
+    precision, first = (np.array(column) for column in zip(*scores, strict=True))
+    np.testing.assert_array_equal(result.first_match_rank, first)
+    np.testing.assert_allclose(result.average_precision, precision, atol=1e-12)
+    assert result.mAP == pytest.approx(np.nanmean(precision))
+    assert result.cmc[5] == pytest.approx((first[first > 0] <= 5).mean())
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases, st.booleans(), st.sampled_from([1, 2**28]))
+def test_equals_the_plain_loop(arrays: Arrays, camera_rule: bool, budget: int) -> None:
+    scores = plain_centroids(arrays, camera_rule)
+    if not any(first for _, first in scores):
+        with pytest.raises(ReidError, match="none of"):
+            evaluate_centroids(*arrays, camera_rule=camera_rule, memory_budget=budget)
+        return
+    assert_equal(evaluate_centroids(*arrays, camera_rule=camera_rule, memory_budget=budget), scores)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases, st.sampled_from([1, 2**28]))
+def test_ctl2021_equals_the_plain_loop(arrays: Arrays, budget: int) -> None:
+    scores = plain_ctl2021(arrays)
+    if not any(first for _, first in scores):
+        with pytest.raises(ReidError, match=r"none of|got none"):
+            evaluate_centroids_ctl2021(*arrays, memory_budget=budget)
+        return
+    assert_equal(evaluate_centroids_ctl2021(*arrays, memory_budget=budget), scores)
+
+
+@settings(max_examples=30, deadline=None)
+@given(cases, st.integers(0, 1000))
+def test_permuting_the_gallery_changes_nothing(arrays: Arrays, seed: int) -> None:
+    order = np.random.default_rng(seed).permutation(len(arrays[1]))
+    query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras = arrays
+    moved = (query, gallery[order], query_ids, gallery_ids[order], query_cameras, gallery_cameras[order])
+    if any(first for _, first in plain_centroids(arrays, camera_rule=True)):
+        first, second = evaluate_centroids(*arrays), evaluate_centroids(*moved)
+        np.testing.assert_array_equal(first.first_match_rank, second.first_match_rank)
+
+
+def camera_clusters() -> Arrays:
+    """A model that recognises the camera's view of a person, hardly the person: the truth is known.
+
+    Images of one person from one camera are nearly the same vector, those from two cameras all but
+    unrelated: retrieval across cameras must be poor, and only a look at the query's own camera can find.
+    """
+    rng = np.random.default_rng(0)
+    num_ids, num_cameras, per_camera, dim = 80, 6, 3, 64
+    person = 0.15 * rng.standard_normal((num_ids, 1, 1, dim))
+    view = rng.standard_normal((num_ids, num_cameras, 1, dim))
+    noise = 0.05 * rng.standard_normal((num_ids, num_cameras, per_camera + 1, dim))
+    images = person + view + noise
+    ids = np.broadcast_to(np.arange(1, num_ids + 1)[:, None, None], images.shape[:3])
+    cameras = np.broadcast_to(np.arange(num_cameras)[None, :, None], images.shape[:3])
+    query = (images[:, :, 0].reshape(-1, dim), ids[:, :, 0].ravel(), cameras[:, :, 0].ravel())
+    gallery = (images[:, :, 1:].reshape(-1, dim), ids[:, :, 1:].ravel(), cameras[:, :, 1:].ravel())
+    order = rng.permutation(len(gallery[0]))
+    gallery = tuple(column[order] for column in gallery)
+    return query[0], gallery[0], query[1], gallery[1], query[2], gallery[2]
+
+
+def test_only_the_published_index_is_flattered_by_same_camera_images() -> None:
+    arrays = camera_clusters()
+    instance = evaluate_ranking(*arrays)
+    honest = evaluate_centroids(*arrays)
+    published = evaluate_centroids_ctl2021(*arrays)
+    assert honest.cmc[1] < 0.25
+    assert instance.cmc[1] < 0.25
+    assert published.cmc[1] > 0.7
+    without_rule = evaluate_centroids(*arrays, camera_rule=False)
+    assert without_rule.cmc[1] > 0.8  # what the published index in fact measures
+
+
+def test_distractors_stay_items_of_their_own_here_and_vanish_in_the_published_procedure() -> None:
+    query = np.array([[1.0, 0.0]])
+    gallery = np.array([[0.8, 0.6], [1.0, 0.1], [1.0, -0.1], [0.0, 1.0]])
+    labels = ([1], [1, 0, 0, 2], [0], [1, 0, 1, 1])
+    result = evaluate_centroids(query, gallery, *labels)
+    assert (result.mAP, result.mINP, result.num_gallery) == (pytest.approx(1 / 3), pytest.approx(1 / 3), 4)
+    # Read at positions 0.. of [0] + [1, 0, 1, 1], item 0 gets the query's own camera: nothing is left of p.
+    with pytest.raises(ReidError, match="got none"):
+        evaluate_centroids_ctl2021(query, gallery, *labels)
+
+
+def test_features_are_averaged_before_they_are_normalised() -> None:
+    # Mean of a long and a short vector leans to the long one; of the unit vectors it would be the diagonal.
+    query, gallery = torch.tensor([[1.0, 0.1]]), torch.tensor([[10.0, 0.0], [0.0, 1.0], [1.0, 0.5]])
+    result = evaluate_centroids(query, gallery, [1], [1, 1, 2], [0], [1, 2, 1])
+    assert result.mAP == 1.0
+
+
+def test_a_query_left_without_own_images_is_not_counted() -> None:
+    result = evaluate_centroids(torch.eye(2), torch.eye(2), [1, 2], [1, 2], [0, 0], [0, 1])
+    assert (result.num_queries, result.num_valid_queries) == (2, 1)
+    assert np.isnan(result.average_precision[0])
+
+
+def test_float32_and_half_galleries_agree_with_float64() -> None:
+    arrays = camera_clusters()
+    tensors = [torch.from_numpy(array) for array in arrays[:2]]
+    expected = evaluate_centroids(*tensors, *arrays[2:]).mAP
+    single = evaluate_centroids(tensors[0].float(), tensors[1].float(), *arrays[2:]).mAP
+    half = evaluate_centroids(tensors[0].float(), tensors[1].half(), *arrays[2:]).mAP
+    mixed = evaluate_centroids(tensors[0], tensors[1].float(), *arrays[2:]).mAP
+    assert single == pytest.approx(expected, abs=1e-6)
+    assert mixed == pytest.approx(expected, abs=1e-6)
+    assert half == pytest.approx(expected, abs=1e-2)
+
+
+def test_names_the_camera_rule_when_it_leaves_nothing() -> None:
+    with pytest.raises(ReidError, match=r"camera_rule leaves none of 2 queries a match.*camera_rule=False"):
+        evaluate_centroids(torch.eye(2), torch.eye(2), [1, 2], [1, 2], [0, 0], [0, 0])
+
+
+def test_refuses_a_gallery_of_strangers() -> None:
+    with pytest.raises(ReidError, match="query_ids must occur in gallery_ids, got none of 1 queries"):
+        evaluate_centroids(torch.eye(2)[:1], torch.eye(2), [1], [2, 3], [0], [1, 1])
+    with pytest.raises(ReidError, match="gallery_ids must hold the query's persons, got none"):
+        evaluate_centroids_ctl2021(torch.eye(2)[:1], torch.eye(2), [1], [2, 3], [0], [1, 1])

@@ -1,0 +1,401 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evaluation.ranking import CMC_RANKS, RankingResult, evaluate_distances, evaluate_ranking
+from utils.distance import METRICS
+from utils.errors import ReidError
+
+ROWS_ONE_BY_ONE = 1
+
+
+class Case(NamedTuple):
+    query: np.ndarray
+    gallery: np.ndarray
+    query_ids: np.ndarray
+    gallery_ids: np.ndarray
+    query_cameras: np.ndarray
+    gallery_cameras: np.ndarray
+
+
+def plain_ranking(distances: np.ndarray, case: Case, camera_rule: bool = True) -> dict[str, object]:
+    """The protocol spelled out: sort the kept items, matches last among equals, and walk down the list."""
+    precisions, penalties, firsts = [], [], []
+    for row, person, camera in zip(distances, case.query_ids, case.query_cameras, strict=True):
+        kept = []
+        for distance, other, other_camera in zip(row, case.gallery_ids, case.gallery_cameras, strict=True):
+            if camera_rule and other == person and other_camera == camera:
+                continue
+            kept.append((float(distance), bool(other == person)))
+        found, precision, first = 0, [], 0
+        for rank, (_, is_match) in enumerate(sorted(kept), start=1):
+            if is_match:
+                found += 1
+                first = first or rank
+                precision.append(found / rank)
+        firsts.append(first)
+        precisions.append(sum(precision) / found if found else float("nan"))
+        if found:
+            penalties.append(precision[-1])
+    valid = [first for first in firsts if first]
+    return {
+        "mAP": float(np.nanmean(precisions)) if valid else None,
+        "mINP": sum(penalties) / len(penalties) if valid else None,
+        "cmc": {k: sum(first <= k for first in valid) / len(valid) for k in CMC_RANKS} if valid else None,
+        "average_precision": precisions,
+        "first_match_rank": firsts,
+        "num_valid_queries": len(valid),
+    }
+
+
+def assert_equal(result: RankingResult, expected: dict[str, object], tolerance: float = 1e-12) -> None:
+    assert result.num_valid_queries == expected["num_valid_queries"]
+    assert result.mAP == pytest.approx(expected["mAP"], abs=tolerance)
+    assert result.mINP == pytest.approx(expected["mINP"], abs=tolerance)
+    assert result.cmc == pytest.approx(expected["cmc"], abs=tolerance)
+    np.testing.assert_allclose(result.average_precision, expected["average_precision"], atol=tolerance)
+    np.testing.assert_array_equal(result.first_match_rank, expected["first_match_rank"])
+
+
+def float64_distances(case: Case, metric: str) -> np.ndarray:
+    query, gallery = case.query.astype(np.float64), case.gallery.astype(np.float64)
+    if metric == "cosine":
+        query = query / np.linalg.norm(query, axis=1, keepdims=True)
+        gallery = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
+        return 1 - query @ gallery.T
+    squared = ((query[:, None] - gallery[None]) ** 2).sum(-1)
+    return squared if metric == "sqeuclidean" else np.sqrt(squared)
+
+
+def draw_case(seed: int, num_query: int, num_gallery: int, num_ids: int, tied: bool) -> Case:
+    """Random labels with distractors. Rounding must not decide a rank: features are float64, or ``tied``.
+
+    Tied ones have norm 2 and few values, so that float32 products are exact and many distances equal.
+    """
+    rng = np.random.default_rng(seed)
+
+    def features(count: int) -> np.ndarray:
+        if not tied:
+            return rng.standard_normal((count, 8))
+        rows = np.zeros((count, 6), dtype=np.float32)
+        for row in rows:
+            row[rng.choice(6, 4, replace=False)] = rng.choice([-1.0, 1.0], 4)
+        return rows
+
+    return Case(
+        features(num_query),
+        features(num_gallery),
+        rng.integers(1, num_ids + 1, num_query),
+        rng.integers(0, num_ids + 1, num_gallery),
+        rng.integers(0, 3, num_query),
+        rng.integers(0, 3, num_gallery),
+    )
+
+
+cases = st.builds(
+    draw_case, st.integers(0, 2**31), st.integers(1, 12), st.integers(1, 60), st.integers(1, 6), st.booleans()
+)
+
+
+def ranked_or_none(evaluate: Callable[[], RankingResult]) -> RankingResult | None:
+    try:
+        return evaluate()
+    except ReidError:
+        return None
+
+
+@settings(max_examples=150, deadline=None)
+@given(cases, st.sampled_from(METRICS), st.booleans(), st.sampled_from([ROWS_ONE_BY_ONE, 2000, 2**28]))
+def test_equals_the_plain_loop(case: Case, metric: str, camera_rule: bool, budget: int) -> None:
+    expected = plain_ranking(float64_distances(case, metric), case, camera_rule)
+    result = ranked_or_none(
+        lambda: evaluate_ranking(*case, metric=metric, camera_rule=camera_rule, memory_budget=budget)
+    )
+    assert (result is None) == (expected["num_valid_queries"] == 0)
+    if result is not None:
+        assert_equal(result, expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases, st.booleans(), st.sampled_from([ROWS_ONE_BY_ONE, 2**28]))
+def test_distances_give_the_figures_of_the_plain_loop(case: Case, camera_rule: bool, budget: int) -> None:
+    distances = float64_distances(case, "cosine").round(2)
+    expected = plain_ranking(distances, case, camera_rule)
+    labels = case[2:]
+    result = ranked_or_none(
+        lambda: evaluate_distances(distances, *labels, camera_rule=camera_rule, memory_budget=budget)
+    )
+    assert (result is None) == (expected["num_valid_queries"] == 0)
+    if result is not None:
+        assert_equal(result, expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases, st.randoms(use_true_random=False))
+def test_permuting_the_gallery_changes_nothing(case: Case, random: object) -> None:
+    order = np.array(random.sample(range(len(case.gallery)), len(case.gallery)))  # type: ignore[attr-defined]
+    moved = case._replace(
+        gallery=case.gallery[order],
+        gallery_ids=case.gallery_ids[order],
+        gallery_cameras=case.gallery_cameras[order],
+    )
+    before = ranked_or_none(lambda: evaluate_ranking(*case, metric="sqeuclidean"))
+    after = ranked_or_none(lambda: evaluate_ranking(*moved, metric="sqeuclidean"))
+    assert (before is None) == (after is None)
+    if before is not None and after is not None:
+        np.testing.assert_array_equal(before.first_match_rank, after.first_match_rank)
+        np.testing.assert_array_equal(before.average_precision, after.average_precision)
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases)
+def test_a_far_distractor_changes_nothing(case: Case) -> None:
+    far = case._replace(
+        gallery=np.concatenate(
+            [case.gallery, np.full((1, case.gallery.shape[1]), 1e3, dtype=case.gallery.dtype)]
+        ),
+        gallery_ids=np.append(case.gallery_ids, 0),
+        gallery_cameras=np.append(case.gallery_cameras, 0),
+    )
+    before = ranked_or_none(lambda: evaluate_ranking(*case, metric="euclidean"))
+    after = ranked_or_none(lambda: evaluate_ranking(*far, metric="euclidean"))
+    assert (before is None) == (after is None)
+    if before is not None and after is not None:
+        assert (after.mAP, after.mINP, after.cmc) == (before.mAP, before.mINP, before.cmc)
+        assert after.num_gallery == before.num_gallery + 1
+
+
+def perfect_case() -> Case:
+    eye = np.eye(5, dtype=np.float32)
+    ids = np.arange(1, 6)
+    return Case(eye, eye.repeat(3, 0), ids, ids.repeat(3), np.zeros(5, int), np.tile([0, 1, 2], 5))
+
+
+def test_a_perfect_ranking_gives_one_and_an_inverted_one_the_least_possible() -> None:
+    case = perfect_case()
+    best = evaluate_ranking(*case)
+    assert (best.mAP, best.mINP, set(best.cmc.values())) == (1.0, 1.0, {1.0})
+    worst = evaluate_ranking(*case._replace(query=-case.query))
+    assert worst.mAP == pytest.approx((1 / 13 + 2 / 14) / 2)  # 12 others come first
+    assert worst.mINP == pytest.approx(2 / 14)
+    assert worst.cmc == {1: 0.0, 5: 0.0, 10: 0.0, 20: 1.0, 50: 1.0}
+
+
+def test_a_match_never_gains_from_a_tie() -> None:
+    case = perfect_case()
+    result = evaluate_distances(np.zeros((5, 15)), *case[2:])
+    assert result.first_match_rank.tolist() == [13] * 5
+    assert result.average_precision == pytest.approx([(1 / 13 + 2 / 14) / 2] * 5)
+
+
+def test_infinite_distances_rank_last_and_ties_among_them_do_not_help() -> None:
+    distances = np.full((1, 4), np.inf)
+    distances[0, 3] = 1.0
+    result = evaluate_distances(distances, [1], [1, 1, 2, 3], [0], [1, 0, 1, 1])
+    assert result.first_match_rank.tolist() == [3]
+
+
+def test_figures_of_a_case_worked_by_hand() -> None:
+    # Query 1: kept items by distance: 2, [1], 2, [1]; its third item is its own camera's.
+    # Query 2 (person 3) has a same-camera item only and is not counted.
+    distances = [[0.2, 0.4, 0.1, 0.1, 0.3, 0.5], [0.1] * 6]
+    ids, cameras = [1, 1, 1, 2, 2, 3], [1, 1, 0, 0, 0, 0]
+    result = evaluate_distances(torch.tensor(distances), [1, 3], ids, [0, 0], cameras)
+    assert result.mAP == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert result.mINP == pytest.approx(2 / 4)
+    assert result.cmc == {1: 0.0, 5: 1.0, 10: 1.0, 20: 1.0, 50: 1.0}
+    assert (result.num_queries, result.num_valid_queries, result.num_gallery) == (2, 1, 6)
+    assert np.isnan(result.average_precision[1])
+    assert result.first_match_rank.tolist() == [2, 0]
+
+
+def test_one_item_far_out_does_not_cost_the_others_their_digits() -> None:
+    # |g|^2 is 1e14 for the far item; the near two differ by 0.01 in squared distance.
+    gallery = torch.tensor([[1.0, 0.1], [1.0, 0.0], [0.0, 1.0], [1e7, 0.0]])
+    result = evaluate_ranking(
+        torch.tensor([[1.0, 0.0]]), gallery, [1], [2, 1, 3, 0], [0], [1] * 4, metric="euclidean"
+    )
+    assert result.mAP == 1.0
+
+
+def test_one_query_and_one_item() -> None:
+    result = evaluate_ranking(torch.ones(1, 3), torch.ones(1, 3), [7], [7], [0], [1])
+    assert (result.mAP, result.mINP, result.cmc[1], result.num_gallery) == (1.0, 1.0, 1.0, 1)
+
+
+def realistic_case(seed: int) -> Case:
+    rng = np.random.default_rng(seed)
+    query_ids, gallery_ids = rng.integers(1, 61, 120), rng.integers(0, 61, 600)
+    centers = rng.standard_normal((61, 128))
+
+    def embed(ids: np.ndarray) -> np.ndarray:
+        return (centers[ids] * 0.5 + rng.standard_normal((len(ids), 128))).astype(np.float32)
+
+    cameras = rng.integers(0, 6, 720)
+    return Case(embed(query_ids), embed(gallery_ids), query_ids, gallery_ids, cameras[:120], cameras[120:])
+
+
+def without_near_ties(case: Case, distances: np.ndarray, smallest_gap: float) -> tuple[Case, np.ndarray]:
+    """Only the queries with no item of another person within the rounding of float32 of a match."""
+    is_own = case.query_ids[:, None] == case.gallery_ids
+    gaps = [
+        np.abs(row[own][:, None] - row[~own]).min(initial=np.inf)
+        for row, own in zip(distances, is_own, strict=True)
+    ]
+    clear = np.array(gaps) > smallest_gap
+    kept = case._replace(
+        query=case.query[clear], query_ids=case.query_ids[clear], query_cameras=case.query_cameras[clear]
+    )
+    return kept, distances[clear]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_float32_equals_a_float64_loop(metric: str) -> None:
+    case = realistic_case(3)
+    distances = float64_distances(case, metric)
+    result = evaluate_ranking(*case, metric=metric)
+    expected = plain_ranking(distances, case)
+    assert 0.1 < result.mAP < 0.95
+    assert result.mAP == pytest.approx(expected["mAP"], abs=1e-5)
+    clear, clear_distances = without_near_ties(case, distances, 1e-6 * float(np.median(distances)))
+    assert len(clear.query) > 50
+    assert_equal(evaluate_ranking(*clear, metric=metric), plain_ranking(clear_distances, clear))
+
+
+def test_blocks_tensors_arrays_and_layouts_agree() -> None:
+    case = realistic_case(4)
+    expected = evaluate_ranking(*case)
+    tensors = [torch.from_numpy(array) for array in case]
+    strided = np.asfortranarray(case.gallery[::-1])[::-1]
+    reversed_view = np.ascontiguousarray(case.query[::-1])[::-1]
+    for result in (
+        evaluate_ranking(*tensors),
+        evaluate_ranking(*case[:2], *(array.tolist() for array in case[2:])),
+        evaluate_ranking(*case, memory_budget=ROWS_ONE_BY_ONE),
+        evaluate_ranking(reversed_view, strided, *(array.astype(np.int32) for array in case[2:])),
+    ):
+        assert result.mAP == pytest.approx(expected.mAP, abs=1e-6)
+        assert result.cmc == pytest.approx(expected.cmc, abs=1e-6)
+
+
+def test_a_half_precision_gallery_ranks_as_its_widened_copy() -> None:
+    case = realistic_case(5)
+    half = torch.from_numpy(case.gallery).half()
+    query = torch.from_numpy(case.query)
+    narrow, wide = evaluate_ranking(query, half, *case[2:]), evaluate_ranking(query, half.float(), *case[2:])
+    assert narrow.mAP == pytest.approx(wide.mAP, abs=1e-6)
+
+
+def test_neither_autocast_nor_a_lowered_product_precision_enters() -> None:
+    case = realistic_case(6)
+    expected = evaluate_ranking(*case).mAP
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            tensors = [torch.from_numpy(case.query).requires_grad_(), torch.from_numpy(case.gallery)]
+            result = evaluate_ranking(*tensors, *case[2:])
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert result.mAP == expected
+
+
+def test_inputs_are_left_untouched() -> None:
+    case = realistic_case(7)
+    case = case._replace(query=case.query.astype(np.float64), gallery=case.gallery.astype(np.float64))
+    distances = float64_distances(case, "cosine")
+    copies = [array.copy() for array in (*case, distances)]
+    evaluate_ranking(*case)
+    evaluate_ranking(*case, metric="euclidean")
+    evaluate_distances(distances, *case[2:])
+    for array, copy in zip((*case, distances), copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_a_read_only_memory_map_is_read_in_blocks(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    case = realistic_case(8)
+    distances = float64_distances(case, "cosine")
+    np.save(tmp_path / "distances.npy", distances)
+    mapped = np.load(tmp_path / "distances.npy", mmap_mode="r")
+    result = evaluate_distances(mapped, *case[2:], memory_budget=ROWS_ONE_BY_ONE)
+    assert_equal(result, plain_ranking(distances, case))
+    assert not recwarn.list
+
+
+def small(**changes: object) -> list[object]:
+    arguments: dict[str, object] = {
+        "query": torch.eye(2),
+        "gallery": torch.eye(2),
+        "query_ids": [1, 2],
+        "gallery_ids": [1, 2],
+        "query_cameras": [0, 0],
+        "gallery_cameras": [1, 1],
+    }
+    return list({**arguments, **changes}.values())
+
+
+NAN_ROW = torch.tensor([[1.0, 0.0], [float("nan"), 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gallery_cameras": [0, 0]}, r"camera_rule leaves none of 2 queries a match.*camera_rule=False"),
+        (
+            {"gallery_ids": [3, 0]},
+            "query_ids must occur in gallery_ids, got none of 2.*number the identities",
+        ),
+        (
+            {"query": torch.zeros(0, 2), "query_ids": [], "query_cameras": []},
+            "query must hold at least one row",
+        ),
+        ({"gallery": torch.zeros(0, 2)}, "gallery must hold at least one row"),
+        ({"query": NAN_ROW}, "query must be finite.*got the norm nan in row 1"),
+        ({"gallery": NAN_ROW / 0}, "gallery must be finite.*2 such rows"),
+        ({"gallery": torch.eye(3)[:2]}, "one dimension, got 2 and 3; embed both with one model"),
+        ({"query": torch.zeros(2)}, r"query must be an \(N, D\) tensor.*got \(2,\) torch.float32"),
+        ({"gallery": torch.ones(2, 2, dtype=torch.int64)}, "gallery must be .* floating point.*int64"),
+        ({"gallery": np.ones((2, 2), dtype=int)}, "gallery must be .* floating point.*int64"),
+        ({"gallery": [[1.0, 0.0]]}, "gallery must be .* floating point.*list"),
+        ({"query_ids": [1]}, r"query_ids must have one entry per feature \(2,\), got \(1,\)"),
+        ({"gallery_ids": [1, 2, 3]}, r"gallery_ids must have one entry per feature \(2,\)"),
+        ({"query_cameras": [1]}, "query_cameras must have one entry"),
+        ({"gallery_cameras": [1]}, "gallery_cameras must have one entry"),
+        ({"gallery_cameras": [0.0, 1.0]}, "gallery_cameras must be integers, got float64"),
+        ({"query_ids": [1, 0]}, "query_ids must be at least 1 .* got 0 in row 1; leave junk out"),
+        ({"gallery_ids": [-1, 2]}, "gallery_ids must be at least 0 .* got -1 in row 0"),
+    ],
+)
+def test_refuses(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ReidError, match=message):
+        evaluate_ranking(*small(**changes))
+
+
+def test_refuses_an_unknown_metric() -> None:
+    with pytest.raises(ReidError, match="metric must be one of euclidean, sqeuclidean, cosine, got 'dot'"):
+        evaluate_ranking(*small(), metric="dot")
+
+
+def test_without_the_camera_rule_one_camera_is_enough() -> None:
+    assert evaluate_ranking(*small(gallery_cameras=[0, 0]), camera_rule=False).mAP == 1.0
+
+
+@pytest.mark.parametrize(
+    ("distances", "message"),
+    [
+        (np.zeros(4), r"distances must be \(Q, G\), got \(4,\)"),
+        (np.zeros((2, 0)), "gallery must hold at least one row"),
+        (np.array([[0.0, 1.0], [np.nan, 1.0]]), "distances must not hold NaN, got one in row 1"),
+        (np.zeros((2, 3)), r"gallery_ids must have one entry per feature \(3,\), got \(2,\)"),
+        (np.array([["a", "b"]]), "must hold real numbers, got <U1"),
+    ],
+)
+def test_refuses_distances(distances: np.ndarray, message: str) -> None:
+    with pytest.raises(ReidError, match=message):
+        evaluate_distances(distances, *small()[2:])

@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evaluation.verification import VerificationResult, verification_curve
+from utils.errors import ReidError
+
+RATES = (0.3, 0.1, 1e-2, 1e-3)
+Arrays = tuple[np.ndarray, ...]
+
+
+def draw(seed: int, num_query: int = 60, num_gallery: int = 200, signal: float = 0.6) -> Arrays:
+    rng = np.random.default_rng(seed)
+    centers = rng.standard_normal((21, 16))
+    query_ids, gallery_ids = rng.integers(1, 21, num_query), rng.integers(0, 21, num_gallery)
+    features = [
+        (signal * centers[ids] + rng.standard_normal((len(ids), 16))).astype(np.float32)
+        for ids in (query_ids, gallery_ids)
+    ]
+    cameras = [rng.integers(0, 4, num_query), rng.integers(0, 4, num_gallery)]
+    return (*features, query_ids, gallery_ids, *cameras)
+
+
+def plain_pairs(arrays: Arrays, camera_rule: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted cosine distances of the positive and of the negative pairs, pair by pair in float64."""
+    query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras = arrays
+    positive, negative = [], []
+    for i, left in enumerate(query.astype(np.float64)):
+        for j, right in enumerate(gallery.astype(np.float64)):
+            if camera_rule and query_cameras[i] == gallery_cameras[j]:
+                continue
+            distance = 1 - left @ right / np.linalg.norm(left) / np.linalg.norm(right)
+            (positive if query_ids[i] == gallery_ids[j] else negative).append(distance)
+    return np.sort(positive), np.sort(negative)
+
+
+def share_below(ordered: np.ndarray, threshold: float) -> float:
+    return float(np.searchsorted(ordered, threshold, side="left")) / len(ordered)
+
+
+def plain_equal_error_rate(positive: np.ndarray, negative: np.ndarray) -> float:
+    grid = np.sort(np.concatenate([positive, negative, [2.0]]))
+    gaps = [abs(share_below(negative, t) - 1 + share_below(positive, t)) for t in grid]
+    best = grid[int(np.argmin(gaps))]
+    return (share_below(negative, best) + 1 - share_below(positive, best)) / 2
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 2**31), st.booleans(), st.sampled_from([1, 2**28]))
+def test_equals_sorting_all_pairs_up_to_the_bin_width(seed: int, camera_rule: bool, budget: int) -> None:
+    arrays, bins = draw(seed), 2**14
+    positive, negative = plain_pairs(arrays, camera_rule)
+    result = verification_curve(
+        *arrays, camera_rule=camera_rule, false_positive_rates=RATES, bins=bins, memory_budget=budget
+    )
+    assert (result.num_positive, result.num_negative) == (len(positive), len(negative))
+    width = 2 / bins
+    for rate in RATES:
+        # The first negative that the rate does not allow bounds the threshold, from above and within a bin.
+        bound = negative[int(np.floor(rate * len(negative)))]
+        assert bound - width - 1e-6 <= result.thresholds[rate] <= bound + 1e-6
+        low = share_below(positive, result.thresholds[rate] - 1e-6)
+        high = share_below(positive, result.thresholds[rate] + 1e-6)
+        assert low <= result.tpr_at_fpr[rate] <= high
+        assert share_below(negative, result.thresholds[rate] - 1e-6) <= rate
+    resolution = 2 / len(positive) + 2 / len(negative)
+    assert result.equal_error_rate == pytest.approx(
+        plain_equal_error_rate(positive, negative), abs=resolution
+    )
+
+
+def test_points_of_the_curve_are_those_of_the_plain_sort() -> None:
+    arrays = draw(1)
+    positive, negative = plain_pairs(arrays, camera_rule=True)
+    result = verification_curve(*arrays)
+    assert 50 < len(result.fpr) <= 1001
+    assert (np.diff(result.fpr) >= 0).all()
+    assert (np.diff(result.tpr) >= 0).all()
+    assert (result.fpr[0], result.fpr[-1], result.tpr[-1]) == (0.0, 1.0, 1.0)
+    for fpr, tpr, threshold in zip(result.fpr, result.tpr, result.curve_thresholds, strict=True):
+        assert share_below(negative, threshold - 1e-6) <= fpr <= share_below(negative, threshold + 1e-6)
+        assert share_below(positive, threshold - 1e-6) <= tpr <= share_below(positive, threshold + 1e-6)
+
+
+def test_separable_features_have_no_error() -> None:
+    eye = torch.eye(4)
+    result = verification_curve(eye, eye, [1, 2, 3, 4], [1, 2, 3, 4], [0] * 4, [1] * 4)
+    assert result.equal_error_rate == 0.0
+    assert set(result.tpr_at_fpr.values()) == {1.0}
+    assert result.threshold() == pytest.approx(1.0, abs=1e-4)
+    assert (result.num_positive, result.num_negative) == (4, 12)
+
+
+def test_opposite_features_are_always_wrong() -> None:
+    query = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    result = verification_curve(query, -query, [1, 2], [1, 2], [0, 0], [1, 1])
+    assert result.equal_error_rate == 1.0
+    assert set(result.tpr_at_fpr.values()) == {0.0}
+
+
+def test_scaling_a_feature_changes_nothing() -> None:
+    arrays = draw(2)
+    scaled = (arrays[0] * 8, arrays[1] * np.float32(0.25), *arrays[2:])
+    first, second = verification_curve(*arrays), verification_curve(*scaled)
+    assert first.tpr_at_fpr == second.tpr_at_fpr
+    assert first.thresholds == second.thresholds
+
+
+def test_pairs_of_one_camera_count_only_without_the_rule() -> None:
+    arrays = draw(3)
+    with_rule, without = verification_curve(*arrays), verification_curve(*arrays, camera_rule=False)
+    assert without.num_positive + without.num_negative == 60 * 200
+    assert with_rule.num_positive + with_rule.num_negative == int((arrays[4][:, None] != arrays[5]).sum())
+
+
+def test_refuses_a_rate_that_was_not_evaluated() -> None:
+    result: VerificationResult = verification_curve(*draw(4))
+    with pytest.raises(ReidError, match=r"fpr must be one of 0.01, 0.001, 0.0001, got 0.5; name it in"):
+        result.threshold(0.5)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1])
+def test_refuses_a_rate_out_of_range(rate: float) -> None:
+    with pytest.raises(ReidError, match=r"false_positive_rates must lie in \(0, 1\), got"):
+        verification_curve(*draw(4), false_positive_rates=[rate])
+
+
+def test_refuses_too_few_bins() -> None:
+    with pytest.raises(ReidError, match=r"bins must be in \[2, 2\*\*24\], got 1"):
+        verification_curve(*draw(4), bins=1)
+
+
+def test_refuses_data_without_a_positive_pair() -> None:
+    with pytest.raises(
+        ReidError, match=r"pairs of one person \(camera_rule=True\), got none; pass camera_rule"
+    ):
+        verification_curve(torch.eye(2), torch.eye(2), [1, 2], [1, 2], [0, 1], [0, 1])
+
+
+def test_refuses_data_without_a_negative_pair() -> None:
+    with pytest.raises(
+        ReidError, match=r"pairs of two persons \(camera_rule=False\), got none; check the labels"
+    ):
+        verification_curve(torch.eye(2), torch.eye(2), [1, 1], [1, 1], [0, 1], [0, 1], camera_rule=False)

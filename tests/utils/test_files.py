@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from utils.atomic import keep_previous, write_text, written_aside
+from utils.errors import ReidError
+from utils.images import read_image
+from utils.resolution import degrade, low_resolution_size
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "RGB"])
+def test_images_of_every_mode_become_rgb(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
+    Image.new("RGB", (6, 4), (200, 30, 60)).convert(mode).save(path)
+    pixels = read_image(path)
+    assert pixels.shape == (3, 4, 6)
+    assert pixels.dtype == torch.uint8
+
+
+def test_pixels_are_those_of_pillow(tmp_path: Path) -> None:
+    Image.effect_noise((31, 17), 80).convert("RGB").save(tmp_path / "x.png")
+    assert np.array_equal(
+        read_image(tmp_path / "x.png").permute(1, 2, 0).numpy(), np.array(Image.open(tmp_path / "x.png"))
+    )
+
+
+def test_unreadable_images_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ReidError, match=r"cannot read image .*gone\.jpg: no such file"):
+        read_image(tmp_path / "gone.jpg")
+    (tmp_path / "text.jpg").write_text("text")
+    with pytest.raises(ReidError, match=r"cannot read image .*text\.jpg: cannot identify"):
+        read_image(tmp_path / "text.jpg")
+
+
+def test_files_are_whole_or_absent(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.txt"
+    write_text(path, "한글")
+    assert path.read_text(encoding="utf-8") == "한글"
+
+    def fail() -> None:
+        with written_aside(path) as aside:
+            aside.write_text("half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert path.read_text(encoding="utf-8") == "한글"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_earlier_results_are_kept_under_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    assert keep_previous(path) is None
+    for text in ("first", "second"):
+        path.write_text(text)
+        keep_previous(path)
+    assert not path.exists()
+    assert (tmp_path / "report.1.json").read_text() == "first"
+    assert (tmp_path / "report.2.json").read_text() == "second"
+
+
+def test_scale_one_is_the_image_itself() -> None:
+    images = torch.rand(2, 3, 8, 4)
+    assert degrade(images, 1) is images
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+def test_degradation_is_bicubic_down_and_up(antialias: bool) -> None:
+    images = torch.rand(2, 3, 32, 16)
+    small = F.interpolate(images, (8, 4), mode="bicubic", antialias=antialias).clamp(0, 1)
+    expected = F.interpolate(small, (32, 16), mode="bicubic").clamp(0, 1)
+    torch.testing.assert_close(degrade(images, 4, antialias=antialias), expected)
+
+
+def test_degradation_keeps_flat_images_and_the_range() -> None:
+    flat = torch.full((1, 3, 33, 17), 0.3)
+    torch.testing.assert_close(degrade(flat, 4), flat)
+    checkers = (torch.arange(32)[:, None] + torch.arange(16)).remainder(2).float().expand(1, 3, 32, 16)
+    low = degrade(checkers, 2)
+    assert 0 <= float(low.min()) <= float(low.max()) <= 1
+    assert float(low[..., 8:-8, 4:-4].std()) < 0.1  # antialiasing greys a pattern above the new Nyquist limit
+
+
+def test_low_resolution_sizes() -> None:
+    assert low_resolution_size(256, 128, 4) == (64, 32)
+    assert low_resolution_size(3, 3, 8) == (1, 1)
+    with pytest.raises(ReidError, match="scale must be 1 or more, got 0"):
+        degrade(torch.rand(1, 3, 8, 8), 0)
