@@ -6,7 +6,7 @@ no code with the package and do not mask: padding is removed before anything is 
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 (the field's own name for it)
+from torch.nn import functional as F
 
 
 def plain_distances(anchor: Tensor, candidates: Tensor, metric: str) -> Tensor:

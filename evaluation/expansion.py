@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 (the field's own name for it)
+from torch.nn import functional as F
 
 from evaluation.neighbours import (
     DEFAULT_MEMORY_BUDGET,

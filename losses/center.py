@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 (the field's own name for it)
+from torch.nn import functional as F
 
 from losses.mining import check_batch, without_padding
 from utils.distance import at_least_float32

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 (the field's own name for it)
+from torch.nn import functional as F
 
 from losses.mining import LossWithStatistics, check_batch, without_padding
 from utils.distance import at_least_float32

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 (the field's own name for it)
+from torch.nn import functional as F
 
 from utils.errors import ReidError
 
