@@ -94,8 +94,7 @@ class PKBatchSampler(Sampler[list[Draw]]):
         first, self._first_batch = self._first_batch, 0
         for batch_images, batch_seeds in zip(images[mine][first:], seeds[mine][first:], strict=True):
             yield [
-                Draw(row, seed)
-                for row, seed in zip(batch_images.tolist(), batch_seeds.tolist(), strict=True)
+                Draw(row, seed) for row, seed in zip(batch_images.tolist(), batch_seeds.tolist(), strict=True)
             ]
 
     def _plan(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:

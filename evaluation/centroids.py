@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 (the field's own name for it)
+from torch.nn import functional as F
 
 from evaluation.camera_means import CameraMeans, unique_pairs
 from evaluation.distance_blocks import (
