@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,13 +22,33 @@ BlockLoader = Callable[[slice], Tensor]
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """No gradient, no autocast, no TF32 or bfloat16 product: a rank decides on the last bits."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    restore = _forbid_narrow_products()
     try:
         with torch.no_grad(), torch.autocast(device_type=device.type, enabled=False):
             yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        restore()
+
+
+def _forbid_narrow_products() -> Callable[[], None]:
+    """Ask for float32 products in full; returns what puts the former choice back.
+
+    Newer torch keeps the choice per backend, and its one global getter raises where a user has set only one
+    of them; older torch knows the global one alone.
+    """
+    backends: list[Any] = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)]
+    if not all(hasattr(backend, "fp32_precision") for backend in backends):
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        return lambda: torch.set_float32_matmul_precision(before)
+    former = [backend.fp32_precision for backend in backends]
+
+    def choose(precisions: list[str]) -> None:
+        for backend, precision in zip(backends, precisions, strict=True):
+            backend.fp32_precision = precision
+
+    choose(["ieee"] * len(backends))
+    return lambda: choose(former)
 
 
 def row_blocks(num_rows: int, bytes_per_row: int, memory_budget: int) -> Iterator[slice]:

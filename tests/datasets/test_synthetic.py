@@ -12,8 +12,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-import datasets.synthetic as synthetic
-from datasets.synthetic import SyntheticSpec, draw_dataset, main
+import datasets.synthetic.dataset as synthetic
+from datasets.synthetic import SyntheticSpec, draw_dataset
+from datasets.synthetic.__main__ import main
 from utils.errors import ReidError
 
 SMALL = SyntheticSpec(
@@ -148,7 +149,7 @@ def test_a_missing_or_a_foreign_image_is_refused(tmp_path: Path, foreign: bool) 
 
 
 def test_command_draws_the_same_files_in_another_process(drawn: Path, tmp_path: Path) -> None:
-    root = Path(synthetic.__file__).parents[1]
+    root = Path(synthetic.__file__).parents[2]
     command = [sys.executable, "-m", "datasets.synthetic", str(tmp_path / "out"), *SMALL_OPTIONS]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert read_bytes(tmp_path / "out") == read_bytes(drawn)

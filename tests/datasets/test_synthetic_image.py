@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.synthetic_cameras import camera_of
-from datasets.synthetic_figure import draw_person
-from datasets.synthetic_image import encode_image
-from datasets.synthetic_people import LOWER_COLOURS, UPPER_COLOURS, Appearance, Pose, appearance_of
+from datasets.synthetic.cameras import camera_of
+from datasets.synthetic.figure import draw_person
+from datasets.synthetic.image import encode_image
+from datasets.synthetic.people import LOWER_COLOURS, UPPER_COLOURS, Appearance, Pose, appearance_of
 
 STANDING = Pose(phase=0.4, turn=0.5, from_behind=False, scale=1.0, offset=(0.0, 0.0))
 
@@ -70,7 +70,7 @@ def test_a_misplaced_crop_shows_less_of_the_person(monkeypatch: pytest.MonkeyPat
             visible.append(float((page[:, :, 3] == 255).mean()))
         return page
 
-    monkeypatch.setattr("datasets.synthetic_image.draw_person", measure)
+    monkeypatch.setattr("datasets.synthetic.image.draw_person", measure)
     for person in range(10):
         encode_image(0, person, 1, 0, (32, 16))
         encode_image(0, person, 1, 0, (32, 16), misplaced=True)

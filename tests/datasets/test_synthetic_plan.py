@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.synthetic_people import NUM_COMBINATIONS
-from datasets.synthetic_plan import SyntheticSpec, plan_images
+from datasets.synthetic.people import NUM_COMBINATIONS
+from datasets.synthetic.plan import SyntheticSpec, plan_images
 from utils.errors import ReidError
 
 NAME = re.compile(r"^(-1|\d{4})_c(\d)s1_(\d{6})_(\d{2})\.jpg$")

@@ -306,6 +306,19 @@ def test_neither_autocast_nor_a_lowered_product_precision_enters() -> None:
     assert result.mAP == expected
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.backends.mkldnn, "matmul"), reason="older torch has the global choice only"
+)
+def test_a_precision_chosen_for_one_backend_neither_breaks_nor_is_lost() -> None:
+    backend, former = torch.backends.cuda.matmul, torch.backends.cuda.matmul.fp32_precision
+    backend.fp32_precision = "tf32"
+    try:
+        assert evaluate_ranking(*small()).mAP == 1.0
+        assert backend.fp32_precision == "tf32"
+    finally:
+        backend.fp32_precision = former
+
+
 def test_inputs_are_left_untouched() -> None:
     case = realistic_case(7)
     case = case._replace(query=case.query.astype(np.float64), gallery=case.gallery.astype(np.float64))

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets.synthetic_drawing import Image, Pen, Point, darken
-from datasets.synthetic_people import Appearance, Pose
+from datasets.synthetic.pen import Image, Pen, Point, darken
+from datasets.synthetic.people import Appearance, Pose
 
 _WIDTH_OF_BUILD = {"slim": 0.84, "medium": 1.0, "broad": 1.2}
 _MIDDLE = 32.0

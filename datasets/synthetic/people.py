@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic_drawing import Colour, Point
+from datasets.synthetic.pen import Colour, Point
 
 Texture = Literal["plain", "hoops", "stripes", "dots", "logo", "block"]
 Garment = Literal["trousers", "shorts", "skirt"]

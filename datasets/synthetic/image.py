@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic_cameras import Camera, camera_of
-from datasets.synthetic_drawing import PAGE_HEIGHT, Colour, Image, Pen, darken
-from datasets.synthetic_figure import draw_person
-from datasets.synthetic_people import IMAGE_STREAM, NUM_COMBINATIONS, Pose, appearance_of, draw_pose
+from datasets.synthetic.cameras import Camera, camera_of
+from datasets.synthetic.figure import draw_person
+from datasets.synthetic.pen import PAGE_HEIGHT, Colour, Image, Pen, darken
+from datasets.synthetic.people import IMAGE_STREAM, NUM_COMBINATIONS, Pose, appearance_of, draw_pose
 
 _BYSTANDER_SHARE, _OBSTACLE_SHARE = 0.15, 0.22
 _OBSTACLES: tuple[Colour, ...] = ((72, 76, 80), (130, 134, 138), (50, 84, 60), (60, 76, 130))

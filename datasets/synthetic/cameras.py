@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic_drawing import OVERSAMPLING, PAGE_HEIGHT, PAGE_WIDTH, Colour, Image, darken
-from datasets.synthetic_people import CAMERA_STREAM
+from datasets.synthetic.pen import OVERSAMPLING, PAGE_HEIGHT, PAGE_WIDTH, Colour, Image, darken
+from datasets.synthetic.people import CAMERA_STREAM
 
 _WALLS: tuple[Colour, ...] = ((150, 160, 168), (92, 112, 150), (84, 112, 88), (186, 180, 170), (120, 104, 92))
 _FLOORS: tuple[Colour, ...] = (

@@ -1,0 +1,131 @@
+"""Curves of an evaluation as PNG files: CMC and ROC."""
+
+import io
+from collections.abc import Mapping
+from itertools import cycle
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+
+from evaluation.verification import FALSE_POSITIVE_RATES, VerificationResult
+from utils.errors import ReidError
+
+# Okabe and Ito, Color Universal Design (2008), without its yellow, which is too pale for a line on white.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_DASHES = ("-", "--", "-.", ":")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_SIZE, _DOTS_PER_INCH = (6.4, 4.4), 110
+_LOWEST_RATE = 1e-6
+
+
+def cmc_plot(curves: Mapping[str, Mapping[int, float]]) -> bytes:
+    """Cumulative matching characteristic: the share of queries with a match among the first k.
+
+    Args:
+        curves: name -> {k: share in [0, 1]}, as in :attr:`evaluation.ranking.RankingResult.cmc`.
+
+    Returns:
+        The content of a PNG file.
+
+    Raises:
+        ReidError: if there is no curve, or one without a point.
+    """
+    _check_curves(curves)
+    figure, axes = _axes(
+        "Cumulative matching characteristic", "rank k", "queries with a match up to rank k [%]"
+    )
+    handles = []
+    styles = zip(cycle(_COLOURS), cycle(_DASHES), cycle(_MARKERS))
+    for curve, (colour, dash, marker) in zip(curves.values(), styles):
+        ranks = sorted(curve)
+        shares = [100 * curve[rank] for rank in ranks]
+        handles += axes.plot(ranks, shares, color=colour, linestyle=dash, marker=marker, markersize=5)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(sorted({rank for curve in curves.values() for rank in curve})))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    lowest = min(share for curve in curves.values() for share in curve.values())
+    axes.set_ylim(max(0.0, 10 * np.floor(10 * lowest - 0.5)), 101.0)
+    _legend(axes, handles, list(curves))
+    return _png(figure)
+
+
+def roc_plot(results: Mapping[str, VerificationResult]) -> bytes:
+    """Receiver operating characteristic over a logarithmic false positive rate.
+
+    The point of equal error rate is marked; the legend has it, and the true positive rates at false positive
+    rates of 0.01, 0.001 and 0.0001 (as far as the result holds them).
+
+    Args:
+        results: name -> verification result.
+
+    Returns:
+        The content of a PNG file.
+
+    Raises:
+        ReidError: if there is no result.
+    """
+    _check_curves(results)
+    figure, axes = _axes("Receiver operating characteristic", "false positive rate", "true positive rate [%]")
+    handles, labels = [], []
+    for (name, result), colour, dash in zip(results.items(), cycle(_COLOURS), cycle(_DASHES)):
+        # A logarithmic axis has no zero; below one pair of the negatives nothing is measured.
+        measured = result.fpr >= 1 / result.num_negative
+        fpr, tpr = result.fpr[measured], 100 * result.tpr[measured]
+        handles += axes.step(fpr, tpr, where="post", color=colour, linestyle=dash)
+        error = result.equal_error_rate
+        axes.plot([error], [100 * (1 - error)], "o", color=colour, markeredgecolor="white", markersize=8)
+        labels.append(_roc_label(name, result))
+    axes.set_xscale("log")
+    least = min(1 / result.num_negative for result in results.values())
+    axes.set_xlim(max(_LOWEST_RATE, 10 ** np.floor(np.log10(least))), 1.0)
+    axes.set_ylim(0.0, 101.0)
+    _legend(axes, handles, labels, title="dot: equal error rate (EER)")
+    return _png(figure)
+
+
+def _roc_label(name: str, result: VerificationResult) -> str:
+    rates = [rate for rate in FALSE_POSITIVE_RATES if rate in result.tpr_at_fpr]
+    label = f"{name}: EER {100 * result.equal_error_rate:.2f} %"
+    if not rates:
+        return label
+    values = " / ".join(f"{100 * result.tpr_at_fpr[rate]:.1f}" for rate in rates)
+    return f"{label}\nTPR {values} % at FPR {' / '.join(f'{rate:g}' for rate in rates)}"
+
+
+def _axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """A figure of its own: pyplot's state would be shared with whoever else draws in the process."""
+    figure = Figure(figsize=_SIZE, dpi=_DOTS_PER_INCH, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    axes.grid(visible=True, color="#d0d0d0", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _legend(axes: Axes, handles: list, labels: list[str], title: str | None = None) -> None:
+    # A leading underscore hides an entry, and a dollar sign starts a formula.
+    shown = [
+        label.replace("$", r"\$").replace("_", " _", 1) if label[:1] == "_" else label.replace("$", r"\$")
+        for label in labels
+    ]
+    axes.legend(handles, shown, title=title, loc="lower right", fontsize="small", title_fontsize="small")
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _check_curves(curves: Mapping[str, object]) -> None:
+    empty = [name for name, curve in curves.items() if isinstance(curve, Mapping) and not curve]
+    if not curves or empty:
+        raise ReidError(
+            f"curves must hold at least one curve with a point, got {'empty ones: ' + ', '.join(empty) if empty else 'none'}; "
+            f"plot the results of an evaluation"
+        )
