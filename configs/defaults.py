@@ -5,7 +5,7 @@ Print it with ``python -m configs``. Each key is read in ``engine/build.py`` and
 
 from typing import Any
 
-from configs.schema import Key, above, at_least, between, numbers, one_of, rising
+from configs.schema import Key, above, at_least, between, numbers, one_of, rising, some_of
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 IBN_RESNETS = ("resnet50_ibn_a", "resnet101_ibn_a")
@@ -19,6 +19,10 @@ KEYS: dict[str, Key] = {
         "", "a checkpoint of ours (resume, test) or backbone weights (fresh training); the content decides"
     ),
     "MODEL.RESUME_TRAINING": Key(False, "continue the run that wrote MODEL.PRETRAIN_PATH, in its folder"),
+    "MODEL.USE_CENTROIDS": Key(False, "evaluate centroid retrieval beside instance retrieval (CTL: True)"),
+    "MODEL.KEEP_CAMID_CENTROIDS": Key(
+        True, "a query's own centroid leaves out the images of its camera; False: built from all, easier"
+    ),
     "MODEL.LAST_STRIDE": Key(1, "stride of the last stage; 1 doubles the feature map", one_of(1, 2)),
     "MODEL.STEM_RELU": Key(
         True, "ReLU after the stem; False for checkpoints of nets trained without it (the seed's family)"
@@ -45,6 +49,10 @@ KEYS: dict[str, Key] = {
     ),
     "DATALOADER.NUM_WORKERS": Key(4, "processes that decode images; 0 = the main process", at_least(0)),
     "DATALOADER.NUM_INSTANCE": Key(4, "images of one identity in a batch (K)", at_least(2)),
+    "DATALOADER.USE_RESAMPLING": Key(
+        True,
+        "repeat images of identities with fewer than K; False: each once, smaller batches (CTL's default)",
+    ),
     "SOLVER.IMS_PER_BATCH": Key(
         64, "images in a batch of one process (P x K); a multiple of DATALOADER.NUM_INSTANCE", at_least(4)
     ),
@@ -64,9 +72,10 @@ KEYS: dict[str, Key] = {
     "SOLVER.QUERY_XENT_WEIGHT": Key(1.0, "weight of the label-smoothed cross entropy; 0 = off", at_least(0)),
     "SOLVER.LABEL_SMOOTHING": Key(0.1, "share of the target spread over all identities", between(0, 1)),
     "SOLVER.QUERY_CONTRASTIVE_WEIGHT": Key(1.0, "weight of the triplet loss; 0 = off", at_least(0)),
-    "SOLVER.MARGIN": Key(0.3, "margin of the triplet loss, in units of its distance", at_least(0)),
+    "SOLVER.CENTROID_CONTRASTIVE_WEIGHT": Key(1.0, "weight of the centroid triplet loss (CTL)", above(0)),
+    "SOLVER.MARGIN": Key(0.3, "margin of the triplet losses, in units of their distance", at_least(0)),
     "SOLVER.DISTANCE_FUNC": Key(
-        "euclidean", "distance in the triplet loss", one_of("euclidean", "sqeuclidean", "cosine")
+        "euclidean", "distance in the triplet losses", one_of("euclidean", "sqeuclidean", "cosine")
     ),
     "SOLVER.CENTER_LOSS_WEIGHT": Key(5e-4, "weight of the center loss; 0 = off", at_least(0)),
     "SOLVER.CENTER_LR": Key(0.5, "rate of the SGD that moves the centers", above(0)),
@@ -75,6 +84,24 @@ KEYS: dict[str, Key] = {
     "SOLVER.CHECKPOINT_PERIOD": Key(10, "epochs between kept checkpoints {epoch}.pth", at_least(1)),
     "SOLVER.LOG_PERIOD": Key(10, "steps between logged training values", at_least(1)),
     "TEST.IMS_PER_BATCH": Key(128, "images in a batch of validation and test", at_least(1)),
+    "TEST.PROTOCOLS": Key(
+        ["instance"],
+        "what is measured: instance retrieval, retrieval against identity centroids, or that as published in "
+        "2021 (wrong camera index included, for comparison with published tables only)",
+        some_of("instance", "centroid", "centroid_ctl2021"),
+    ),
+    "TEST.RERANK": Key(False, "one more row: instance retrieval with k-reciprocal re-ranking"),
+    "TEST.RERANK_K1": Key(20, "neighbours in which re-ranked images must find each other", at_least(1)),
+    "TEST.RERANK_K2": Key(6, "images averaged in the re-ranking's local expansion; 1 = none", at_least(1)),
+    "TEST.RERANK_LAMBDA": Key(0.3, "weight of the original distance in the re-ranking", between(0, 1)),
+    "TEST.QUERY_EXPANSION": Key(
+        0, "gallery images that join each query (one more row); 0 = none", at_least(0)
+    ),
+    "TEST.QUERY_EXPANSION_ALPHA": Key(3.0, "exponent of their weight; 0 weighs all alike", at_least(0)),
+    "TEST.FPR": Key(1e-3, "false positive rate for which the threshold is printed", between(1e-9, 1)),
+    "TEST.VISUALIZE": Key(False, "write report.html: ranked lists, CMC and ROC plots (yes or no)"),
+    "TEST.VISUALIZE_TOPK": Key(10, "gallery images in a ranked list", at_least(1)),
+    "TEST.VISUALIZE_MAX_NUMBER": Key(30, "ranked lists: a third each worst, median and best", at_least(1)),
     "TEST.CAMERA_RULE": Key(True, "ignore gallery images of the query's own identity and camera"),
     "TRAINER.ACCELERATOR": Key("auto", "auto: CUDA where it is, else the CPU", one_of("auto", "cpu", "cuda")),
     "TRAINER.DEVICES": Key(1, "processes, one per GPU; above 1 trains with DDP", at_least(1)),

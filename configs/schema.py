@@ -33,6 +33,14 @@ def one_of(*choices: object) -> Rule:
     return Rule("one of " + ", ".join(str(choice) for choice in choices), lambda value: value in choices)
 
 
+def some_of(*choices: object) -> Rule:
+    """A list of one or more of ``choices``, each once."""
+    text = "a list of " + ", ".join(str(choice) for choice in choices)
+    return Rule(
+        text, lambda value: bool(value) and len(set(value)) == len(value) and all(v in choices for v in value)
+    )
+
+
 def at_least(low: float) -> Rule:
     """The value is ``low`` or more."""
     return Rule(f"{low} or more", lambda value: value >= low)
@@ -116,6 +124,9 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     return f"; did you mean {by_lower[close[0]]}?" if close else ""
 
 
+_TRUTH = {"true": "True", "yes": "True", "false": "False", "no": "False"}
+
+
 def _holds(rule: Rule, value: object) -> bool:
     try:
         return rule.holds(value)
@@ -129,7 +140,7 @@ def _in_type_of(default: object, value: object) -> object:
         return value if isinstance(value, str) else str(value)
     if isinstance(value, str):
         try:
-            value = ast.literal_eval({"true": "True", "false": "False"}.get(value.lower(), value))
+            value = ast.literal_eval(_TRUTH.get(value.lower(), value))
         except (ValueError, SyntaxError):
             return None
     if isinstance(default, (list, tuple)):

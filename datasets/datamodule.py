@@ -25,6 +25,7 @@ class LoaderSettings:
         augmentation: the random part of training.
         batch: images in a training batch, P x K.
         instances: K.
+        resample: repeat images of identities with fewer than K, or let the batch be smaller.
         test_batch: images in a test batch.
         workers: processes that decode.
         seed: of the draws and the random transforms.
@@ -35,6 +36,7 @@ class LoaderSettings:
     augmentation: Augmentation = field(default_factory=Augmentation)
     batch: int = 64
     instances: int = 4
+    resample: bool = True
     test_batch: int = 128
     workers: int = 4
     seed: int = 0
@@ -68,7 +70,12 @@ class ReidDataModule(LightningDataModule):
         labels = [self._label_of[sample.person_id] for sample in self.splits.train]
         transform = TrainTransform(settings.train_size, settings.augmentation)
         sampler = PKBatchSampler(
-            labels, settings.batch // settings.instances, settings.instances, settings.seed, self._share()
+            labels,
+            settings.batch // settings.instances,
+            settings.instances,
+            settings.seed,
+            self._share(),
+            resample=settings.resample,
         )
         sampler.start_at(*self._resume_at)
         return ResumableLoader(

@@ -10,6 +10,9 @@ from datasets.sample import Draw
 from utils.errors import ReidError
 
 
+_ABSENT = -1
+
+
 @dataclass(frozen=True)
 class Share:
     """Which part of every epoch belongs to this process."""
@@ -21,8 +24,8 @@ class Share:
 class PKBatchSampler(Sampler[list[Draw]]):
     """Batches of P identities with K images each, drawn anew in every epoch.
 
-    An identity's images, in random order, are cut into chunks of K (the last one is filled up with images
-    of the same identity), and the chunks are dealt to the batches so that no identity stands twice in one.
+    An identity's images, in random order, are cut into chunks of K (the last one is filled up with other
+    images of the same identity), and the chunks are dealt to the batches so that no identity stands twice in one.
     Each epoch therefore shows every identity, and every image unless one identity has more chunks than
     there are batches. The plan depends on seed and epoch alone: not on workers, not on processes. Every
     draw carries the seed of its random transforms, so the number of workers changes no pixel.
@@ -35,6 +38,8 @@ class PKBatchSampler(Sampler[list[Draw]]):
         instances: K.
         seed: of everything random here.
         share: the part of this process; each process gets equally many batches.
+        resample: what an identity with fewer than K images gives: True repeats them up to K; False gives each
+            once, and the batch is smaller. What is not there pads nothing: no loss and no statistic sees it.
 
     Raises:
         ReidError: if there are fewer than P identities.
@@ -47,6 +52,8 @@ class PKBatchSampler(Sampler[list[Draw]]):
         instances: int,
         seed: int,
         share: Share = Share(),
+        *,
+        resample: bool = True,
     ) -> None:
         unique, self._numbers, self._images = np.unique(labels, return_inverse=True, return_counts=True)
         if len(unique) < identities_per_batch:
@@ -61,6 +68,7 @@ class PKBatchSampler(Sampler[list[Draw]]):
             seed,
             share,
         )
+        self._resample = resample
         chunks = -(-self._images // instances)
         batches = -(-int(chunks.sum()) // identities_per_batch)
         self._batches = -(-batches // share.world_size) * share.world_size
@@ -93,25 +101,27 @@ class PKBatchSampler(Sampler[list[Draw]]):
         mine = slice(self._share.rank, None, self._share.world_size)
         first, self._first_batch = self._first_batch, 0
         for batch_images, batch_seeds in zip(images[mine][first:], seeds[mine][first:], strict=True):
-            yield [
-                Draw(row, seed) for row, seed in zip(batch_images.tolist(), batch_seeds.tolist(), strict=True)
-            ]
+            rows, row_seeds = batch_images.tolist(), batch_seeds.tolist()
+            yield [Draw(row, seed) for row, seed in zip(rows, row_seeds, strict=True) if row != _ABSENT]
 
     def _plan(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Images and seeds of an epoch for all processes, both (batches, P * K)."""
+        """Images (or absent) and seeds of an epoch for all processes, both (batches, P * K)."""
         rng = np.random.default_rng([self._seed, epoch])
         chunks = self._chunks + self._extra_chunks(rng)
         order = rng.permutation(len(chunks))  # of the identities
         identity = np.repeat(order, chunks[order])
         starts = np.cumsum(chunks[order]) - chunks[order]
         number = np.arange(len(identity)) - np.repeat(starts, chunks[order])  # of the chunk in its identity
-        position = number[:, None] * self._instances + np.arange(self._instances)
-        position %= self._images[identity][:, None]  # wraps round: fills the last chunk
+        slot = np.arange(self._instances)
+        count = self._images[identity][:, None]
+        position = (number[:, None] * self._instances + slot) % count  # wraps round: fills the last chunk
 
         shuffled = rng.permutation(len(self._numbers))
         by_identity = shuffled[np.argsort(self._numbers[shuffled], kind="stable")]
         first_image = np.cumsum(self._images) - self._images
         images = by_identity[first_image[identity][:, None] + position]
+        if not self._resample:
+            images[slot >= count] = _ABSENT
         # Chunk j goes to batch j modulo the number of batches: chunks of one identity are neighbours and
         # never more than there are batches, so they part.
         batches = images.reshape(self._per_batch, self._batches, self._instances).transpose(1, 0, 2)

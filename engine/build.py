@@ -18,8 +18,12 @@ from datasets.sample import ReidSplits
 from datasets.splits import check_test, check_train
 from datasets.transforms import Augmentation, NetworkInput
 from engine.folders import RunFolder, new_run
-from evaluation.protocols import Protocol
+from evaluation.outputs import Evidence, PictureSettings
+from evaluation.protocols import Expansion, Protocol, verify
+from evaluation.report import Verification
+from evaluation.rerank import Reciprocal
 from losses.center import CenterLoss
+from losses.centroid_triplet import CentroidTripletLoss
 from losses.identity import IdentityLoss
 from losses.objectives import Term
 from losses.triplet import BatchHardTripletLoss
@@ -77,6 +81,7 @@ def loader_settings(cfg: CfgNode) -> LoaderSettings:
         augmentation=Augmentation(cfg.INPUT.PROB, cfg.INPUT.PADDING, cfg.INPUT.RE_PROB),
         batch=cfg.SOLVER.IMS_PER_BATCH,
         instances=cfg.DATALOADER.NUM_INSTANCE,
+        resample=cfg.DATALOADER.USE_RESAMPLING,
         test_batch=cfg.TEST.IMS_PER_BATCH,
         workers=cfg.DATALOADER.NUM_WORKERS,
         seed=cfg.REPRODUCIBLE_SEED,
@@ -101,9 +106,42 @@ def build_input(cfg: CfgNode) -> NetworkInput:
 
 
 def build_protocols(cfg: CfgNode) -> tuple[Protocol, ...]:
-    """What validation and test measure."""
-    scale = cfg.INPUT.SCALE
-    return (Protocol("instance", scale, scale, cfg.TEST.CAMERA_RULE),)
+    """What validation and test measure: each protocol, and instance retrieval with what improves it."""
+    scale, rule, test = cfg.INPUT.SCALE, cfg.TEST.CAMERA_RULE, cfg.TEST
+    names = list(test.PROTOCOLS)
+    if cfg.MODEL.USE_CENTROIDS and "centroid" not in names:
+        names.append("centroid")
+    own_rule = rule and cfg.MODEL.KEEP_CAMID_CENTROIDS
+    protocols = [Protocol(name, scale, scale, own_rule if name == "centroid" else rule) for name in names]
+    if "centroid" in names and own_rule != rule:
+        logger.warning(
+            "MODEL.KEEP_CAMID_CENTROIDS False: a query's own centroid holds images of its own camera too, "
+            "which are nearly the query itself; do not set these centroid figures beside others"
+        )
+    rerank = Reciprocal(test.RERANK_K1, test.RERANK_K2, test.RERANK_LAMBDA) if test.RERANK else None
+    expansion = Expansion(test.QUERY_EXPANSION, test.QUERY_EXPANSION_ALPHA) if test.QUERY_EXPANSION else None
+    if rerank or expansion:
+        protocols.append(Protocol("instance", scale, scale, rule, rerank, expansion))
+    return tuple(protocols)
+
+
+def build_verification(cfg: CfgNode, evidence: Evidence) -> Verification:
+    """Which distance means the same person, at the resolutions of the first protocol."""
+    protocol, fpr = evidence.protocol, cfg.TEST.FPR
+    result = verify(evidence.vectors, evidence.query, evidence.gallery, protocol, fpr)
+    return Verification(protocol.query_scale, protocol.gallery_scale, fpr, result)
+
+
+def build_pictures(cfg: CfgNode) -> PictureSettings | None:
+    """Which ranked lists are drawn; None = none."""
+    if not cfg.TEST.VISUALIZE:
+        return None
+    return PictureSettings(cfg.TEST.VISUALIZE_TOPK, cfg.TEST.VISUALIZE_MAX_NUMBER)
+
+
+def output_folder(cfg: CfgNode) -> Path:
+    """Where the results of a test go."""
+    return Path(cfg.OUTPUT_DIR)
 
 
 def single_view(cfg: CfgNode) -> Mapping[str, int]:
@@ -124,6 +162,14 @@ def baseline_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
     if center:
         terms.append(Term("center", CenterLoss(num_ids, dim), center, ("raw",)))
     return terms
+
+
+def ctl_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
+    """The baseline's terms and the centroid triplet loss before the BNNeck (Wieczorek et al. 2021)."""
+    solver = cfg.SOLVER
+    loss = CentroidTripletLoss(solver.MARGIN, solver.DISTANCE_FUNC)
+    term = Term("centroid_triplet", loss, solver.CENTROID_CONTRASTIVE_WEIGHT, ("raw",))
+    return [*baseline_terms(cfg, num_ids, dim), term]
 
 
 def build_optimization(cfg: CfgNode) -> Optimization:

@@ -24,12 +24,12 @@ from engine.cli import Settings
 from engine.folders import RunFolder, later_checkpoints, run_of
 from engine.recipes import Recipe
 from engine.recorder import RunRecorder
+from evaluation.outputs import Evidence, write_outputs
 from evaluation.report import Entry, Report, table
 from losses.objectives import Objective
 from modelling.backbones.resnet import load_backbone_weights
 from modelling.extractor import FeatureExtractor
 from modelling.reid_module import ReidModule
-from utils.atomic import keep_previous
 from utils.errors import ReidError
 from utils.resolution import low_resolution_size
 
@@ -68,7 +68,7 @@ def fit(recipe: Recipe, settings: Settings) -> FitResult:
     """
     weights = _given_weights(settings)
     resumed = _resumed(settings, weights, recipe)
-    cfg = settings.resolve(above_file=resumed.config if resumed else None)
+    cfg = settings.resolve(dict(recipe.defaults), above_file=resumed.config if resumed else None)
     build.check_consistency(cfg)
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
     splits = build.build_splits(cfg, with_train=True)
@@ -107,12 +107,16 @@ def evaluate(settings: Settings) -> Report:
     splits = build.build_splits(cfg, with_train=False)
     extractor = build.build_extractor(cfg)
     load_extractor(extractor, checkpoint)
-    module = ReidModule(extractor, build.build_input(cfg), build.build_protocols(cfg))
+    protocols = build.build_protocols(cfg)
+    module = ReidModule(extractor, build.build_input(cfg), protocols)
     trainer = build.build_trainer(cfg)
     trainer.test(module, datamodule=ReidDataModule(splits, build.loader_settings(cfg)), verbose=False)
-    report = Report(splits.name, str(checkpoint.path), module.results)
+    evidence = Evidence(module.vectors, splits.query, splits.gallery, protocols[0])
+    report = Report(
+        splits.name, str(checkpoint.path), module.results, build.build_verification(cfg, evidence)
+    )
     if trainer.is_global_zero:
-        _publish(report, Path(cfg.OUTPUT_DIR) / "report.json")
+        _publish(cfg, report, evidence)
     return report
 
 
@@ -202,10 +206,11 @@ def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, folder: RunFold
     logger.info("files in %s", folder.logs)
 
 
-def _publish(report: Report, path: Path) -> None:
-    kept = keep_previous(path)
-    if kept:
-        logger.info("the earlier report is now %s", kept)
-    report.write(path)
-    Console().print(table(report.dataset, report.entries))
-    logger.info("report: %s", path)
+def _publish(cfg: CfgNode, report: Report, evidence: Evidence) -> None:
+    folder = build.output_folder(cfg)
+    write_outputs(folder, report, evidence, build.build_pictures(cfg))
+    console = Console()
+    console.print(table(report.dataset, report.entries))
+    if report.verification is not None:
+        console.print(report.verification.summary())
+    logger.info("report: %s", folder / "report.json")

@@ -33,14 +33,20 @@ def full_precision(device: torch.device) -> Iterator[None]:
 def _forbid_narrow_products() -> Callable[[], None]:
     """Ask for float32 products in full; returns what puts the former choice back.
 
-    Newer torch keeps the choice per backend, and its one global getter raises where a user has set only one
-    of them; older torch knows the global one alone.
+    Torch has one global choice and, in newer versions, one per backend, and raises where the two disagree. So
+    the global one is used unless the user's own choice per backend has made it unreadable.
     """
-    backends: list[Any] = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)]
-    if not all(hasattr(backend, "fp32_precision") for backend in backends):
+    try:
         before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
-        return lambda: torch.set_float32_matmul_precision(before)
+    except RuntimeError:
+        return _forbid_per_backend()
+    torch.set_float32_matmul_precision("highest")
+    return lambda: torch.set_float32_matmul_precision(before)
+
+
+def _forbid_per_backend() -> Callable[[], None]:
+    kinds: tuple[Any, ...] = (torch.backends.cuda, torch.backends.mkldnn)
+    backends = [kind.matmul for kind in kinds]
     former = [backend.fp32_precision for backend in backends]
 
     def choose(precisions: list[str]) -> None:

@@ -1,7 +1,7 @@
 """A report as text: the rows that a Markdown table and an HTML page have in common, and the former."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from utils.errors import ReidError
@@ -16,10 +16,14 @@ CTL2021_NOTE = (
     "centroid_ctl2021 is the published procedure of 2021 with its wrong camera index: its figures flatter a "
     "model, and are not comparable to instance figures."
 )
-VERIFICATION_COLUMNS: tuple[str, ...] = ("false positive rate", "true positive rate", "distance threshold")
+VERIFICATION_COLUMNS: tuple[str, ...] = (
+    "false positive rate [%]",
+    "true positive rate [%]",
+    "cosine distance threshold",
+)
 
 _MISSING = "–"
-_MARKDOWN_SIGNS = re.compile(r"([\\`*_\[\]<>|])")
+_MARKDOWN_SIGNS = re.compile(r"([\\`*\[\]<>|])")  # an underscore within a word has no meaning
 
 
 def markdown_table(report: Mapping[str, Any]) -> str:
@@ -43,7 +47,7 @@ def markdown_table(report: Mapping[str, Any]) -> str:
         lines += ["", _escaped(CTL2021_NOTE)]
     if verification := report.get("verification"):
         lines += ["", *_table(VERIFICATION_COLUMNS, verification_rows(verification), 0)]
-        lines += ["", f"Equal error rate: {percent(verification.get('equal_error_rate'))} %"]
+        lines += ["", verification_summary(verification)]
     return "\n".join(lines) + "\n"
 
 
@@ -68,8 +72,13 @@ def has_ctl2021(report: Mapping[str, Any]) -> bool:
 
 
 def protocol_name(result: Mapping[str, Any]) -> str:
-    """The protocol of an entry, with a word on re-ranking."""
-    return f"{result['protocol']}{' (re-ranked)' if result.get('rerank') else ''}"
+    """The protocol of an entry with what was done on top of it, as :attr:`evaluation.report.Entry.label`."""
+    expansion = result.get("query_expansion", 0)
+    parts = (
+        f" + expansion by {expansion}" if expansion else "",
+        " + re-ranking" if result.get("rerank") else "",
+    )
+    return f"{result['protocol']}{''.join(parts)}"
 
 
 def result_cells(result: Mapping[str, Any]) -> list[str]:
@@ -94,12 +103,24 @@ def verification_rows(verification: Mapping[str, Any]) -> Iterator[list[str]]:
         yield [f"{100 * float(key):g}", percent(rates.get(key)), shown]
 
 
+def verification_summary(verification: Mapping[str, Any]) -> str:
+    """The equal error rate, and what it was measured on as far as the report knows."""
+    scope = []
+    if "query_scale" in verification:
+        scope.append(f"queries x{verification['query_scale']}, gallery x{verification['gallery_scale']}")
+    if "num_positive" in verification:
+        positive, negative = verification["num_positive"], verification["num_negative"]
+        scope.append(f"{positive:,} pairs of one person, {negative:,} of two")
+    measured_on = f" ({'; '.join(scope)})" if scope else ""
+    return f"Equal error rate: {percent(verification.get('equal_error_rate'))} %{measured_on}"
+
+
 def percent(rate: float | None) -> str:
     """A rate in [0, 1] in percent with two decimals, or a dash."""
     return _MISSING if rate is None else f"{100 * rate:.2f}"
 
 
-def _table(columns: Sequence[str], rows: Iterator[list[str]] | list[list[str]], num_text: int) -> list[str]:
+def _table(columns: Sequence[str], rows: Iterable[list[str]], num_text: int) -> list[str]:
     rule = ["---" if number < num_text else "---:" for number in range(len(columns))]
     body = [[_escaped(cell) for cell in row] for row in rows]
     return [f"| {' | '.join(cells)} |" for cells in (list(columns), rule, *body)]

@@ -71,7 +71,7 @@ def draw_ranked_list(
         if number:
             place = (left + picture.shape[1] - _MARK - 1, below + _LINE - _MARK)
             _draw_mark(canvas, place, bool(ranked.matches[number - 1]))
-    _write_title(canvas, query.path.name, average_precision)
+    _write_title(canvas, query.path.name.encode("utf-8", "replace").decode(), average_precision)
     return canvas
 
 
@@ -175,10 +175,10 @@ def _write_title(canvas: np.ndarray, name: str, average_precision: float) -> Non
         "no match in the gallery" if np.isnan(average_precision) else f"AP {100 * average_precision:.1f} %"
     )
     room, shown, kept = canvas.shape[1] - 2 * _MARGIN, name, len(name)
-    while kept > 4 and _text_width(f"{shown}   {ending}", _TITLE_SIZE) > room:
+    while kept > 4 and _text_width(f"{shown}     {ending}", _TITLE_SIZE) > room:
         kept -= 1
         shown = f"{name[: kept // 2]}...{name[len(name) - (kept - kept // 2) :]}"
-    _write(canvas, f"{shown}   {ending}", (_MARGIN, _MARGIN + 12), _TITLE_SIZE, _INK)
+    _write(canvas, f"{shown}     {ending}", (_MARGIN, _MARGIN + 12), _TITLE_SIZE, _INK)
 
 
 def _draw_mark(canvas: np.ndarray, place: tuple[int, int], match: bool) -> None:

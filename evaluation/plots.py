@@ -2,12 +2,13 @@
 
 import io
 from collections.abc import Mapping
-from itertools import cycle
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from evaluation.verification import FALSE_POSITIVE_RATES, VerificationResult
@@ -17,7 +18,8 @@ from utils.errors import ReidError
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
-_SIZE, _DOTS_PER_INCH = (6.4, 4.4), 110
+_SIZE, _DOTS_PER_INCH = (6.4, 4.0), 110
+_LINE_HEIGHT = 0.18  # inches, of the legend
 _LOWEST_RATE = 1e-6
 
 
@@ -37,19 +39,18 @@ def cmc_plot(curves: Mapping[str, Mapping[int, float]]) -> bytes:
     figure, axes = _axes(
         "Cumulative matching characteristic", "rank k", "queries with a match up to rank k [%]"
     )
-    handles = []
-    styles = zip(cycle(_COLOURS), cycle(_DASHES), cycle(_MARKERS))
-    for curve, (colour, dash, marker) in zip(curves.values(), styles):
+    handles: list[Line2D] = []
+    for number, curve in enumerate(curves.values()):
         ranks = sorted(curve)
         shares = [100 * curve[rank] for rank in ranks]
-        handles += axes.plot(ranks, shares, color=colour, linestyle=dash, marker=marker, markersize=5)
+        handles += axes.plot(ranks, shares, marker=_MARKERS[number % len(_MARKERS)], **_style(number))
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(sorted({rank for curve in curves.values() for rank in curve})))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(ScalarFormatter())
     lowest = min(share for curve in curves.values() for share in curve.values())
     axes.set_ylim(max(0.0, 10 * np.floor(10 * lowest - 0.5)), 101.0)
-    _legend(axes, handles, list(curves))
+    _legend(figure, handles, list(curves))
     return _png(figure)
 
 
@@ -70,20 +71,21 @@ def roc_plot(results: Mapping[str, VerificationResult]) -> bytes:
     """
     _check_curves(results)
     figure, axes = _axes("Receiver operating characteristic", "false positive rate", "true positive rate [%]")
-    handles, labels = [], []
-    for (name, result), colour, dash in zip(results.items(), cycle(_COLOURS), cycle(_DASHES)):
+    handles: list[Line2D] = []
+    least = min(1 / result.num_negative for result in results.values())
+    left = max(_LOWEST_RATE, float(10 ** np.floor(np.log10(least))))
+    for number, result in enumerate(results.values()):
         # A logarithmic axis has no zero; below one pair of the negatives nothing is measured.
         measured = result.fpr >= 1 / result.num_negative
         fpr, tpr = result.fpr[measured], 100 * result.tpr[measured]
-        handles += axes.step(fpr, tpr, where="post", color=colour, linestyle=dash)
-        error = result.equal_error_rate
-        axes.plot([error], [100 * (1 - error)], "o", color=colour, markeredgecolor="white", markersize=8)
-        labels.append(_roc_label(name, result))
+        handles += axes.step(fpr, tpr, where="post", **_style(number))
+        error, colour = result.equal_error_rate, _style(number)["color"]
+        axes.plot([max(error, left)], [100 * (1 - error)], "o", color=colour, markeredgecolor="white")
     axes.set_xscale("log")
-    least = min(1 / result.num_negative for result in results.values())
-    axes.set_xlim(max(_LOWEST_RATE, 10 ** np.floor(np.log10(least))), 1.0)
+    axes.set_xlim(left, 1.0)
     axes.set_ylim(0.0, 101.0)
-    _legend(axes, handles, labels, title="dot: equal error rate (EER)")
+    labels = [_roc_label(name, result) for name, result in results.items()]
+    _legend(figure, handles, labels, title="dot: equal error rate (EER)")
     return _png(figure)
 
 
@@ -107,13 +109,20 @@ def _axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _legend(axes: Axes, handles: list, labels: list[str], title: str | None = None) -> None:
-    # A leading underscore hides an entry, and a dollar sign starts a formula.
-    shown = [
-        label.replace("$", r"\$").replace("_", " _", 1) if label[:1] == "_" else label.replace("$", r"\$")
-        for label in labels
-    ]
-    axes.legend(handles, shown, title=title, loc="lower right", fontsize="small", title_fontsize="small")
+def _style(number: int) -> dict[str, Any]:
+    colour, dash = _COLOURS[number % len(_COLOURS)], _DASHES[number % len(_DASHES)]
+    return {"color": colour, "linestyle": dash, "linewidth": 1.8}
+
+
+def _legend(figure: Figure, handles: list[Line2D], labels: list[str], title: str | None = None) -> None:
+    """A legend below the axes, where it covers no curve; the figure grows by its height."""
+    plain = [label.replace("$", r"\$") for label in labels]  # a dollar sign starts a formula
+    num_lines = sum(label.count("\n") + 1 for label in labels)
+    width, height = _SIZE
+    figure.set_size_inches(width, height + _LINE_HEIGHT * (num_lines + 1))
+    figure.legend(
+        handles, plain, title=title, loc="outside lower center", fontsize="small", title_fontsize="small"
+    )
 
 
 def _png(figure: Figure) -> bytes:
@@ -125,7 +134,8 @@ def _png(figure: Figure) -> bytes:
 def _check_curves(curves: Mapping[str, object]) -> None:
     empty = [name for name, curve in curves.items() if isinstance(curve, Mapping) and not curve]
     if not curves or empty:
+        found = f"no point in {', '.join(empty)}" if empty else "none"
         raise ReidError(
-            f"curves must hold at least one curve with a point, got {'empty ones: ' + ', '.join(empty) if empty else 'none'}; "
-            f"plot the results of an evaluation"
+            f"curves must hold one curve or more, each with a point, got {found}; plot the results of an "
+            f"evaluation"
         )

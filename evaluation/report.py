@@ -10,6 +10,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from evaluation.ranking import RankingResult
+from evaluation.verification import VerificationResult
 from utils.atomic import write_text
 
 
@@ -22,12 +23,19 @@ class Entry:
     gallery_scale: int
     rerank: bool
     result: RankingResult
+    expansion: int = 0  # gallery images that joined each query; 0 = no query expansion
+
+    @property
+    def label(self) -> str:
+        """The protocol with what was done on top of it."""
+        expansion = f" + expansion by {self.expansion}" if self.expansion else ""
+        return self.protocol + expansion + (" + re-ranking" if self.rerank else "")
 
     def summary(self) -> str:
         """One line for the log."""
         result = self.result
         return (
-            f"{self.protocol} x{self.query_scale} -> x{self.gallery_scale}: mAP {100 * result.mAP:.2f} %, "
+            f"{self.label} x{self.query_scale} -> x{self.gallery_scale}: mAP {100 * result.mAP:.2f} %, "
             f"rank-1 {100 * result.cmc[1]:.2f} %, mINP {100 * result.mINP:.2f} % "
             f"({result.num_valid_queries} of {result.num_queries} queries, {result.num_gallery} images)"
         )
@@ -40,6 +48,7 @@ class Entry:
             "query_scale": self.query_scale,
             "gallery_scale": self.gallery_scale,
             "rerank": self.rerank,
+            "query_expansion": self.expansion,
             "mAP": result.mAP,
             "mINP": result.mINP,
             "cmc": {str(k): value for k, value in result.cmc.items()},
@@ -50,20 +59,65 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Verification:
+    """The answer to "which distance means the same person", and how it was measured.
+
+    Attributes:
+        query_scale: low-resolution scale of the queries.
+        gallery_scale: low-resolution scale of the gallery.
+        fpr: the false positive rate that the user chose.
+        result: rates and thresholds.
+    """
+
+    query_scale: int
+    gallery_scale: int
+    fpr: float
+    result: VerificationResult
+
+    def summary(self) -> str:
+        """One line for the console."""
+        result = self.result
+        return (
+            f"same person: cosine distance below {result.threshold(self.fpr):.4f} finds "
+            f"{100 * result.tpr_at_fpr[self.fpr]:.2f} % of the true pairs at {100 * self.fpr:g} % false ones "
+            f"(equal error rate {100 * result.equal_error_rate:.2f} %)"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """As report.json holds it; rates in [0, 1], thresholds are cosine distances."""
+        result = self.result
+        return {
+            "query_scale": self.query_scale,
+            "gallery_scale": self.gallery_scale,
+            "fpr": self.fpr,
+            "threshold": result.threshold(self.fpr),
+            "threshold_at_fpr": {f"{rate:g}": value for rate, value in result.thresholds.items()},
+            "tpr_at_fpr": {f"{rate:g}": value for rate, value in result.tpr_at_fpr.items()},
+            "equal_error_rate": result.equal_error_rate,
+            "num_positive": result.num_positive,
+            "num_negative": result.num_negative,
+        }
+
+
+@dataclass(frozen=True)
 class Report:
     """All evaluations of one checkpoint on one data set."""
 
     dataset: str
     checkpoint: str
     entries: tuple[Entry, ...]
+    verification: Verification | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The report as report.json holds it."""
-        return {
+        report: dict[str, Any] = {
             "dataset": self.dataset,
             "checkpoint": self.checkpoint,
             "results": [entry.as_dict() for entry in self.entries],
         }
+        if self.verification is not None:
+            report["verification"] = self.verification.as_dict()
+        return report
 
     def write(self, path: Path) -> None:
         """Write report.json, whole or not at all."""
@@ -80,7 +134,7 @@ def table(dataset: str, entries: Sequence[Entry]) -> Table:
         result = entry.result
         figures = (result.mAP, result.mINP, result.cmc[1], result.cmc[5], result.cmc[10])
         grid.add_row(
-            entry.protocol + (" (re-ranked)" if entry.rerank else ""),
+            entry.label,
             f"x{entry.query_scale}",
             f"x{entry.gallery_scale}",
             *(f"{100 * figure:.2f}" for figure in figures),

@@ -41,6 +41,20 @@ _SMALLEST_UNIT = 1e-12  # all items equal: every distance is 0 then, not 0 / 0
 _BYTES_PER_MEMBER = 64  # keys, their sort, and the arrays one entry of a sparse product passes through
 
 
+class Reciprocal(NamedTuple):
+    """Parameters of the re-ranking; the defaults are those of the paper for Market-1501.
+
+    Attributes:
+        k1: neighbours in which items must find each other.
+        k2: items averaged in the local query expansion.
+        lambda_value: weight of the original distance.
+    """
+
+    k1: int = 20
+    k2: int = 6
+    lambda_value: float = 0.3
+
+
 class DistanceBlock(NamedTuple):
     """The distances of some queries to the whole gallery.
 

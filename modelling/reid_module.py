@@ -36,6 +36,10 @@ class ReidModule(LightningModule):
             images, ``{"": 1, "_low": 4}`` on the images and their low-resolution twins. All views of a
             batch go through the network together.
         protocols: what validation and test measure.
+
+    Attributes:
+        results: of the last evaluation.
+        vectors: scale -> (Q + G, D) embeddings of a test, the queries first.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class ReidModule(LightningModule):
         self._optimization, self._views, self._protocols = optimization, views or {"": 1}, protocols
         self._banks: dict[int, FeatureBank] = {}
         self.results: tuple[Entry, ...] = ()
+        self.vectors: dict[int, Tensor] = {}
 
     def forward(self, images: Tensor, scale: int = 1) -> Tensor:
         """(N, 3, H, W) uint8 -> (N, D) float32 embeddings for retrieval (after the BNNeck)."""
@@ -90,7 +95,7 @@ class ReidModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Embed a batch of query and gallery images at every scale the protocols ask for."""
-        for scale in sorted({scale for protocol in self._protocols for scale in protocol.scales}):
+        for scale in self._scales():
             bank = self._banks.setdefault(scale, FeatureBank(self._test_rows()))
             bank.put(batch.rows, self(batch.images, scale))
 
@@ -100,23 +105,29 @@ class ReidModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Evaluate; every process gets the same results, in :attr:`results` and in the log."""
-        splits = self._data().splits
-        vectors = {
-            scale: bank.gather(self.extractor.dim, self.device) for scale, bank in sorted(self._banks.items())
-        }
-        self._banks = {}
-        self.results = tuple(evaluate(vectors, splits.query, splits.gallery, self._protocols))
-        first = self.results[0].result
-        values = {"val/mAP": first.mAP, "val/mINP": first.mINP, "val/rank-1": first.cmc[1]}
-        self.log_dict(values, prog_bar=True, rank_zero_only=True)
+        self._evaluate()
+        self.vectors = {}
 
     def on_test_epoch_start(self) -> None:
         """The same as validation."""
         self.on_validation_epoch_start()
 
     def on_test_epoch_end(self) -> None:
-        """The same as validation."""
-        self.on_validation_epoch_end()
+        """The same as validation; the embeddings stay in :attr:`vectors` for what a test does with them."""
+        self._evaluate()
+
+    def _evaluate(self) -> None:
+        splits = self._data().splits
+        for scale in self._scales():
+            bank = self._banks.pop(scale, FeatureBank(self._test_rows()))
+            self.vectors[scale] = bank.gather(self.extractor.dim, self.device)
+        self.results = tuple(evaluate(self.vectors, splits.query, splits.gallery, self._protocols))
+        first = self.results[0].result
+        values = {"val/mAP": first.mAP, "val/mINP": first.mINP, "val/rank-1": first.cmc[1]}
+        self.log_dict(values, prog_bar=True, rank_zero_only=True)
+
+    def _scales(self) -> list[int]:
+        return sorted({scale for protocol in self._protocols for scale in protocol.scales})
 
     def _objective_of(self, batch: Batch) -> ObjectiveReport:
         assert self.objective is not None

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,16 +33,23 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
-def keep_previous(path: Path) -> Path | None:
-    """Move an existing file out of the way, to ``name.1.suffix`` or the next free number.
+def keep_previous(folder: Path, names: Sequence[str]) -> Path | None:
+    """Move results of an earlier run out of the way, together, to ``earlier_1`` or the next free number.
+
+    Args:
+        folder: where they lie.
+        names: files and folders in it that a new run is going to write.
 
     Returns:
-        Where it lies now, or None where there was none.
+        Where they lie now, or None where there were none.
     """
-    if not path.exists():
+    existing = [folder / name for name in names if (folder / name).exists()]
+    if not existing:
         return None
     number = 1
-    while (kept := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
+    while (kept := folder / f"earlier_{number}").exists():
         number += 1
-    path.rename(kept)
+    kept.mkdir()
+    for path in existing:
+        path.rename(kept / path.name)
     return kept

@@ -98,3 +98,18 @@ def test_shares_of_an_evaluation_partition_the_images(length: int, world: int) -
     shares = [list(SequentialShare(length, Share(rank, world))) for rank in range(world)]
     assert sorted(row for share in shares for row in share) == list(range(length))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_without_resampling_small_identities_give_each_image_once() -> None:
+    counts = [1, 2, 3, 4, 9, 17]
+    labels = np.repeat(np.arange(6), counts)
+    sampler = PKBatchSampler(labels, 3, 4, seed=0, resample=False)
+    seen: set[int] = set()
+    for number in range(2):
+        for batch in epoch(sampler, number):
+            rows = [draw.row for draw in batch]
+            assert len(set(rows)) == len(rows)
+            for identity, count in Counter(int(labels[row]) for row in rows).items():
+                assert count == min(4, counts[identity])
+            seen |= set(rows)
+    assert seen == set(range(len(labels)))

@@ -52,15 +52,18 @@ def test_files_are_whole_or_absent(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_earlier_results_are_kept_under_numbers(tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
-    assert keep_previous(path) is None
+def test_earlier_results_are_kept_together(tmp_path: Path) -> None:
+    names = ("report.json", "pictures", "absent.txt")
+    assert keep_previous(tmp_path, names) is None
     for text in ("first", "second"):
-        path.write_text(text)
-        keep_previous(path)
-    assert not path.exists()
-    assert (tmp_path / "report.1.json").read_text() == "first"
-    assert (tmp_path / "report.2.json").read_text() == "second"
+        (tmp_path / "report.json").write_text(text)
+        (tmp_path / "pictures").mkdir()
+        (tmp_path / "pictures" / text).touch()
+        (tmp_path / "other.txt").touch()
+        keep_previous(tmp_path, names)
+    assert {path.name for path in tmp_path.iterdir()} == {"earlier_1", "earlier_2", "other.txt"}
+    assert (tmp_path / "earlier_1/report.json").read_text() == "first"
+    assert (tmp_path / "earlier_2/pictures/second").exists()
 
 
 def test_scale_one_is_the_image_itself() -> None:
