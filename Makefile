@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+BENCHMARKS = training_step losses ranking reranking
 DEMO_RUN = $$(ls -td logs/synthetic/resnet18/baseline/exp*/ | head -n 1)
 
 .PHONY: help install demo test check bench clean
@@ -40,7 +41,7 @@ check: $(VENV)/.installed-dev  ## Style, types and import rules
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed-dev  ## Benchmarks, each a ratio against a named baseline
-	for script in benchmarks/*.py; do echo "== $$script"; PYTHONPATH=. $(PY) $$script || exit 1; done
+	for script in $(BENCHMARKS); do echo "== $$script"; $(PY) -m benchmarks.$$script || exit 1; done
 
 clean:  ## Remove caches and the demo's data; never logs/ or output_dir/
 	rm -rf demo_data .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

@@ -1,6 +1,6 @@
 """Time of each loss, forward and backward, beside its plain-loop twin.
 
-    python benchmarks/losses.py [--repeats 20] [--threads 2]
+    python -m benchmarks.losses [--repeats 20] [--threads 2]
 
 Prints a table and, as its last line, one JSON object. ``grouped`` is a second reference for the centroid
 triplet: a loop over groups and identities as it is usually written, with the batch-hard mining of this

@@ -1,7 +1,7 @@
 """Cost of the evaluation against the bare distance product, and against what a reader would write.
 
-    python benchmarks/ranking.py --size market
-    python benchmarks/ranking.py --size msmt17 --repeats 1
+    python -m benchmarks.ranking --size market
+    python -m benchmarks.ranking --size msmt17 --repeats 1
 
 Features are synthetic, the numbers of images, identities and cameras those of the data set. Each round times
 the bare product first: the ratios are of one and the same minute of the machine. The two plain baselines run

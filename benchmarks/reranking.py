@@ -6,7 +6,7 @@ features with themselves (by tiles, nothing kept) run in one fresh process each;
 the resident memory beyond the features are the figures to watch. Prints a table and one JSON line;
 rank1_plain is the share of queries whose nearest item by plain cosine distance is of their identity.
 
-    python benchmarks/reranking.py [--size market1501|msmt17] [--dimensions 2048] [--threads 2] [--blocks]
+    python -m benchmarks.reranking [--size market1501|msmt17] [--dimensions 2048] [--threads 2] [--blocks]
 """
 
 import argparse

@@ -9,7 +9,6 @@ from torch.utils.data import Sampler
 from datasets.sample import Draw
 from utils.errors import ReidError
 
-
 _ABSENT = -1
 
 
@@ -25,8 +24,8 @@ class PKBatchSampler(Sampler[list[Draw]]):
     """Batches of P identities with K images each, drawn anew in every epoch.
 
     An identity's images, in random order, are cut into chunks of K (the last one is filled up with other
-    images of the same identity), and the chunks are dealt to the batches so that no identity stands twice in one.
-    Each epoch therefore shows every identity, and every image unless one identity has more chunks than
+    images of the same identity), and the chunks are dealt to the batches so that no identity stands twice in
+    one. Each epoch therefore shows every identity, and every image unless one identity has more chunks than
     there are batches. The plan depends on seed and epoch alone: not on workers, not on processes. Every
     draw carries the seed of its random transforms, so the number of workers changes no pixel.
 

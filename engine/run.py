@@ -212,5 +212,5 @@ def _publish(cfg: CfgNode, report: Report, evidence: Evidence) -> None:
     console = Console()
     console.print(table(report.dataset, report.entries))
     if report.verification is not None:
-        console.print(report.verification.summary())
+        console.print(report.verification.summary(), soft_wrap=True)
     logger.info("report: %s", folder / "report.json")

@@ -75,10 +75,10 @@ def protocol_name(result: Mapping[str, Any]) -> str:
     """The protocol of an entry with what was done on top of it, as :attr:`evaluation.report.Entry.label`."""
     expansion = result.get("query_expansion", 0)
     parts = (
-        f" + expansion by {expansion}" if expansion else "",
-        " + re-ranking" if result.get("rerank") else "",
+        f" +QE{expansion}" if expansion else "",
+        " +rerank" if result.get("rerank") else "",
     )
-    return f"{result['protocol']}{''.join(parts)}"
+    return str(result["protocol"]) + "".join(parts)
 
 
 def result_cells(result: Mapping[str, Any]) -> list[str]:

@@ -28,8 +28,8 @@ class Entry:
     @property
     def label(self) -> str:
         """The protocol with what was done on top of it."""
-        expansion = f" + expansion by {self.expansion}" if self.expansion else ""
-        return self.protocol + expansion + (" + re-ranking" if self.rerank else "")
+        expansion = f" +QE{self.expansion}" if self.expansion else ""
+        return self.protocol + expansion + (" +rerank" if self.rerank else "")
 
     def summary(self) -> str:
         """One line for the log."""
@@ -126,17 +126,16 @@ class Report:
 
 def table(dataset: str, entries: Sequence[Entry]) -> Table:
     """The console table: percentages, one row per entry."""
-    columns = ("protocol", "query", "gallery", "mAP", "mINP", "rank-1", "rank-5", "rank-10", "queries")
-    grid = Table(title=f"{dataset}: results in percent", box=SIMPLE)
+    columns = ("protocol", "scale", "mAP", "mINP", "R-1", "R-5", "R-10", "queries")
+    grid = Table(title=f"{dataset}, percent; scale: query/gallery", box=SIMPLE, title_justify="left")
     for column in columns:
-        grid.add_column(column, justify="left" if column in columns[:3] else "right", no_wrap=True)
+        grid.add_column(column, justify="left" if column in columns[:2] else "right", no_wrap=True)
     for entry in entries:
         result = entry.result
         figures = (result.mAP, result.mINP, result.cmc[1], result.cmc[5], result.cmc[10])
         grid.add_row(
             entry.label,
-            f"x{entry.query_scale}",
-            f"x{entry.gallery_scale}",
+            f"x{entry.query_scale}/x{entry.gallery_scale}",
             *(f"{100 * figure:.2f}" for figure in figures),
             f"{result.num_valid_queries}/{result.num_queries}",
         )

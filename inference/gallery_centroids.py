@@ -25,7 +25,7 @@ def gallery_centroids(vectors: Tensor, person_ids: Tensor) -> tuple[Tensor, Tens
     """
     if len(vectors) != len(person_ids):
         raise ReidError(
-            f"person_ids must name each of the {len(vectors)} vectors, got {len(person_ids)}; pass one per row"
+            f"person_ids must name each of the {len(vectors)} vectors, got {len(person_ids)}; one per row"
         )
     kept = (person_ids != JUNK_ID) & (person_ids != AMBIGUOUS_ID)
     vectors, person_ids = vectors[kept], person_ids[kept].long()

@@ -4,6 +4,7 @@ import pytest
 
 import test as test_script
 import train as train_script
+import train_ctl as train_ctl_script
 from configs import KEYS
 from engine.cli import Settings, build_parser, read_settings, run_script
 from utils.errors import ReidError
@@ -48,7 +49,7 @@ def test_wrong_words_are_named(argv: tuple[str, ...], message: str) -> None:
         parse(*argv)
 
 
-@pytest.mark.parametrize("script", [train_script, test_script])
+@pytest.mark.parametrize("script", [train_script, train_ctl_script, test_script])
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -78,7 +79,7 @@ def test_an_error_out_of_a_worker_is_one_line_too(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == "error: cannot read x\n"
 
 
-@pytest.mark.parametrize("script", [train_script, test_script])
+@pytest.mark.parametrize("script", [train_script, train_ctl_script, test_script])
 def test_help_teaches(script: object, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         script.main(["--help"])  # type: ignore[attr-defined]
@@ -93,7 +94,7 @@ def test_unknown_options_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None
     assert "--nonsense" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("script", ["train.py", "test.py"])
+@pytest.mark.parametrize("script", ["train.py", "train_ctl.py", "test.py"])
 def test_scripts_stay_thin(script: str) -> None:
     lines = (ROOT / script).read_text().splitlines()
     assert len([line for line in lines if line.strip()]) <= 20

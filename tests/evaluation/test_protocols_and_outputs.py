@@ -70,8 +70,8 @@ def test_each_protocol_calls_its_function_at_its_scales(data: tuple) -> None:
     assert [entry.result.mAP for entry in entries] == [result.mAP for result in expected]
     assert len({entry.result.mAP for entry in entries}) == len(entries)
     assert [entry.label for entry in entries[-2:]] == [
-        "instance + re-ranking",
-        "instance + expansion by 2 + re-ranking",
+        "instance +rerank",
+        "instance +QE2 +rerank",
     ]
     assert "centroid_ctl2021" in list(table("x", entries).columns[0].cells)
     assert entries[-1].as_dict()["query_expansion"] == 2
