@@ -61,7 +61,7 @@ def test_ctl_trains_resumes_exactly_and_reports_both_protocols(
         "instance",
         "centroid",
         "centroid_ctl2021",
-        "re-ranking",
+        "+rerank",
         "same person: cosine distance below",
     ):
         assert label in console

@@ -33,7 +33,7 @@ def test_a_row_per_result_in_percent_with_two_decimals() -> None:
 def test_what_was_done_on_top_of_a_protocol_is_named_as_in_the_console() -> None:
     result = report("instance", rerank=True)
     result["results"][0]["query_expansion"] = 5
-    assert cells(markdown_table(result).splitlines()[2])[0] == "instance + expansion by 5 + re-ranking"
+    assert cells(markdown_table(result).splitlines()[2])[0] == "instance +QE5 +rerank"
 
 
 @pytest.mark.parametrize("rerank", [False, True])
