@@ -36,9 +36,14 @@ KEYS: dict[str, Key] = {
     "INPUT.PIXEL_STD": Key([0.229, 0.224, 0.225], "deviation of R, G, B, divided by", numbers(3, 1e-6)),
     "INPUT.SCALE": Key(
         1,
-        "images are bicubic-downsampled by this and upsampled again, in training and validation alike; "
-        "the option --scale sets it",
+        "low resolution: images are bicubic-downsampled by this and upsampled again, in training and "
+        "validation (in octuplet fine-tuning: the twin images); the option --scale sets it",
         at_least(1),
+    ),
+    "INPUT.LR_SCALES": Key(
+        [],
+        "training draws one of these for each image, e.g. [2, 4, 8]; [] = INPUT.SCALE",
+        numbers(None, 1),
     ),
     "INPUT.LR_ANTIALIAS": Key(True, "low-pass before downsampling, as a camera does; False: the seed's"),
     "DATASETS.NAMES": Key("market1501", "a data set by name, or a folder in Market-1501 layout"),
@@ -72,7 +77,17 @@ KEYS: dict[str, Key] = {
     "SOLVER.QUERY_XENT_WEIGHT": Key(1.0, "weight of the label-smoothed cross entropy; 0 = off", at_least(0)),
     "SOLVER.LABEL_SMOOTHING": Key(0.1, "share of the target spread over all identities", between(0, 1)),
     "SOLVER.QUERY_CONTRASTIVE_WEIGHT": Key(1.0, "weight of the triplet loss; 0 = off", at_least(0)),
-    "SOLVER.CENTROID_CONTRASTIVE_WEIGHT": Key(1.0, "weight of the centroid triplet loss (CTL)", above(0)),
+    "SOLVER.CENTROID_CONTRASTIVE_WEIGHT": Key(1.0, "weight of the centroid triplet; 0 = off", at_least(0)),
+    "SOLVER.OCTUPLET_WEIGHT": Key(1.0, "weight of the octuplet loss (octuplet fine-tuning)", above(0)),
+    "SOLVER.OCTUPLET_MARGIN": Key(25.0, "margin of the octuplet loss, in units of its distance", at_least(0)),
+    "SOLVER.OCTUPLET_DISTANCE": Key(
+        "euclidean", "distance in the octuplet loss", one_of("euclidean", "sqeuclidean", "cosine")
+    ),
+    "SOLVER.OCTUPLET_TERMS": Key(
+        ["hh", "hl", "lh", "ll"],
+        "its triplets: anchor and others high or low",
+        some_of("hh", "hl", "lh", "ll"),
+    ),
     "SOLVER.MARGIN": Key(0.3, "margin of the triplet losses, in units of their distance", at_least(0)),
     "SOLVER.DISTANCE_FUNC": Key(
         "euclidean", "distance in the triplet losses", one_of("euclidean", "sqeuclidean", "cosine")
@@ -102,6 +117,12 @@ KEYS: dict[str, Key] = {
     "TEST.VISUALIZE": Key(False, "write report.html: ranked lists, CMC and ROC plots (yes or no)"),
     "TEST.VISUALIZE_TOPK": Key(10, "gallery images in a ranked list", at_least(1)),
     "TEST.VISUALIZE_MAX_NUMBER": Key(30, "ranked lists: a third each worst, median and best", at_least(1)),
+    "TEST.SCALES": Key([], "scales that are tested, e.g. [1, 2, 4]; [] = INPUT.SCALE", numbers(None, 1)),
+    "TEST.SCALE_PAIRS": Key(
+        "both",
+        "(query, gallery) scales: both alike; query: low queries, full gallery; gallery: the reverse; all",
+        one_of("both", "query", "gallery", "all"),
+    ),
     "TEST.CAMERA_RULE": Key(True, "ignore gallery images of the query's own identity and camera"),
     "TRAINER.ACCELERATOR": Key("auto", "auto: CUDA where it is, else the CPU", one_of("auto", "cpu", "cuda")),
     "TRAINER.DEVICES": Key(1, "processes, one per GPU; above 1 trains with DDP", at_least(1)),

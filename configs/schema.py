@@ -146,7 +146,7 @@ def _in_type_of(default: object, value: object) -> object:
     if isinstance(default, (list, tuple)):
         if not isinstance(value, (list, tuple)):
             return None
-        typed = [_in_type_of(default[0], item) for item in value]
+        typed = [_in_type_of(default[0] if default else 0, item) for item in value]
         return None if any(item is None for item in typed) else typed
     if isinstance(default, bool) or isinstance(value, bool):
         return value if isinstance(default, bool) and isinstance(value, bool) else None

@@ -29,6 +29,7 @@ class LoaderSettings:
         test_batch: images in a test batch.
         workers: processes that decode.
         seed: of the draws and the random transforms.
+        scales: low-resolution scales of which one is drawn for each training image.
     """
 
     train_size: tuple[int, int] = (256, 128)
@@ -40,6 +41,7 @@ class LoaderSettings:
     test_batch: int = 128
     workers: int = 4
     seed: int = 0
+    scales: tuple[int, ...] = (1,)
 
 
 class ReidDataModule(LightningDataModule):
@@ -68,7 +70,7 @@ class ReidDataModule(LightningDataModule):
         """P x K batches with labels from 0 to ``num_ids`` - 1."""
         settings = self._settings
         labels = [self._label_of[sample.person_id] for sample in self.splits.train]
-        transform = TrainTransform(settings.train_size, settings.augmentation)
+        transform = TrainTransform(settings.train_size, settings.augmentation, settings.scales)
         sampler = PKBatchSampler(
             labels,
             settings.batch // settings.instances,

@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.sample import Batch, Draw, Item, Sample
+from datasets.transforms import Transformed
 from utils.images import read_image
 
-Transform = Callable[[Tensor], tuple[Tensor, tuple[int, int, int, int]]]
+Transform = Callable[[Tensor], Transformed]
 
 
 class ImageDataset(Dataset[Item]):
@@ -18,7 +19,7 @@ class ImageDataset(Dataset[Item]):
     Args:
         samples: files, identities, cameras.
         labels: one whole number per sample.
-        transform: (3, h, w) uint8 -> (3, H, W) uint8 and a box to erase.
+        transform: (3, h, w) uint8 -> (3, H, W) uint8 and what the device does to it.
     """
 
     def __init__(self, samples: Sequence[Sample], labels: Sequence[int], transform: Transform) -> None:
@@ -49,17 +50,18 @@ class ImageDataset(Dataset[Item]):
 
     def _item(self, row: int) -> Item:
         sample = self._samples[row]
-        image, box = self._transform(read_image(sample.path))
-        return Item(image, self._labels[row], sample.camera_id, row, box)
+        image, erased, scale = self._transform(read_image(sample.path))
+        return Item(image, self._labels[row], sample.camera_id, row, erased, scale)
 
 
 def collate(items: Sequence[Item]) -> Batch:
     """Stack items of one size into a batch."""
-    images, labels, cameras, rows, boxes = zip(*items, strict=True)
+    images, labels, cameras, rows, boxes, scales = zip(*items, strict=True)
     return Batch(
         torch.stack(images),
         torch.tensor(labels),
         torch.tensor(cameras),
         torch.tensor(rows),
         torch.tensor(boxes),
+        torch.tensor(scales),
     )

@@ -46,6 +46,7 @@ class Item(NamedTuple):
     camera: int
     row: int
     erased: tuple[int, int, int, int]  # top, left, height, width; a height of 0 erases nothing
+    scale: int  # the low-resolution scale drawn for it
 
 
 class Batch(NamedTuple):
@@ -56,6 +57,7 @@ class Batch(NamedTuple):
     cameras: Tensor  # (N,) int64
     rows: Tensor  # (N,) int64: position in the split
     erased: Tensor  # (N, 4) int64: top, left, height, width
+    scales: Tensor  # (N,) int64: the low-resolution scale drawn for each image
 
 
 def identities(samples: Sequence[Sample]) -> list[int]:

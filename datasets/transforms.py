@@ -6,14 +6,29 @@ what needs floating point, in this order: lower the resolution, normalise, erase
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from utils.resolution import degrade
+from utils.resolution import degrade, degrade_each
 
 NO_BOX = (0, 0, 0, 0)
+
+
+class Transformed(NamedTuple):
+    """What a worker makes of one image.
+
+    Attributes:
+        image: (3, H, W) uint8.
+        erased: top, left, height, width of the box that the device erases.
+        scale: of the low resolution that the device gives it where a view asks for it.
+    """
+
+    image: Tensor
+    erased: tuple[int, int, int, int] = NO_BOX
+    scale: int = 1
 
 
 @dataclass(frozen=True)
@@ -43,20 +58,22 @@ class TestTransform:
     def __init__(self, size: Sequence[int]) -> None:
         self._resize = v2.Resize(list(size), antialias=True)
 
-    def __call__(self, image: Tensor) -> tuple[Tensor, tuple[int, int, int, int]]:
-        """(3, h, w) uint8 -> (3, H, W) uint8 and the box to erase: none."""
-        return self._resize(image), NO_BOX
+    def __call__(self, image: Tensor) -> Transformed:
+        """(3, h, w) uint8 -> (3, H, W) uint8; nothing is erased."""
+        return Transformed(self._resize(image))
 
 
 class TrainTransform:
-    """Resize, flip, pad and crop; and choose the box that the device erases after normalisation.
+    """Resize, flip, pad and crop; choose the box and the low resolution that the device applies.
 
     Args:
         size: height and width in pixels.
         augmentation: probabilities and padding.
+        scales: of which one is drawn for each image.
     """
 
-    def __init__(self, size: Sequence[int], augmentation: Augmentation) -> None:
+    def __init__(self, size: Sequence[int], augmentation: Augmentation, scales: Sequence[int] = (1,)) -> None:
+        self._scales = scales
         crop = [v2.Pad(augmentation.padding), v2.RandomCrop(list(size))] if augmentation.padding else []
         self._geometry = v2.Compose(
             [v2.Resize(list(size), antialias=True), v2.RandomHorizontalFlip(augmentation.flip), *crop]
@@ -64,15 +81,16 @@ class TrainTransform:
         self._erase = augmentation.erase
         self._eraser = v2.RandomErasing(p=1.0, scale=(0.02, 0.4), ratio=(0.3, 1 / 0.3))
 
-    def __call__(self, image: Tensor) -> tuple[Tensor, tuple[int, int, int, int]]:
-        """(3, h, w) uint8 -> (3, H, W) uint8 and the box (top, left, height, width) to erase."""
+    def __call__(self, image: Tensor) -> Transformed:
+        """(3, h, w) uint8 -> (3, H, W) uint8, the box to erase and the scale drawn."""
         image = self._geometry(image)
+        scale = self._scales[int(torch.randint(len(self._scales), ()))]
         if float(torch.rand(())) >= self._erase:
-            return image, NO_BOX
+            return Transformed(image, scale=scale)
         box = self._eraser.make_params([image])
         if box["v"] is None:  # no box of the drawn shapes fitted
-            return image, NO_BOX
-        return image, (box["i"], box["j"], box["h"], box["w"])
+            return Transformed(image, scale=scale)
+        return Transformed(image, (box["i"], box["j"], box["h"], box["w"]), scale)
 
 
 class NetworkInput(nn.Module):
@@ -82,30 +100,43 @@ class NetworkInput(nn.Module):
         mean: of R, G, B in [0, 1].
         std: of R, G, B.
         antialias: of the downsampling, see :func:`utils.resolution.degrade`.
+        choices: the scales that a batch may hold where each image has its own.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], *, antialias: bool = True) -> None:
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        antialias: bool = True,
+        choices: Sequence[int] = (1,),
+    ) -> None:
         super().__init__()
+        self._choices = tuple(choices)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self._antialias = antialias
 
-    def forward(self, images: Tensor, scale: int = 1, erased: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, scale: int | Tensor = 1, erased: Tensor | None = None) -> Tensor:
         """Degrade, normalise, erase.
 
         Args:
             images: (N, 3, H, W) uint8.
-            scale: of the low resolution; 1 = none.
+            scale: of the low resolution, 1 = none; or (N,) int64, one for each image.
             erased: (N, 4) top, left, height, width of the box that becomes zero, the mean after
                 normalisation; None = no erasing.
 
         Returns:
             (N, 3, H, W) float32.
         """
-        pixels = degrade(images.float().div(255.0), scale, antialias=self._antialias)
+        pixels = images.float().div(255.0)
+        if isinstance(scale, int):
+            pixels = degrade(pixels, scale, antialias=self._antialias)
+        else:
+            pixels = degrade_each(pixels, scale, self._choices, antialias=self._antialias)
         normalised = (pixels - self.mean) / self.std
         return normalised if erased is None else normalised.masked_fill(_inside(erased, images), 0.0)
 

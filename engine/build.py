@@ -1,7 +1,8 @@
 """The only reader of the configuration tree: from keys to plain arguments of everything below."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch import nn
 from yacs.config import CfgNode
 
 from datasets.datamodule import LoaderSettings
@@ -26,10 +28,12 @@ from losses.center import CenterLoss
 from losses.centroid_triplet import CentroidTripletLoss
 from losses.identity import IdentityLoss
 from losses.objectives import Term
+from losses.octuplet import OctupletLoss
 from losses.triplet import BatchHardTripletLoss
 from modelling.backbones.resnet import ResNetBackbone, imagenet_weights
 from modelling.extractor import FeatureExtractor
 from modelling.optimization import Optimization
+from modelling.reid_module import DRAWN
 from modelling.schedules import Schedule, cosine, multistep, with_warmup
 from utils.errors import ReidError
 
@@ -52,10 +56,6 @@ def check_consistency(cfg: CfgNode) -> None:
         raise ReidError("DATASETS.ON_BAD_FILE skip works at the check: set DATASETS.CHECK_FILES True too")
     if cfg.TRAINER.ACCELERATOR == "cuda" and not torch.cuda.is_available():
         raise ReidError("TRAINER.ACCELERATOR cuda needs a CUDA device, but torch sees none; set it to auto")
-    if not any(weight > 0 for weight in _weights(cfg)):
-        raise ReidError(
-            "one of SOLVER.QUERY_XENT_WEIGHT, QUERY_CONTRASTIVE_WEIGHT, CENTER_LOSS_WEIGHT must be above 0"
-        )
 
 
 def build_splits(cfg: CfgNode, *, with_train: bool) -> ReidSplits:
@@ -85,6 +85,7 @@ def loader_settings(cfg: CfgNode) -> LoaderSettings:
         test_batch=cfg.TEST.IMS_PER_BATCH,
         workers=cfg.DATALOADER.NUM_WORKERS,
         seed=cfg.REPRODUCIBLE_SEED,
+        scales=tuple(trained_scales(cfg)),
     )
 
 
@@ -102,17 +103,32 @@ def initial_weights(cfg: CfgNode) -> dict[str, torch.Tensor] | None:
 
 def build_input(cfg: CfgNode) -> NetworkInput:
     """What turns uint8 batches into network inputs."""
-    return NetworkInput(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD, antialias=cfg.INPUT.LR_ANTIALIAS)
+    return NetworkInput(
+        cfg.INPUT.PIXEL_MEAN,
+        cfg.INPUT.PIXEL_STD,
+        antialias=cfg.INPUT.LR_ANTIALIAS,
+        choices=trained_scales(cfg),
+    )
 
 
-def build_protocols(cfg: CfgNode) -> tuple[Protocol, ...]:
-    """What validation and test measure: each protocol, and instance retrieval with what improves it."""
-    scale, rule, test = cfg.INPUT.SCALE, cfg.TEST.CAMERA_RULE, cfg.TEST
+def trained_scales(cfg: CfgNode) -> list[int]:
+    """The low-resolution scales that training images may get."""
+    return sorted(set(cfg.INPUT.LR_SCALES)) or [cfg.INPUT.SCALE]
+
+
+def build_protocols(cfg: CfgNode, pairs: Sequence[tuple[int, int]]) -> tuple[Protocol, ...]:
+    """What validation and test measure.
+
+    Args:
+        cfg: the configuration.
+        pairs: low-resolution scales of query and gallery. At each of them every protocol runs, and
+            instance retrieval once more with what improves it.
+    """
+    rule, test = cfg.TEST.CAMERA_RULE, cfg.TEST
     names = list(test.PROTOCOLS)
     if cfg.MODEL.USE_CENTROIDS and "centroid" not in names:
         names.append("centroid")
     own_rule = rule and cfg.MODEL.KEEP_CAMID_CENTROIDS
-    protocols = [Protocol(name, scale, scale, own_rule if name == "centroid" else rule) for name in names]
     if "centroid" in names and own_rule != rule:
         logger.warning(
             "MODEL.KEEP_CAMID_CENTROIDS False: a query's own centroid holds images of its own camera too, "
@@ -120,9 +136,37 @@ def build_protocols(cfg: CfgNode) -> tuple[Protocol, ...]:
         )
     rerank = Reciprocal(test.RERANK_K1, test.RERANK_K2, test.RERANK_LAMBDA) if test.RERANK else None
     expansion = Expansion(test.QUERY_EXPANSION, test.QUERY_EXPANSION_ALPHA) if test.QUERY_EXPANSION else None
-    if rerank or expansion:
-        protocols.append(Protocol("instance", scale, scale, rule, rerank, expansion))
+    protocols = []
+    for pair in pairs:
+        protocols += [Protocol(name, *pair, own_rule if name == "centroid" else rule) for name in names]
+        if rerank or expansion:
+            protocols.append(Protocol("instance", *pair, rule, rerank, expansion))
     return tuple(protocols)
+
+
+def test_pairs(cfg: CfgNode) -> list[tuple[int, int]]:
+    """Low-resolution scales of query and gallery in a test."""
+    scales = cfg.TEST.SCALES or [cfg.INPUT.SCALE]
+    match cfg.TEST.SCALE_PAIRS:
+        case "query":
+            return [(scale, 1) for scale in scales]
+        case "gallery":
+            return [(1, scale) for scale in scales]
+        case "all":
+            return [(query, gallery) for query in scales for gallery in scales]
+    return [(scale, scale) for scale in scales]
+
+
+def validation_pairs(cfg: CfgNode, views: Mapping[str, int]) -> list[tuple[int, int]]:
+    """Low-resolution scales in validation: those that are trained.
+
+    With twin images, low queries against the full gallery come first: the practical case chooses the best.
+    """
+    scales = trained_scales(cfg)
+    if len(views) == 1:
+        return [(scale, scale) for scale in scales]
+    low = [pair for scale in scales for pair in ((scale, 1), (scale, scale))]
+    return [*low, (1, 1)]
 
 
 def build_verification(cfg: CfgNode, evidence: Evidence) -> Verification:
@@ -146,30 +190,45 @@ def output_folder(cfg: CfgNode) -> Path:
 
 def single_view(cfg: CfgNode) -> Mapping[str, int]:
     """One view of a batch, at the scale that is trained."""
-    return {"": cfg.INPUT.SCALE}
+    return {"": DRAWN if cfg.INPUT.LR_SCALES else cfg.INPUT.SCALE}
 
 
-def baseline_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
-    """Cross entropy after the BNNeck, triplet and center loss before it (Luo et al. 2019)."""
+def twin_views(cfg: CfgNode) -> Mapping[str, int]:
+    """Two views of a batch: the images, and their low-resolution twins.
+
+    Raises:
+        ReidError: if no scale makes them differ.
+    """
+    if trained_scales(cfg) == [1]:
+        raise ReidError("octuplet fine-tuning needs low-resolution twins: set --scale 2 or more, got 1")
+    return {"": 1, "_low": DRAWN if cfg.INPUT.LR_SCALES else cfg.INPUT.SCALE}
+
+
+def metric_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
+    """The terms of the baseline and CTL that have a weight.
+
+    Cross entropy after the BNNeck, triplet, center (Luo et al. 2019) and centroid triplet (Wieczorek et al.
+    2021) before it.
+    """
     solver = cfg.SOLVER
-    identity, triplet, center = _weights(cfg)
-    terms = []
-    if identity:
-        terms.append(Term("identity", IdentityLoss(num_ids, dim, solver.LABEL_SMOOTHING), identity, ("bn",)))
-    if triplet:
-        loss = BatchHardTripletLoss(solver.MARGIN, solver.DISTANCE_FUNC)
-        terms.append(Term("triplet", loss, triplet, ("raw",)))
-    if center:
-        terms.append(Term("center", CenterLoss(num_ids, dim), center, ("raw",)))
-    return terms
+    identity = partial(IdentityLoss, num_ids, dim, solver.LABEL_SMOOTHING)
+    triplet = partial(BatchHardTripletLoss, solver.MARGIN, solver.DISTANCE_FUNC)
+    centroids = partial(CentroidTripletLoss, solver.MARGIN, solver.DISTANCE_FUNC)
+    named: list[tuple[str, Callable[[], nn.Module], float, str]] = [
+        ("identity", identity, solver.QUERY_XENT_WEIGHT, "bn"),
+        ("triplet", triplet, solver.QUERY_CONTRASTIVE_WEIGHT, "raw"),
+        ("center", partial(CenterLoss, num_ids, dim), solver.CENTER_LOSS_WEIGHT, "raw"),
+        ("centroid_triplet", centroids, solver.CENTROID_CONTRASTIVE_WEIGHT, "raw"),
+    ]
+    return [Term(name, make(), weight, (feature,)) for name, make, weight, feature in named if weight]
 
 
-def ctl_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
-    """The baseline's terms and the centroid triplet loss before the BNNeck (Wieczorek et al. 2021)."""
+def octuplet_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
+    """The octuplet loss between the images and their twins (Knoche et al. 2023), and what has a weight."""
     solver = cfg.SOLVER
-    loss = CentroidTripletLoss(solver.MARGIN, solver.DISTANCE_FUNC)
-    term = Term("centroid_triplet", loss, solver.CENTROID_CONTRASTIVE_WEIGHT, ("raw",))
-    return [*baseline_terms(cfg, num_ids, dim), term]
+    loss = OctupletLoss(solver.OCTUPLET_MARGIN, solver.OCTUPLET_DISTANCE, tuple(solver.OCTUPLET_TERMS))
+    term = Term("octuplet", loss, solver.OCTUPLET_WEIGHT, ("raw", "raw_low"))
+    return [term, *metric_terms(cfg, num_ids, dim)]
 
 
 def build_optimization(cfg: CfgNode) -> Optimization:
@@ -225,8 +284,3 @@ def build_trainer(
         enable_model_summary=False,
         **options,
     )
-
-
-def _weights(cfg: CfgNode) -> tuple[float, float, float]:
-    solver = cfg.SOLVER
-    return solver.QUERY_XENT_WEIGHT, solver.QUERY_CONTRASTIVE_WEIGHT, solver.CENTER_LOSS_WEIGHT

@@ -6,7 +6,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from engine.build import baseline_terms, ctl_terms, single_view
+from engine.build import metric_terms, octuplet_terms, single_view, twin_views
 from losses.objectives import Term
 
 
@@ -19,18 +19,34 @@ class Recipe:
         views: the configuration -> suffix of the feature names and scale of each view of a batch.
         terms: the configuration, number of identities and embedding size -> the objective's terms.
         defaults: the method's own defaults by key, below the configuration file.
+        fine_tunes: starts from a checkpoint of this framework and nothing else.
     """
 
     name: str
     views: Callable[[CfgNode], Mapping[str, int]]
     terms: Callable[[CfgNode, int, int], list[Term]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    fine_tunes: bool = False
 
 
-BASELINE = Recipe("baseline", single_view, baseline_terms)
-CTL = Recipe(
-    "ctl",
-    single_view,
-    ctl_terms,
-    {"DATALOADER.USE_RESAMPLING": False, "MODEL.USE_CENTROIDS": True},
-)
+_CENTROIDS = {"DATALOADER.USE_RESAMPLING": False, "MODEL.USE_CENTROIDS": True}
+
+# The seed's schedule, and its objective: the octuplet loss alone.
+_FINE_TUNING = {
+    "SOLVER.MAX_EPOCHS": 10,
+    "SOLVER.BASE_LR": 1e-3,
+    "SOLVER.LR_STEPS": [4, 7, 9],
+    "SOLVER.GAMMA": 0.5,
+    "SOLVER.WARMUP_EPOCHS": 0,
+    "SOLVER.EVAL_PERIOD": 1,
+    "SOLVER.CHECKPOINT_PERIOD": 5,
+    "SOLVER.QUERY_XENT_WEIGHT": 0.0,
+    "SOLVER.QUERY_CONTRASTIVE_WEIGHT": 0.0,
+    "SOLVER.CENTER_LOSS_WEIGHT": 0.0,
+    "SOLVER.CENTROID_CONTRASTIVE_WEIGHT": 0.0,
+}
+
+BASELINE = Recipe("baseline", single_view, metric_terms, {"SOLVER.CENTROID_CONTRASTIVE_WEIGHT": 0.0})
+CTL = Recipe("ctl", single_view, metric_terms, _CENTROIDS)
+OCTUPLET = Recipe("octuplet", twin_views, octuplet_terms, _FINE_TUNING, fine_tunes=True)
+OCTUPLET_CTL = Recipe("octuplet_ctl", twin_views, octuplet_terms, _FINE_TUNING | _CENTROIDS, fine_tunes=True)

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.utilities import rank_zero_only
@@ -13,6 +14,7 @@ from configs import to_yaml
 from datasets.datamodule import ReidDataModule
 from engine import build
 from engine.checkpoint import (
+    ARCHITECTURE_KEYS,
     BackboneWeights,
     Checkpoint,
     RunCard,
@@ -43,6 +45,14 @@ _CHANGEABLE = (
     "SOLVER.LOG_PERIOD", "TEST.", "TRAINER.", "LOGS_DIR", "RUNS_DIR", "OUTPUT_DIR",
 )  # fmt: skip
 
+# What a test takes from a checkpoint; everything else is a matter of the test.
+_KEPT_IN_A_TEST = ("MODEL.", "INPUT.", "DATASETS.", "DATALOADER.")
+
+# What a run takes from the checkpoint it starts from, unless told otherwise: what the weights were made for.
+_INHERITED = (
+    *ARCHITECTURE_KEYS, "INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST", "INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -68,7 +78,8 @@ def fit(recipe: Recipe, settings: Settings) -> FitResult:
     """
     weights = _given_weights(settings)
     resumed = _resumed(settings, weights, recipe)
-    cfg = settings.resolve(dict(recipe.defaults), above_file=resumed.config if resumed else None)
+    inherited = _inherited(settings, weights, recipe)
+    cfg = settings.resolve(dict(recipe.defaults), inherited, above_file=resumed.config if resumed else None)
     build.check_consistency(cfg)
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
     splits = build.build_splits(cfg, with_train=True)
@@ -97,9 +108,10 @@ def evaluate(settings: Settings) -> Report:
         raise ReidError(f"test needs MODEL.PRETRAIN_PATH, a checkpoint of this framework, got {given}")
     check_architecture(checkpoint, {**settings.file, **settings.overrides})
     # The resolution of a test is its own: the scale of the training is no silent part of it.
-    cfg = settings.resolve({**checkpoint.config, "INPUT.SCALE": settings.get("INPUT.SCALE")})
+    kept = {name: value for name, value in checkpoint.config.items() if name.startswith(_KEPT_IN_A_TEST)}
+    cfg = settings.resolve({**kept, "INPUT.SCALE": settings.get("INPUT.SCALE"), "INPUT.LR_SCALES": []})
     build.check_consistency(cfg)
-    if checkpoint.card.scale != cfg.INPUT.SCALE:
+    if checkpoint.card.scale != cfg.INPUT.SCALE and not cfg.TEST.SCALES:
         logger.warning(
             "testing at x%d; the checkpoint was trained at x%d (--scale %d tests there)",
             cfg.INPUT.SCALE, checkpoint.card.scale, checkpoint.card.scale,
@@ -107,7 +119,7 @@ def evaluate(settings: Settings) -> Report:
     splits = build.build_splits(cfg, with_train=False)
     extractor = build.build_extractor(cfg)
     load_extractor(extractor, checkpoint)
-    protocols = build.build_protocols(cfg)
+    protocols = build.build_protocols(cfg, build.test_pairs(cfg))
     module = ReidModule(extractor, build.build_input(cfg), protocols)
     trainer = build.build_trainer(cfg)
     trainer.test(module, datamodule=ReidDataModule(splits, build.loader_settings(cfg)), verbose=False)
@@ -159,15 +171,33 @@ def _resumed(
     return weights
 
 
+def _inherited(
+    settings: Settings, weights: Checkpoint | BackboneWeights | None, recipe: Recipe
+) -> dict[str, Any]:
+    """What a run takes from the checkpoint it starts from.
+
+    Raises:
+        ReidError: if fine-tuning has none to start from, or the settings contradict it.
+    """
+    if isinstance(weights, Checkpoint):
+        check_architecture(weights, {**settings.file, **settings.overrides})
+        return {name: weights.config[name] for name in _INHERITED}
+    if recipe.fine_tunes:
+        given = "none" if weights is None else f"backbone weights ({weights.path})"
+        raise ReidError(f"fine-tuning needs MODEL.PRETRAIN_PATH, a checkpoint to start from, got {given}")
+    return {}
+
+
 def _training_module(cfg: CfgNode, recipe: Recipe, data: ReidDataModule) -> ReidModule:
     extractor = build.build_extractor(cfg)
+    views = recipe.views(cfg)
     return ReidModule(
         extractor,
         build.build_input(cfg),
-        build.build_protocols(cfg),
+        build.build_protocols(cfg, build.validation_pairs(cfg, views)),
         Objective(recipe.terms(cfg, data.num_ids, extractor.dim)),
         build.build_optimization(cfg),
-        recipe.views(cfg),
+        views,
     )
 
 
@@ -199,9 +229,10 @@ def _run_folder(cfg: CfgNode, card: RunCard, resumed: Checkpoint | None) -> RunF
 def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, folder: RunFolder) -> None:
     height, width = cfg.INPUT.SIZE_TRAIN
     images = f"{len(data.splits.train)} images of {card.num_ids} identities at {height}x{width}"
-    if card.scale > 1:
-        low_height, low_width = low_resolution_size(height, width, card.scale)
-        images += f", degraded by x{card.scale} to {low_height}x{low_width} and back"
+    lows = [scale for scale in build.trained_scales(cfg) if scale > 1]
+    sizes = (f"x{scale} to {'x'.join(map(str, low_resolution_size(height, width, scale)))}" for scale in lows)
+    if lows:
+        images += f", degraded by {', '.join(sizes)} and back"
     logger.info("%s of %s on %s: %s", card.method, cfg.MODEL.NAME, card.dataset, images)
     logger.info("files in %s", folder.logs)
 

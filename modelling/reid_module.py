@@ -20,6 +20,8 @@ from modelling.extractor import FeatureExtractor
 from modelling.feature_bank import FeatureBank
 from modelling.optimization import Optimization
 
+DRAWN = 0  # the scale of a view in which each image has the one that was drawn for it
+
 
 class ReidModule(LightningModule):
     """Trains an extractor on an objective and evaluates it.
@@ -33,8 +35,8 @@ class ReidModule(LightningModule):
         objective: what training minimises; None for a test.
         optimization: how; None for a test.
         views: suffix of the feature names -> scale of the low resolution. ``{"": 1}`` trains on the
-            images, ``{"": 1, "_low": 4}`` on the images and their low-resolution twins. All views of a
-            batch go through the network together.
+            images, ``{"": 1, "_low": 4}`` on the images and their low-resolution twins; :data:`DRAWN` takes
+            each image's own scale. All views of a batch go through the network together.
         protocols: what validation and test measure.
 
     Attributes:
@@ -131,7 +133,8 @@ class ReidModule(LightningModule):
 
     def _objective_of(self, batch: Batch) -> ObjectiveReport:
         assert self.objective is not None
-        inputs = [self.network_input(batch.images, scale, batch.erased) for scale in self._views.values()]
+        scales = [batch.scales if scale == DRAWN else scale for scale in self._views.values()]
+        inputs = [self.network_input(batch.images, scale, batch.erased) for scale in scales]
         features = self.extractor(torch.cat(inputs) if len(inputs) > 1 else inputs[0])
         count = len(batch.images)
         named = {}

@@ -1,5 +1,7 @@
 """Low resolution: what an image of a far person carries, at the size of a near one."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -36,3 +38,26 @@ def degrade(images: Tensor, scale: int, *, antialias: bool = True) -> Tensor:
     ).clamp(0.0, 1.0)
     restored = F.interpolate(small, (height, width), mode="bicubic", antialias=False)
     return torch.clamp(restored, 0.0, 1.0)
+
+
+def degrade_each(images: Tensor, scales: Tensor, choices: Sequence[int], *, antialias: bool = True) -> Tensor:
+    """:func:`degrade` with a scale of its own for each image.
+
+    All images are degraded once by every choice and the right one is taken: no synchronisation with the
+    host, whatever the draw.
+
+    Args:
+        images: (N, 3, H, W) floating point in [0, 1].
+        scales: (N,) integers, each one of ``choices``.
+        choices: the scales that occur.
+        antialias: see :func:`degrade`.
+
+    Returns:
+        (N, 3, H, W).
+    """
+    result = images
+    for choice in choices:
+        if choice > 1:
+            chosen = (scales == choice).view(-1, 1, 1, 1)
+            result = torch.where(chosen, degrade(images, choice, antialias=antialias), result)
+    return result

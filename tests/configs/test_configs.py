@@ -23,7 +23,7 @@ def test_every_key_is_read_by_the_builder() -> None:
     unread = []
     for name in KEYS:
         section, _, leaf = name.rpartition(".")
-        alias = {"SOLVER": r"(cfg\.SOLVER|solver)"}.get(
+        alias = {"SOLVER": r"(cfg\.SOLVER|solver)", "TEST": r"(cfg\.TEST|test)"}.get(
             section, re.escape(f"cfg.{section}" if section else "cfg")
         )
         if not re.search(rf'{alias}\.{leaf}\b|"{re.escape(name)}"', source):

@@ -15,20 +15,20 @@ def image(seed: int = 0, height: int = 40, width: int = 30) -> torch.Tensor:
 
 
 def test_test_images_are_only_resized() -> None:
-    resized, box = TestTransform((20, 10))(image())
+    resized, box, scale = TestTransform((20, 10))(image())
     assert resized.shape == (3, 20, 10)
     assert resized.dtype == torch.uint8
-    assert box == NO_BOX
+    assert (box, scale) == (NO_BOX, 1)
 
 
 def test_without_augmentation_training_sees_the_test_image() -> None:
     plain = TrainTransform((20, 10), Augmentation(flip=0, padding=0, erase=0))
-    assert torch.equal(plain(image())[0], TestTransform((20, 10))(image())[0])
+    assert torch.equal(plain(image()).image, TestTransform((20, 10))(image()).image)
 
 
 def test_flip_is_certain_at_probability_one() -> None:
-    flipped, _ = TrainTransform((20, 10), Augmentation(flip=1, padding=0, erase=0))(image())
-    assert torch.equal(flipped.flip(-1), TestTransform((20, 10))(image())[0])
+    flipped = TrainTransform((20, 10), Augmentation(flip=1, padding=0, erase=0))(image()).image
+    assert torch.equal(flipped.flip(-1), TestTransform((20, 10))(image()).image)
 
 
 def test_crops_of_the_padded_image_shift_it_by_at_most_the_padding() -> None:
@@ -37,7 +37,7 @@ def test_crops_of_the_padded_image_shift_it_by_at_most_the_padding() -> None:
     areas = set()
     for seed in range(40):
         torch.manual_seed(seed)
-        crop, _ = transform(white)
+        crop = transform(white).image
         assert crop.shape == (3, 20, 10)
         rows, columns = int((crop[0].amax(1) > 0).sum()), int((crop[0].amax(0) > 0).sum())
         assert rows >= 17
@@ -51,7 +51,7 @@ def test_erased_boxes_obey_area_and_probability() -> None:
     boxes = []
     torch.manual_seed(0)
     for _ in range(400):
-        _, (top, left, height, width) = transform(image(height=64, width=32))
+        top, left, height, width = transform(image(height=64, width=32)).erased
         boxes.append(height * width)
         assert 0 <= top <= top + height <= 64
         assert 0 <= left <= left + width <= 32
@@ -86,3 +86,18 @@ def test_degradation_comes_before_normalisation_and_erasing(scale: int) -> None:
     expected = v2.functional.normalize(low, MEAN, STD)
     expected[0, :, 3:8, 4:10] = 0.0
     torch.testing.assert_close(NetworkInput(MEAN, STD)(batch, scale, boxes), expected)
+
+
+def test_each_image_gets_the_scale_drawn_for_it() -> None:
+    batch = torch.stack([image(i) for i in range(4)])
+    scales = torch.tensor([4, 1, 2, 4])
+    got = NetworkInput(MEAN, STD, choices=(1, 2, 4))(batch, scales)
+    for row, scale in enumerate(scales.tolist()):
+        torch.testing.assert_close(got[row : row + 1], NetworkInput(MEAN, STD)(batch[row : row + 1], scale))
+
+
+def test_scales_are_drawn_evenly_and_by_the_seed() -> None:
+    transform = TrainTransform((20, 10), Augmentation(), scales=(1, 2, 8))
+    torch.manual_seed(0)
+    drawn = [transform(image()).scale for _ in range(300)]
+    assert {scale: 70 < drawn.count(scale) < 130 for scale in (1, 2, 8)} == {1: True, 2: True, 8: True}

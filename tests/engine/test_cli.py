@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+import finetune_octuplet as octuplet_script
+import finetune_octuplet_ctl as octuplet_ctl_script
 import test as test_script
 import train as train_script
 import train_ctl as train_ctl_script
@@ -10,6 +12,7 @@ from engine.cli import Settings, build_parser, read_settings, run_script
 from utils.errors import ReidError
 
 ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = [train_script, train_ctl_script, octuplet_script, octuplet_ctl_script, test_script]
 
 
 def parse(*argv: str) -> Settings:
@@ -49,7 +52,7 @@ def test_wrong_words_are_named(argv: tuple[str, ...], message: str) -> None:
         parse(*argv)
 
 
-@pytest.mark.parametrize("script", [train_script, train_ctl_script, test_script])
+@pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -79,7 +82,7 @@ def test_an_error_out_of_a_worker_is_one_line_too(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == "error: cannot read x\n"
 
 
-@pytest.mark.parametrize("script", [train_script, train_ctl_script, test_script])
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_help_teaches(script: object, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         script.main(["--help"])  # type: ignore[attr-defined]
@@ -94,7 +97,7 @@ def test_unknown_options_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None
     assert "--nonsense" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("script", ["train.py", "train_ctl.py", "test.py"])
+@pytest.mark.parametrize("script", [f"{script.__name__}.py" for script in SCRIPTS])
 def test_scripts_stay_thin(script: str) -> None:
     lines = (ROOT / script).read_text().splitlines()
     assert len([line for line in lines if line.strip()]) <= 20

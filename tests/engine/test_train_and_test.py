@@ -98,7 +98,7 @@ def test_train_leaves_the_promised_files_and_test_reads_them(
     assert result["mAP"] == pytest.approx(best_map, abs=1e-5)
 
     assert test_script.main(["MODEL.PRETRAIN_PATH", str(best), *output]) == 0
-    assert (tmp_path / "output/report.1.json").exists()
+    assert (tmp_path / "output/earlier_1/report.json").exists()
 
 
 def test_the_checkpoint_describes_itself(tiny_arguments: list[str], tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_keys_that_contradict_one_another_are_refused(tiny_arguments: list[str])
     off = [
         f"SOLVER.{name}" for name in ("QUERY_XENT_WEIGHT", "QUERY_CONTRASTIVE_WEIGHT", "CENTER_LOSS_WEIGHT")
     ]
-    with pytest.raises(ReidError, match="must be above 0"):
+    with pytest.raises(ReidError, match="terms must be at least one"):
         fit(tiny_arguments, *(word for name in off for word in (name, "0")))
 
 

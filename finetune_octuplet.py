@@ -1,0 +1,20 @@
+"""Fine-tune a baseline for low resolution with the octuplet loss (Knoche et al. 2023).
+
+python finetune_octuplet.py --scale 4 MODEL.PRETRAIN_PATH logs/market1501/resnet50/baseline/exp0/best.pth
+"""
+
+import sys
+from collections.abc import Sequence
+
+from engine.cli import run_script
+from engine.recipes import OCTUPLET
+from engine.run import fit
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fine-tune; return the exit code."""
+    return run_script(lambda settings: fit(OCTUPLET, settings), __doc__ or "", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""Fine-tune a CTL model for low resolution with the octuplet loss; centroids are evaluated too.
+
+python finetune_octuplet_ctl.py --scale 4 MODEL.PRETRAIN_PATH logs/market1501/resnet50/ctl/exp0/best.pth
+"""
+
+import sys
+from collections.abc import Sequence
+
+from engine.cli import run_script
+from engine.recipes import OCTUPLET_CTL
+from engine.run import fit
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fine-tune; return the exit code."""
+    return run_script(lambda settings: fit(OCTUPLET_CTL, settings), __doc__ or "", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

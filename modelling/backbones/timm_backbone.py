@@ -1,0 +1,136 @@
+"""Any network of the timm library as a backbone."""
+
+from difflib import get_close_matches
+from types import ModuleType
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from utils.errors import ReidError
+
+PREFIX = "timm:"
+
+
+class TimmBackbone(nn.Module):
+    """A network of timm without its classifier.
+
+    A convolutional network gives its last feature map; a network of tokens gives what its authors pool (the
+    class token, or the mean of the patches) as a map of one position.
+
+    Args:
+        name: as timm lists it, a tag included if wanted (``vit_small_patch16_224.augreg_in21k``).
+        input_size: height and width; networks of tokens are built for it and take no other.
+        pretrained: load timm's weights, from its cache or by download.
+
+    Attributes:
+        out_channels: of the feature map, found by a trial run.
+        pooled: whether the map has one position only, whose values may be negative.
+        base: timm's network.
+
+    Raises:
+        ReidError: if timm is not installed, does not know the name, or cannot build it for this size.
+    """
+
+    def __init__(
+        self, name: str, input_size: tuple[int, int] = (256, 128), *, pretrained: bool = False
+    ) -> None:
+        super().__init__()
+        self.base: Any = _create(name, input_size, pretrained)
+        self._size = input_size
+        training = self.base.training
+        self.base.eval()
+        trial = torch.zeros(1, 3, *input_size)
+        try:
+            with torch.no_grad():
+                if self.base.forward_features(trial).ndim == 4:
+                    self.base.reset_classifier(0, "")  # a map is left to our own pooling
+                self._channels_last = self._is_channels_last(self.base(trial))
+                shape = self(trial).shape
+        except (AssertionError, AttributeError, RuntimeError, ValueError) as error:
+            raise ReidError(_cannot(name, input_size, error)) from error
+        self.base.train(training)
+        self.out_channels = int(shape[1])
+        self.pooled = tuple(shape[2:]) == (1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, ``out_channels``, h, w)."""
+        features: Tensor = self.base(images)
+        if features.ndim == 3:  # tokens that the network's own head does not pool
+            features = features.mean(1)
+        if features.ndim == 2:
+            return features[:, :, None, None]
+        return features.permute(0, 3, 1, 2) if self._channels_last else features
+
+    def _is_channels_last(self, features: Tensor) -> bool:
+        channels = getattr(self.base, "head_hidden_size", None) or self.base.num_features
+        declared = getattr(self.base, "output_fmt", None)
+        return features.ndim == 4 and (
+            declared == "NHWC" or (features.shape[1] != channels and features.shape[3] == channels)
+        )
+
+
+def timm_weights(name: str, input_size: tuple[int, int] = (256, 128)) -> dict[str, Tensor]:
+    """timm's own weights for a network, position embeddings fitted to the input size.
+
+    Args:
+        name: as timm lists it, without our ``timm:``.
+        input_size: height and width.
+
+    Raises:
+        ReidError: if timm has none, or they can neither be found in its cache nor downloaded.
+    """
+    return cast(dict[str, Tensor], TimmBackbone(name, input_size, pretrained=True).base.state_dict())
+
+
+def classifier_names(name: str) -> tuple[str, ...]:
+    """The modules of a timm network that classify, which a backbone leaves out."""
+    config = _configuration(_timm(), name)
+    found = (config.classifier if config else None) or "fc"
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
+def _timm() -> ModuleType:
+    try:
+        import timm
+    except ImportError as error:
+        raise ReidError("MODEL.NAME timm:... needs the timm library: pip install timm") from error
+    return cast(ModuleType, timm)
+
+
+def _configuration(timm: ModuleType, name: str) -> Any:  # noqa: ANN401 (timm's own class, which may be absent)
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), 3)
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        raise ReidError(
+            f"MODEL.NAME {PREFIX}{name} must name a network of timm {timm.__version__}{hint}; "
+            "timm.list_models() lists all"
+        )
+    try:
+        return timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise ReidError(f"MODEL.NAME {PREFIX}{name}: {error}") from error
+
+
+def _create(name: str, size: tuple[int, int], pretrained: bool) -> nn.Module:
+    timm = _timm()
+    config = _configuration(timm, name)
+    options: dict[str, Any] = {"img_size": size} if config and config.fixed_input_size else {}
+    try:
+        return cast(nn.Module, timm.create_model(name, pretrained=pretrained, num_classes=0, **options))
+    except Exception as error:  # downloads and constructors fail in any way
+        if not pretrained:
+            raise ReidError(_cannot(name, size, error)) from error
+        raise ReidError(
+            f"MODEL.PRETRAINED True needs timm's weights of {name}, which cannot be had "
+            f"({' '.join(str(error).split())[:200]}); put them into the cache of huggingface_hub, give a local "
+            "file as MODEL.PRETRAIN_PATH, or set MODEL.PRETRAINED False"
+        ) from error
+
+
+def _cannot(name: str, size: tuple[int, int], error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    return (
+        f"MODEL.NAME {PREFIX}{name} cannot be a backbone at {size[0]} x {size[1]} pixels ({reason}); "
+        "choose another INPUT.SIZE_TRAIN or another network"
+    )
