@@ -23,6 +23,7 @@ from datasets.readers import read_dataset
 from datasets.synthetic import SyntheticSpec, draw_dataset
 from engine import build
 from engine.cli import Settings
+from engine.folders import new_run
 from engine.recipes import BASELINE
 from losses.objectives import Objective
 from modelling.reid_module import ReidModule
@@ -45,7 +46,7 @@ def make_module(settings: Settings, num_ids: int) -> ReidModule:
     torch.manual_seed(0)
     extractor = build.build_extractor(cfg)
     objective = Objective(BASELINE.terms(cfg, num_ids, extractor.dim))
-    protocols = build.build_protocols(cfg)
+    protocols = build.build_protocols(cfg, [(1, 1)])
     return ReidModule(extractor, build.build_input(cfg), protocols, objective, build.build_optimization(cfg))
 
 
@@ -73,7 +74,7 @@ def framework_epoch(module: ReidModule, data: ReidDataModule, settings: Settings
     """Seconds per step of `Trainer.fit` with logging, from the first step's data to the last step's end."""
     with tempfile.TemporaryDirectory() as folder:
         cfg = settings.resolve()
-        run = build.new_run(Path(folder, "logs"), Path(folder, "runs"), Path("a/b/c"))
+        run = new_run(Path(folder, "logs"), Path(folder, "runs"), Path("a/b/c"))
         clock = Clock()
         trainer = build.build_trainer(cfg, run, [clock])
         trainer.fit(module, train_dataloaders=data.train_dataloader())

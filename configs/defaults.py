@@ -1,6 +1,6 @@
 """The schema of the configuration: every key with its default, meaning, unit and allowed values.
 
-Print it with ``python -m configs``. Each key is read in ``engine/build.py`` and nowhere else.
+Print it with ``python -m configs``. Each key is read in ``engine/build`` and nowhere else.
 """
 
 from typing import Any

@@ -3,21 +3,20 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
 
 from datasets.market_layout import IMAGE_SUFFIXES
-from utils.atomic import write_text
 from utils.errors import ReidError
 from utils.resolution import low_resolution_size
 
 MARK = "makelr.json"  # in each folder that we made: how it was made
-SMALLEST_SIDE = 8  # pixels
 _PART = ".part"  # ends the name of a file that is being written; no reader takes it for an image
-_FORMATS: dict[str | None, dict[str, Any]] = {
+_KEPT = {"exif", "icc_profile"}  # orientation and colours hold for the small image too
+_FORMATS: dict[str, dict[str, Any]] = {
     # Chroma at full resolution: halved once more it doubles the largest error of so small an image.
     "JPEG": {"subsampling": 0},
     "PNG": {},
@@ -41,9 +40,8 @@ class Job(NamedTuple):
     targets: tuple[Target, ...]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is to be done: unfinished images, files found finished, non-images, and the mark of each folder."""
+class Plan(NamedTuple):
+    """What is to be done: unfinished images, number of finished files, non-images, mark of each folder."""
 
     jobs: tuple[Job, ...]
     finished: int
@@ -78,26 +76,18 @@ def paired_paths(paths: Sequence[Path], source: Path, low: Path) -> list[Path]:
     try:
         pairs = [low / path.relative_to(source) for path in paths]
     except ValueError as error:
+        raise ReidError(f"images with a twin must lie in the data set's folder, but {error}") from error
+    present = {at: set(os.listdir(at)) for at in {pair.parent for pair in pairs} if at.is_dir()}  # noqa: PTH208
+    if missing := [pair for pair in pairs if pair.name not in present.get(pair.parent, ())]:
         raise ReidError(
-            f"all images must lie in the data set's folder to have a twin, but {error}"
-        ) from error
-    present = {folder: _names(folder) for folder in {pair.parent for pair in pairs}}
-    if missing := [pair for pair in pairs if pair.name not in present[pair.parent]]:
-        raise ReidError(
-            f"each image of {source} must have its twin in {low}, but {len(missing)} of {len(pairs)} have none, "
-            f"first {missing[0]}; run the makelr.py command of that folder again: it makes what is missing"
+            f"each image of {source} must have its twin in {low}, but {len(missing)} of {len(pairs)} have "
+            f"none, first {missing[0]}; run makelr.py for it again, which makes what is missing"
         )
     return pairs
 
 
-def _names(folder: Path) -> set[str]:
-    return set(os.listdir(folder)) if folder.is_dir() else set()  # noqa: PTH208 (a Path per name is slow)
-
-
 def make_plan(source: Path, targets: Sequence[Target], quality: int) -> Plan:
     """Find what is to be done; writes nothing, but removes what a killed run left half-written.
-
-    A finished file that is older than its image in ``source`` is to be made again.
 
     Args:
         source: the data set's folder; its sub-folders are taken too.
@@ -108,17 +98,18 @@ def make_plan(source: Path, targets: Sequence[Target], quality: int) -> Plan:
         ReidError: if ``source`` has no image, or a target lies in it or was not made by the same command.
     """
     images, strangers = _scan(source)
-    marks = {target.path: _checked_mark(source, target, quality) for target in targets}
-    jobs = tuple(_unfinished(source, name, targets) for name in images)
+    marks = {folder: _checked_mark(source, folder, scale, quality) for folder, scale in targets}
+    files = {name: [Target(folder / name, scale) for folder, scale in targets] for name in images}
+    todo = {name: tuple(file for file in files[name] if not file.path.exists()) for name in images}
+    jobs = tuple(Job(source / name, missing) for name, missing in todo.items() if missing)
     finished = len(images) * len(targets) - sum(len(job.targets) for job in jobs)
-    return Plan(tuple(job for job in jobs if job.targets), finished, tuple(strangers), marks)
+    return Plan(jobs, finished, tuple(strangers), marks)
 
 
 def _scan(source: Path) -> tuple[list[Path], list[Path]]:
     if not source.is_dir():
         raise ReidError(f"--data_dir must be the folder of a data set, but {source} is no folder")
-    images: list[Path] = []
-    strangers: list[Path] = []
+    images, strangers = list[Path](), list[Path]()
     for folder, folders, names in os.walk(source, followlinks=True, onerror=_refuse_folder):
         here = Path(folder)
         # A link to a folder above itself would have no end.
@@ -134,12 +125,11 @@ def _refuse_folder(error: OSError) -> None:
     raise ReidError(f"all folders in --data_dir must be readable, but {error}") from error
 
 
-def _checked_mark(source: Path, target: Target, quality: int) -> str:
-    folder = target.path
+def _checked_mark(source: Path, folder: Path, scale: int, quality: int) -> str:
     if folder.resolve().is_relative_to(source.resolve()):
         raise ReidError(f"--out_dir must lie outside of the data set {source}, got {folder}")
     origin = Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()  # holds if both move
-    mark = json.dumps({"made_by": "makelr.py", "source": origin, "scale": target.scale, "quality": quality})
+    mark = json.dumps({"made_by": "makelr.py", "source": origin, "scale": scale, "quality": quality})
     found = (folder / MARK).read_text(encoding="utf-8") if (folder / MARK).is_file() else ""
     if found != mark and (found or folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
         raise ReidError(
@@ -151,20 +141,12 @@ def _checked_mark(source: Path, target: Target, quality: int) -> str:
     return mark
 
 
-def _unfinished(source: Path, name: Path, targets: Sequence[Target]) -> Job:
-    files = [Target(target.path / name, target.scale) for target in targets]
-    changed = (source / name).stat().st_mtime
-    return Job(
-        source / name, tuple(f for f in files if not f.path.exists() or f.path.stat().st_mtime < changed)
-    )
-
-
 def read_size(path: Path) -> tuple[int, int] | str:
     """(height, width) in pixels from the header of an image file, or what is wrong with it."""
     try:
-        with Image.open(path, formats=list(filter(None, _FORMATS))) as image:
+        with Image.open(path, formats=list(_FORMATS)) as image:
             return image.height, image.width
-    except Exception as error:  # noqa: BLE001 (decoders raise what they meet: struct.error, IndexError, ...)
+    except Exception as error:  # decoders raise what they stumble over: OSError, struct.error, IndexError
         return _fault(path, error)
 
 
@@ -172,28 +154,46 @@ def _fault(path: Path, error: Exception) -> str:
     return f"cannot read image {path}: {' '.join(str(error).split()) or type(error).__name__}"
 
 
-def check_sizes(sizes: Mapping[Job, tuple[int, int]]) -> None:
-    """Refuse scales that leave too little of an image.
+def downsample(image: Image.Image, scale: int) -> Image.Image:
+    """Bicubic with antialiasing, the same as torch's but for rounding; palettes become colours first."""
+    if image.mode in ("1", "P", "PA"):  # Pillow would pick the nearest pixels
+        image = image.convert("L" if image.mode == "1" else "RGBA" if image.has_transparency_data else "RGB")
+    height, width = low_resolution_size(image.height, image.width, scale)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
 
-    Args:
-        sizes: (height, width) of each image.
+
+def make_images(job: Job, quality: int) -> str:
+    """Write the files of one image; return what is wrong with it, or an empty text.
 
     Raises:
-        ReidError: if a side would have less than :data:`SMALLEST_SIDE` pixels.
+        ReidError: if a file cannot be written.
     """
-    small = [
-        (min(low), job.source, target.scale, size, low)
-        for job, size in sizes.items()
-        for target in job.targets
-        if min(low := low_resolution_size(*size, target.scale)) < SMALLEST_SIDE
-    ]
-    if small:
-        _, path, scale, (height, width), low = min(small)
-        raise ReidError(
-            f"--scale {scale} must leave {SMALLEST_SIDE} pixels on each side, but {path} of {height}x{width} "
-            f"(height x width) becomes {low[0]}x{low[1]}, the smallest of {len(small)} that are too small; "
-            "use a smaller scale or remove them"
-        )
+    try:
+        with Image.open(job.source, formats=list(_FORMATS)) as image:
+            encoded = [_encode(downsample(image, scale), image.format, quality) for _, scale in job.targets]
+    except Exception as error:  # as in read_size
+        return _fault(job.source, error)
+    for target, content in zip(job.targets, encoded, strict=True):
+        _write(target.path, content)
+    return ""
 
 
-def make_images(job: Job, quality: int) -> str: ...
+def _encode(image: Image.Image, file_format: str | None, quality: int) -> bytes:
+    options: dict[str, Any] = {key: image.info[key] for key in _KEPT & image.info.keys()}
+    if file_format in ("JPEG", "MPO"):  # MPO: a camera's JPEG with a preview
+        file_format, options["quality"] = "JPEG", quality
+    buffer = BytesIO()
+    image.save(buffer, file_format, **options, **_FORMATS[str(file_format)])
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}{_PART}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(content)
+        aside.replace(path)
+    except OSError as error:
+        raise ReidError(f"{path} must be writable, but {error}; repaired, the command goes on") from error
+    finally:
+        aside.unlink(missing_ok=True)

@@ -116,7 +116,8 @@ class OmniScaleBlock(nn.Module):
         if self._normalisation == "residual":
             residual = self.IN(residual)
         added = residual + self.downsample(features)
-        return (self.IN(added) if self._normalisation == "after" else added).relu()
+        normalised: Tensor = self.IN(added) if self._normalisation == "after" else added
+        return normalised.relu()
 
 
 class ChannelGate(nn.Module):
@@ -134,7 +135,8 @@ class ChannelGate(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
         squeezed = self.fc1(features.mean((2, 3), keepdim=True)).relu()
-        return features * self.fc2(squeezed).sigmoid()
+        weights: Tensor = self.fc2(squeezed).sigmoid()
+        return features * weights
 
 
 def _conv_bn(

@@ -36,20 +36,18 @@ class TimmBackbone(nn.Module):
         self, name: str, input_size: tuple[int, int] = (256, 128), *, pretrained: bool = False
     ) -> None:
         super().__init__()
-        self.base: Any = _create(name, input_size, pretrained)
-        self._size = input_size
-        training = self.base.training
-        self.base.eval()
+        base: Any = _create(name, input_size, pretrained).eval()
+        self.base = base
         trial = torch.zeros(1, 3, *input_size)
         try:
             with torch.no_grad():
-                if self.base.forward_features(trial).ndim == 4:
-                    self.base.reset_classifier(0, "")  # a map is left to our own pooling
-                self._channels_last = self._is_channels_last(self.base(trial))
+                if base.forward_features(trial).ndim == 4:
+                    base.reset_classifier(0, "")  # a map is left to our own pooling
+                self._channels_last = _is_channels_last(base, base(trial))
                 shape = self(trial).shape
         except (AssertionError, AttributeError, RuntimeError, ValueError) as error:
             raise ReidError(_cannot(name, input_size, error)) from error
-        self.base.train(training)
+        base.train()
         self.out_channels = int(shape[1])
         self.pooled = tuple(shape[2:]) == (1, 1)
 
@@ -62,16 +60,9 @@ class TimmBackbone(nn.Module):
             return features[:, :, None, None]
         return features.permute(0, 3, 1, 2) if self._channels_last else features
 
-    def _is_channels_last(self, features: Tensor) -> bool:
-        channels = getattr(self.base, "head_hidden_size", None) or self.base.num_features
-        declared = getattr(self.base, "output_fmt", None)
-        return features.ndim == 4 and (
-            declared == "NHWC" or (features.shape[1] != channels and features.shape[3] == channels)
-        )
-
 
 def timm_weights(name: str, input_size: tuple[int, int] = (256, 128)) -> dict[str, Tensor]:
-    """timm's own weights for a network, position embeddings fitted to the input size.
+    """The weights that timm has for a network, position embeddings fitted to the input size.
 
     Args:
         name: as timm lists it, without our ``timm:``.
@@ -117,15 +108,24 @@ def _create(name: str, size: tuple[int, int], pretrained: bool) -> nn.Module:
     config = _configuration(timm, name)
     options: dict[str, Any] = {"img_size": size} if config and config.fixed_input_size else {}
     try:
-        return cast(nn.Module, timm.create_model(name, pretrained=pretrained, num_classes=0, **options))
+        network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     except Exception as error:  # downloads and constructors fail in any way
         if not pretrained:
             raise ReidError(_cannot(name, size, error)) from error
         raise ReidError(
             f"MODEL.PRETRAINED True needs timm's weights of {name}, which cannot be had "
-            f"({' '.join(str(error).split())[:200]}); put them into the cache of huggingface_hub, give a local "
-            "file as MODEL.PRETRAIN_PATH, or set MODEL.PRETRAINED False"
+            f"({' '.join(str(error).split())[:200]}); put them into the cache of huggingface_hub, give a "
+            "local file as MODEL.PRETRAIN_PATH, or set MODEL.PRETRAINED False"
         ) from error
+    return network
+
+
+def _is_channels_last(base: Any, features: Tensor) -> bool:  # noqa: ANN401 (any network of timm)
+    channels = getattr(base, "head_hidden_size", None) or base.num_features
+    declared = getattr(base, "output_fmt", None)
+    return features.ndim == 4 and (
+        declared == "NHWC" or (features.shape[1] != channels and features.shape[3] == channels)
+    )
 
 
 def _cannot(name: str, size: tuple[int, int], error: Exception) -> str:

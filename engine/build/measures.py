@@ -1,0 +1,87 @@
+"""From keys to what validation and test measure, and where the results go."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from yacs.config import CfgNode
+
+from engine.build.data import trained_scales
+from evaluation.outputs import Evidence, PictureSettings
+from evaluation.protocols import Expansion, Protocol, verify
+from evaluation.report import Verification
+from evaluation.rerank import Reciprocal
+
+logger = logging.getLogger(__name__)
+
+
+def build_protocols(cfg: CfgNode, pairs: Sequence[tuple[int, int]]) -> tuple[Protocol, ...]:
+    """What validation and test measure.
+
+    Args:
+        cfg: the configuration.
+        pairs: low-resolution scales of query and gallery. At each of them every protocol runs, and
+            instance retrieval once more with what improves it.
+    """
+    rule, test = cfg.TEST.CAMERA_RULE, cfg.TEST
+    names = list(test.PROTOCOLS)
+    if cfg.MODEL.USE_CENTROIDS and "centroid" not in names:
+        names.append("centroid")
+    own_rule = rule and cfg.MODEL.KEEP_CAMID_CENTROIDS
+    if "centroid" in names and own_rule != rule:
+        logger.warning(
+            "MODEL.KEEP_CAMID_CENTROIDS False: a query's own centroid holds images of its own camera too, "
+            "which are nearly the query itself; do not set these centroid figures beside others"
+        )
+    rerank = Reciprocal(test.RERANK_K1, test.RERANK_K2, test.RERANK_LAMBDA) if test.RERANK else None
+    expansion = Expansion(test.QUERY_EXPANSION, test.QUERY_EXPANSION_ALPHA) if test.QUERY_EXPANSION else None
+    protocols = []
+    for pair in pairs:
+        protocols += [Protocol(name, *pair, own_rule if name == "centroid" else rule) for name in names]
+        if rerank or expansion:
+            protocols.append(Protocol("instance", *pair, rule, rerank, expansion))
+    return tuple(protocols)
+
+
+def test_pairs(cfg: CfgNode) -> list[tuple[int, int]]:
+    """Low-resolution scales of query and gallery in a test."""
+    scales = cfg.TEST.SCALES or [cfg.INPUT.SCALE]
+    match cfg.TEST.SCALE_PAIRS:
+        case "query":
+            return [(scale, 1) for scale in scales]
+        case "gallery":
+            return [(1, scale) for scale in scales]
+        case "all":
+            return [(query, gallery) for query in scales for gallery in scales]
+    return [(scale, scale) for scale in scales]
+
+
+def validation_pairs(cfg: CfgNode, views: Mapping[str, int]) -> list[tuple[int, int]]:
+    """Low-resolution scales in validation: those that are trained.
+
+    With twin images, low queries against the full gallery come first: the practical case chooses the best.
+    """
+    scales = trained_scales(cfg)
+    if len(views) == 1:
+        return [(scale, scale) for scale in scales]
+    low = [pair for scale in scales for pair in ((scale, 1), (scale, scale))]
+    return [*low, (1, 1)]
+
+
+def build_verification(cfg: CfgNode, evidence: Evidence) -> Verification:
+    """Which distance means the same person, at the resolutions of the first protocol."""
+    protocol, fpr = evidence.protocol, cfg.TEST.FPR
+    result = verify(evidence.vectors, evidence.query, evidence.gallery, protocol, fpr)
+    return Verification(protocol.query_scale, protocol.gallery_scale, fpr, result)
+
+
+def build_pictures(cfg: CfgNode) -> PictureSettings | None:
+    """Which ranked lists are drawn; None = none."""
+    if not cfg.TEST.VISUALIZE:
+        return None
+    return PictureSettings(cfg.TEST.VISUALIZE_TOPK, cfg.TEST.VISUALIZE_MAX_NUMBER)
+
+
+def output_folder(cfg: CfgNode) -> Path:
+    """Where the results of a test go."""
+    return Path(cfg.OUTPUT_DIR)

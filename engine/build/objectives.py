@@ -1,0 +1,60 @@
+"""From keys to the views of a batch and the terms of an objective."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from torch import nn
+from yacs.config import CfgNode
+
+from engine.build.data import trained_scales
+from losses.center import CenterLoss
+from losses.centroid_triplet import CentroidTripletLoss
+from losses.identity import IdentityLoss
+from losses.objectives import Term
+from losses.octuplet import OctupletLoss
+from losses.triplet import BatchHardTripletLoss
+from modelling.reid_module import DRAWN
+from utils.errors import ReidError
+
+
+def single_view(cfg: CfgNode) -> Mapping[str, int]:
+    """One view of a batch, at the scale that is trained."""
+    return {"": DRAWN if cfg.INPUT.LR_SCALES else cfg.INPUT.SCALE}
+
+
+def twin_views(cfg: CfgNode) -> Mapping[str, int]:
+    """Two views of a batch: the images, and their low-resolution twins.
+
+    Raises:
+        ReidError: if no scale makes them differ.
+    """
+    if trained_scales(cfg) == [1]:
+        raise ReidError("octuplet fine-tuning needs low-resolution twins: set --scale 2 or more, got 1")
+    return {"": 1, "_low": DRAWN if cfg.INPUT.LR_SCALES else cfg.INPUT.SCALE}
+
+
+def metric_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
+    """The terms of the baseline and CTL that have a weight.
+
+    Cross entropy after the BNNeck, triplet, center (Luo et al. 2019) and centroid triplet (Wieczorek et al.
+    2021) before it.
+    """
+    solver = cfg.SOLVER
+    identity = partial(IdentityLoss, num_ids, dim, solver.LABEL_SMOOTHING)
+    triplet = partial(BatchHardTripletLoss, solver.MARGIN, solver.DISTANCE_FUNC)
+    centroids = partial(CentroidTripletLoss, solver.MARGIN, solver.DISTANCE_FUNC)
+    named: list[tuple[str, Callable[[], nn.Module], float, str]] = [
+        ("identity", identity, solver.QUERY_XENT_WEIGHT, "bn"),
+        ("triplet", triplet, solver.QUERY_CONTRASTIVE_WEIGHT, "raw"),
+        ("center", partial(CenterLoss, num_ids, dim), solver.CENTER_LOSS_WEIGHT, "raw"),
+        ("centroid_triplet", centroids, solver.CENTROID_CONTRASTIVE_WEIGHT, "raw"),
+    ]
+    return [Term(name, make(), weight, (feature,)) for name, make, weight, feature in named if weight]
+
+
+def octuplet_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
+    """The octuplet loss between the images and their twins (Knoche et al. 2023), and what has a weight."""
+    solver = cfg.SOLVER
+    loss = OctupletLoss(solver.OCTUPLET_MARGIN, solver.OCTUPLET_DISTANCE, tuple(solver.OCTUPLET_TERMS))
+    term = Term("octuplet", loss, solver.OCTUPLET_WEIGHT, ("raw", "raw_low"))
+    return [term, *metric_terms(cfg, num_ids, dim)]

@@ -1,0 +1,68 @@
+"""From keys to optimization, run folder and trainer."""
+
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from yacs.config import CfgNode
+
+from engine.folders import RunFolder, new_run
+from modelling.optimization import Optimization
+from modelling.schedules import Schedule, cosine, multistep, with_warmup
+
+
+def build_optimization(cfg: CfgNode) -> Optimization:
+    """Optimizer, schedule and clipping."""
+    solver = cfg.SOLVER
+    return Optimization(
+        solver.OPTIMIZER_NAME,
+        solver.BASE_LR,
+        solver.WEIGHT_DECAY,
+        solver.MOMENTUM,
+        build_schedule(cfg),
+        solver.CENTER_LR,
+        solver.GRADIENT_CLIP_VAL,
+    )
+
+
+def build_schedule(cfg: CfgNode) -> Schedule:
+    """Factor on the learning rate by progress in epochs."""
+    solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME == "cosine_annealing":
+        after = cosine(solver.WARMUP_EPOCHS, solver.MAX_EPOCHS, solver.MIN_LR / solver.BASE_LR)
+    else:
+        after = multistep(solver.LR_STEPS, solver.GAMMA)
+    return with_warmup(after, solver.WARMUP_EPOCHS, solver.WARMUP_FACTOR)
+
+
+def build_run_folder(cfg: CfgNode, dataset: str, method: str) -> RunFolder:
+    """A new folder for a run."""
+    return new_run(Path(cfg.LOGS_DIR), Path(cfg.RUNS_DIR), Path(dataset, cfg.MODEL.NAME, method))
+
+
+def build_trainer(
+    cfg: CfgNode, folder: RunFolder | None = None, callbacks: list[Callback] | None = None
+) -> Trainer:
+    """Lightning's trainer; without a folder it keeps nothing, as a test wants it."""
+    options: dict[str, Any] = {"logger": False}
+    if folder is not None:
+        board = folder.tensorboard
+        options["logger"] = TensorBoardLogger(board.parent.parent, name=board.parent.name, version=board.name)
+    return Trainer(
+        accelerator=cfg.TRAINER.ACCELERATOR,
+        devices=cfg.TRAINER.DEVICES,
+        strategy="ddp" if cfg.TRAINER.DEVICES > 1 else "auto",
+        precision=cfg.TRAINER.PRECISION,
+        max_epochs=cfg.SOLVER.MAX_EPOCHS,
+        check_val_every_n_epoch=cfg.SOLVER.EVAL_PERIOD,
+        log_every_n_steps=cfg.SOLVER.LOG_PERIOD,
+        deterministic="warn" if cfg.REPRODUCIBLE else None,
+        callbacks=[TQDMProgressBar(refresh_rate=cfg.SOLVER.LOG_PERIOD), *(callbacks or [])],
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # our samplers share an epoch out themselves
+        enable_checkpointing=False,  # engine.recorder writes them under the names we promise
+        enable_model_summary=False,
+        **options,
+    )
