@@ -156,7 +156,7 @@ def _each(work: Callable[[T], R], items: Sequence[T], workers: int, title: str) 
     progress = partial(tqdm, total=len(items), desc=title, unit="image")
     workers = min(workers, len(items) // _CHUNK)
     if workers <= 1:
-        return list(progress(map(work, items)))
+        return list(progress(map(work, items))) if items else []
     # A fork spares each process the seconds of importing torch; where it is unsafe the default is right.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     pool = ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))

@@ -1,5 +1,6 @@
 """The configuration tree: its schema, and how files and command lines change it."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from configs.defaults import KEYS
 from configs.schema import build_tree, checked_value, flatten
 from utils.errors import ReidError
 
+logger = logging.getLogger(__name__)
+
 __all__ = ["KEYS", "get_cfg", "read_config", "to_yaml", "with_values"]
 
 
@@ -19,8 +22,12 @@ def get_cfg() -> CfgNode:
     return build_tree(KEYS)
 
 
-def read_config(source: Path | str) -> dict[str, Any]:
+def read_config(source: Path | str, *, lenient: bool = False) -> dict[str, Any]:
     """The values that a YAML file (a Path) or YAML text (a str) sets, by dotted name, typed and checked.
+
+    Args:
+        source: the file or the text.
+        lenient: leave out unknown keys with a warning: a checkpoint may be older than the schema.
 
     Raises:
         ReidError: if the file is missing or not a YAML mapping, or a key or value is wrong.
@@ -36,8 +43,13 @@ def read_config(source: Path | str) -> dict[str, Any]:
         raise ReidError(f"{origin} must be YAML, but does not parse: {reason}") from error
     if not isinstance(tree or {}, Mapping):
         raise ReidError(f"{origin} must hold sections of keys, got {type(tree).__name__}")
+    values = flatten(tree or {})
+    if lenient:
+        for name in values.keys() - KEYS.keys():
+            logger.warning("%s: key %s is not known any more and left out", origin, name)
+        values = {name: value for name, value in values.items() if name in KEYS}
     try:
-        return {name: checked_value(KEYS, name, value) for name, value in flatten(tree or {}).items()}
+        return {name: checked_value(KEYS, name, value) for name, value in values.items()}
     except ReidError as error:
         raise ReidError(f"{origin}: {error}") from error
 

@@ -1,17 +1,16 @@
 """The schema of the configuration: every key with its default, meaning, unit and allowed values.
 
-Print it with ``python -m configs``. Each key is read in ``engine/build`` and nowhere else.
+Print it with ``python -m configs``. Keys are read in ``engine`` and nowhere below.
 """
-
-from typing import Any
 
 from configs.schema import Key, above, at_least, between, numbers, one_of, rising, some_of
 
-RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-IBN_RESNETS = ("resnet50_ibn_a", "resnet101_ibn_a")
-
 KEYS: dict[str, Key] = {
-    "MODEL.NAME": Key("resnet50", "backbone network", one_of(*RESNETS, *IBN_RESNETS)),
+    "MODEL.NAME": Key("resnet50", "backbone: resnet18 ... resnet152, resnet50_ibn_a, osnet_x0_25, timm:NAME, ..."),
+    "MODEL.HEAD": Key(
+        "bnneck", "bnneck (Luo et al.), or projection: OSNet's linear layer", one_of("bnneck", "projection")
+    ),
+    "MODEL.POOLING": Key("avg", "of the feature map; gem learns its power", one_of("avg", "max", "gem")),
     "MODEL.PRETRAINED": Key(
         True, "start from ImageNet weights (torchvision downloads them) when MODEL.PRETRAIN_PATH is empty"
     ),
@@ -27,8 +26,12 @@ KEYS: dict[str, Key] = {
     "MODEL.STEM_RELU": Key(
         True, "ReLU after the stem; False for checkpoints of nets trained without it (the seed's family)"
     ),
+    "MODEL.STEM_POOL": Key(
+        "padded", "pooling in a ResNet's stem; ceil for weights of fast-reid", one_of("padded", "ceil")
+    ),
     "INPUT.SIZE_TRAIN": Key([256, 128], "height and width of a training image, pixels", numbers(2, 8)),
     "INPUT.SIZE_TEST": Key([256, 128], "height and width of a test image, pixels", numbers(2, 8)),
+    "INPUT.INTERPOLATION": Key("bilinear", "of the resize (antialiased)", one_of("bilinear", "bicubic")),
     "INPUT.PROB": Key(0.5, "probability of a horizontal flip in training", between(0, 1)),
     "INPUT.RE_PROB": Key(0.5, "probability of random erasing in training", between(0, 1)),
     "INPUT.PADDING": Key(10, "zero border before the random crop in training, pixels", at_least(0)),
@@ -61,7 +64,11 @@ KEYS: dict[str, Key] = {
     "SOLVER.IMS_PER_BATCH": Key(
         64, "images in a batch of one process (P x K); a multiple of DATALOADER.NUM_INSTANCE", at_least(4)
     ),
-    "SOLVER.MAX_EPOCHS": Key(120, "epochs; in each, every training image is seen once or more", at_least(1)),
+    "SOLVER.MAX_EPOCHS": Key(
+        120,
+        "epochs; each shows every identity, and every image unless one person dominates",
+        at_least(1),
+    ),
     "SOLVER.OPTIMIZER_NAME": Key("Adam", "optimizer", one_of("Adam", "AdamW", "SGD", "Adagrad")),
     "SOLVER.BASE_LR": Key(3.5e-4, "learning rate after the warm-up", above(0)),
     "SOLVER.WEIGHT_DECAY": Key(5e-4, "weight decay", at_least(0)),
@@ -75,7 +82,7 @@ KEYS: dict[str, Key] = {
     "SOLVER.WARMUP_EPOCHS": Key(10, "epochs of linear warm-up, step by step; 0 = none", at_least(0)),
     "SOLVER.WARMUP_FACTOR": Key(0.01, "the rate starts at this share of BASE_LR", between(0, 1)),
     "SOLVER.QUERY_XENT_WEIGHT": Key(1.0, "weight of the label-smoothed cross entropy; 0 = off", at_least(0)),
-    "SOLVER.LABEL_SMOOTHING": Key(0.1, "share of the target spread over all identities", between(0, 1)),
+    "SOLVER.LABEL_SMOOTHING": Key(0.1, "share of the target spread over all identities", between(0, 0.99)),
     "SOLVER.QUERY_CONTRASTIVE_WEIGHT": Key(1.0, "weight of the triplet loss; 0 = off", at_least(0)),
     "SOLVER.CENTROID_CONTRASTIVE_WEIGHT": Key(1.0, "weight of the centroid triplet; 0 = off", at_least(0)),
     "SOLVER.OCTUPLET_WEIGHT": Key(1.0, "weight of the octuplet loss (octuplet fine-tuning)", above(0)),
@@ -95,8 +102,10 @@ KEYS: dict[str, Key] = {
     "SOLVER.CENTER_LOSS_WEIGHT": Key(5e-4, "weight of the center loss; 0 = off", at_least(0)),
     "SOLVER.CENTER_LR": Key(0.5, "rate of the SGD that moves the centers", above(0)),
     "SOLVER.GRADIENT_CLIP_VAL": Key(0.0, "largest norm of the gradient; 0 = no clipping", at_least(0)),
-    "SOLVER.EVAL_PERIOD": Key(10, "epochs between validations", at_least(1)),
-    "SOLVER.CHECKPOINT_PERIOD": Key(10, "epochs between kept checkpoints {epoch}.pth", at_least(1)),
+    "SOLVER.EVAL_PERIOD": Key(
+        10, "epochs between validations; the last epoch is always validated", at_least(1)
+    ),
+    "SOLVER.CHECKPOINT_PERIOD": Key(5, "epochs between kept checkpoints: 5.pth, 10.pth, ...", at_least(1)),
     "SOLVER.LOG_PERIOD": Key(10, "steps between logged training values", at_least(1)),
     "TEST.IMS_PER_BATCH": Key(128, "images in a batch of validation and test", at_least(1)),
     "TEST.PROTOCOLS": Key(
@@ -113,7 +122,7 @@ KEYS: dict[str, Key] = {
         0, "gallery images that join each query (one more row); 0 = none", at_least(0)
     ),
     "TEST.QUERY_EXPANSION_ALPHA": Key(3.0, "exponent of their weight; 0 weighs all alike", at_least(0)),
-    "TEST.FPR": Key(1e-3, "false positive rate for which the threshold is printed", between(1e-9, 1)),
+    "TEST.FPR": Key(1e-3, "false positive rate for which the threshold is printed", between(1e-9, 0.5)),
     "TEST.VISUALIZE": Key(False, "write report.html: ranked lists, CMC and ROC plots (yes or no)"),
     "TEST.VISUALIZE_TOPK": Key(10, "gallery images in a ranked list", at_least(1)),
     "TEST.VISUALIZE_MAX_NUMBER": Key(30, "ranked lists: a third each worst, median and best", at_least(1)),
@@ -127,16 +136,14 @@ KEYS: dict[str, Key] = {
     "TRAINER.ACCELERATOR": Key("auto", "auto: CUDA where it is, else the CPU", one_of("auto", "cpu", "cuda")),
     "TRAINER.DEVICES": Key(1, "processes, one per GPU; above 1 trains with DDP", at_least(1)),
     "TRAINER.PRECISION": Key(
-        "32-true", "arithmetic of the network in training", one_of("32-true", "bf16-mixed", "16-mixed")
+        "32-true", "arithmetic of the network in training", one_of("32-true", "bf16-mixed")
     ),
-    "REPRODUCIBLE": Key(False, "only deterministic algorithms on CUDA (slower; the CPU always is)"),
-    "REPRODUCIBLE_SEED": Key(0, "seed of everything random", at_least(0)),
+    "REPRODUCIBLE": Key(
+        False,
+        "only deterministic algorithms on CUDA; slower (the CPU always is)",
+    ),
+    "REPRODUCIBLE_SEED": Key(0, "seed of everything random", between(0, 2**32 - 1)),
     "LOGS_DIR": Key("logs", "folder of the runs: checkpoints, config.yml, metrics.csv"),
     "RUNS_DIR": Key("runs", "folder of the TensorBoard logs"),
     "OUTPUT_DIR": Key("output_dir", "folder of the results of test and inference"),
 }
-
-
-def default_of(name: str) -> Any:  # noqa: ANN401 (a key may hold any plain type)
-    """The default of a key by its dotted name."""
-    return KEYS[name].default

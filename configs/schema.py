@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,13 +43,13 @@ def some_of(*choices: object) -> Rule:
 
 
 def at_least(low: float) -> Rule:
-    """The value is ``low`` or more."""
-    return Rule(f"{low} or more", lambda value: value >= low)
+    """The value is finite, ``low`` or more."""
+    return Rule(f"{low} or more", lambda value: low <= value < math.inf)
 
 
 def above(low: float) -> Rule:
-    """The value is greater than ``low``."""
-    return Rule(f"greater than {low}", lambda value: value > low)
+    """The value is finite and greater than ``low``."""
+    return Rule(f"greater than {low}", lambda value: low < value < math.inf)
 
 
 def between(low: float, high: float) -> Rule:
@@ -59,7 +60,9 @@ def between(low: float, high: float) -> Rule:
 def numbers(count: int | None, low: float) -> Rule:
     """A list of ``count`` numbers (any length for None), each ``low`` or more."""
     text = f"{'a list of' if count is None else count} numbers, each {low} or more"
-    return Rule(text, lambda value: (count is None or len(value) == count) and all(v >= low for v in value))
+    return Rule(
+        text, lambda value: (count is None or len(value) == count) and all(low <= v < math.inf for v in value)
+    )
 
 
 def rising(low: int) -> Rule:

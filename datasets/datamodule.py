@@ -22,6 +22,7 @@ class LoaderSettings:
     Attributes:
         train_size: height and width of training images, pixels.
         test_size: height and width of test images, pixels.
+        interpolation: of the resize, ``bilinear`` or ``bicubic``.
         augmentation: the random part of training.
         batch: images in a training batch, P x K.
         instances: K.
@@ -34,6 +35,7 @@ class LoaderSettings:
 
     train_size: tuple[int, int] = (256, 128)
     test_size: tuple[int, int] = (256, 128)
+    interpolation: str = "bilinear"
     augmentation: Augmentation = field(default_factory=Augmentation)
     batch: int = 64
     instances: int = 4
@@ -70,7 +72,9 @@ class ReidDataModule(LightningDataModule):
         """P x K batches with labels from 0 to ``num_ids`` - 1."""
         settings = self._settings
         labels = [self._label_of[sample.person_id] for sample in self.splits.train]
-        transform = TrainTransform(settings.train_size, settings.augmentation, settings.scales)
+        transform = TrainTransform(
+            settings.train_size, settings.augmentation, settings.scales, settings.interpolation
+        )
         sampler = PKBatchSampler(
             labels,
             settings.batch // settings.instances,
@@ -98,7 +102,7 @@ class ReidDataModule(LightningDataModule):
         """This process's share of ``samples``, in order."""
         labels = [sample.person_id for sample in samples]
         return DataLoader(
-            ImageDataset(samples, labels, TestTransform(self._settings.test_size)),
+            ImageDataset(samples, labels, TestTransform(self._settings.test_size, self._settings.interpolation)),
             batch_size=self._settings.test_batch,
             sampler=SequentialShare(len(samples), self._share()),
             **self._loader_options(),

@@ -48,7 +48,7 @@ def check_files(splits: ReidSplits, on_bad_file: Literal["error", "skip"], *, wo
         gallery=_without(splits.gallery, faults),
     )
     for part in ("train", "query", "gallery"):
-        if not getattr(kept, part):
+        if getattr(splits, part) and not getattr(kept, part):
             raise ReidError(f"the {part} split of {splits.name} has no readable image left")
     return kept
 

@@ -57,9 +57,8 @@ class PKBatchSampler(Sampler[list[Draw]]):
         unique, self._numbers, self._images = np.unique(labels, return_inverse=True, return_counts=True)
         if len(unique) < identities_per_batch:
             raise ReidError(
-                f"SOLVER.IMS_PER_BATCH / DATALOADER.NUM_INSTANCE asks for {identities_per_batch} identities "
-                f"in a batch, but training has {len(unique)}; set SOLVER.IMS_PER_BATCH to "
-                f"{len(unique) * instances} or less"
+                f"identities_per_batch must be the number of identities ({len(unique)}) or less, "
+                f"got {identities_per_batch}; give more identities or smaller batches"
             )
         self._per_batch, self._instances, self._seed, self._share = (
             identities_per_batch,

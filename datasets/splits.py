@@ -3,27 +3,30 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from datasets.sample import ReidSplits, Sample
+from datasets.sample import DISTRACTOR_ID, ReidSplits, Sample
 from utils.errors import ReidError
 
 
-def check_train(splits: ReidSplits, instances: int) -> list[str]:
+def check_train(splits: ReidSplits, per_batch: int, instances: int) -> list[str]:
     """Check the training split against the P x K sampler and the test identities.
 
     Args:
         splits: the data set.
+        per_batch: P, identities in a batch.
         instances: K, images of one identity in a batch.
 
     Returns:
         Warnings, one sentence each.
 
     Raises:
-        ReidError: if there are fewer than two identities, or one stands in both train and test.
+        ReidError: if there are fewer than P identities, or one stands in both train and test.
     """
     counts = Counter(sample.person_id for sample in splits.train)
-    if len(counts) < 2:
+    if len(counts) < per_batch:
         raise ReidError(
-            f"the train split of {splits.name} must hold two identities or more, got {len(counts)}"
+            f"SOLVER.IMS_PER_BATCH / DATALOADER.NUM_INSTANCE asks for {per_batch} identities in a batch, but "
+            f"training on {splits.name} has {len(counts)}; set SOLVER.IMS_PER_BATCH to "
+            f"{len(counts) * instances} or less"
         )
     shared = sorted(set(counts) & {s.person_id for s in (*splits.query, *splits.gallery)})
     if shared:
@@ -36,7 +39,7 @@ def check_train(splits: ReidSplits, instances: int) -> list[str]:
     if single:
         warnings.append(
             f"{len(single)} of {len(counts)} training identities have a single image ({_some(single)}): "
-            f"it is repeated to fill its K = {instances} places, and gives the triplet loss no real positive"
+            f"they give the triplet losses no real positive for K = {instances}"
         )
     return warnings
 
@@ -52,8 +55,14 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
         Warnings, one sentence each.
 
     Raises:
-        ReidError: if no query has a match at all.
+        ReidError: if no query has a match at all, or one has no identity.
     """
+    nobody = [query for query in splits.query if query.person_id <= DISTRACTOR_ID]
+    if nobody:
+        raise ReidError(
+            f"queries must have an identity from 1 on, but {len(nobody)} of {splits.name} have not (e.g. "
+            f"{_names(nobody)}): 0 means a distractor; number people from 1"
+        )
     cameras: dict[int, set[int]] = defaultdict(set)
     for sample in splits.gallery:
         cameras[sample.person_id].add(sample.camera_id)

@@ -47,16 +47,17 @@ class Augmentation:
 
 
 class TestTransform:
-    """Resize to the network's input size (bilinear, antialiased).
+    """Resize to the network's input size, antialiased.
 
     Args:
         size: height and width in pixels.
+        interpolation: ``bilinear`` or ``bicubic``.
     """
 
     __test__ = False  # not a test case, whatever pytest makes of its name
 
-    def __init__(self, size: Sequence[int]) -> None:
-        self._resize = v2.Resize(list(size), antialias=True)
+    def __init__(self, size: Sequence[int], interpolation: str = "bilinear") -> None:
+        self._resize = _resize(size, interpolation)
 
     def __call__(self, image: Tensor) -> Transformed:
         """(3, h, w) uint8 -> (3, H, W) uint8; nothing is erased."""
@@ -70,13 +71,20 @@ class TrainTransform:
         size: height and width in pixels.
         augmentation: probabilities and padding.
         scales: of which one is drawn for each image.
+        interpolation: of the resize.
     """
 
-    def __init__(self, size: Sequence[int], augmentation: Augmentation, scales: Sequence[int] = (1,)) -> None:
+    def __init__(
+        self,
+        size: Sequence[int],
+        augmentation: Augmentation,
+        scales: Sequence[int] = (1,),
+        interpolation: str = "bilinear",
+    ) -> None:
         self._scales = scales
         crop = [v2.Pad(augmentation.padding), v2.RandomCrop(list(size))] if augmentation.padding else []
         self._geometry = v2.Compose(
-            [v2.Resize(list(size), antialias=True), v2.RandomHorizontalFlip(augmentation.flip), *crop]
+            [_resize(size, interpolation), v2.RandomHorizontalFlip(augmentation.flip), *crop]
         )
         self._erase = augmentation.erase
         self._eraser = v2.RandomErasing(p=1.0, scale=(0.02, 0.4), ratio=(0.3, 1 / 0.3))
@@ -139,6 +147,10 @@ class NetworkInput(nn.Module):
             pixels = degrade_each(pixels, scale, self._choices, antialias=self._antialias)
         normalised = (pixels - self.mean) / self.std
         return normalised if erased is None else normalised.masked_fill(_inside(erased, images), 0.0)
+
+
+def _resize(size: Sequence[int], interpolation: str) -> v2.Resize:
+    return v2.Resize(list(size), v2.InterpolationMode(interpolation), antialias=True)
 
 
 def _inside(boxes: Tensor, images: Tensor) -> Tensor:

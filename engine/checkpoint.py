@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from configs import read_config
+from configs import KEYS, read_config
 from modelling.extractor import FeatureExtractor
+from modelling.foreign import ForeignWeights, recognise
 from utils.errors import ReidError
 
 SECTION = "reid"  # our part of a Lightning checkpoint
 
 # What a checkpoint's tensors depend on: a configuration that says otherwise cannot be meant.
-ARCHITECTURE_KEYS = ("MODEL.NAME", "MODEL.LAST_STRIDE", "MODEL.STEM_RELU")
+ARCHITECTURE_KEYS = (
+    "MODEL.NAME", "MODEL.LAST_STRIDE", "MODEL.STEM_RELU", "MODEL.STEM_POOL", "MODEL.HEAD", "MODEL.POOLING",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class RunCard:
         num_ids: training identities.
         scale: low-resolution scale of training.
         method: ``baseline``, ...
+        data: digest of the training files and identities, by which a resumption knows its data again.
     """
 
     config: str
@@ -37,6 +41,7 @@ class RunCard:
     num_ids: int
     scale: int
     method: str
+    data: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class Checkpoint:
         config: the run's configuration by key.
         epoch: the last epoch it has begun.
         position: epoch and batch at which training goes on.
+        world_size: processes that trained.
         state: weights by name.
     """
 
@@ -57,70 +63,101 @@ class Checkpoint:
     config: dict[str, Any]
     epoch: int
     position: tuple[int, int]
+    world_size: int
     state: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class BackboneWeights:
-    """Tensors of a backbone without anything else.
+class ForeignFile:
+    """Weights of another project, or of a backbone alone.
 
     Attributes:
         path: the file.
-        state: tensors by name, as torchvision names them.
+        weights: in our terms.
     """
 
     path: Path
-    state: dict[str, Tensor]
+    weights: ForeignWeights
+
+    @property
+    def tells_people_apart(self) -> bool:
+        """Whether it was trained on identities: then it can be tested; a plain backbone can only start."""
+        return self.weights.num_ids is not None
 
 
-def section(card: RunCard, epoch: int, position: tuple[int, int]) -> dict[str, Any]:
+Weights = Checkpoint | ForeignFile
+
+
+def section(card: RunCard, epoch: int, position: tuple[int, int], world_size: int) -> dict[str, Any]:
     """Our part of a checkpoint, of plain types that ``weights_only=True`` loads."""
     versions = {
         "python": ".".join(str(part) for part in sys.version_info[:3]),
         "torch": str(torch.__version__),
         "pytorch_lightning": version("pytorch-lightning"),
     }
-    return {**vars(card), "epoch": epoch, "position": list(position), "versions": versions}
+    place = {"epoch": epoch, "position": list(position), "world_size": world_size}
+    return {**vars(card), **place, "versions": versions}
 
 
-def read_weights(path: Path) -> Checkpoint | BackboneWeights:
+def read_weights(path: Path, model_name: str = "") -> Weights:
     """Read a file; its content decides what it is.
+
+    Args:
+        path: the file.
+        model_name: MODEL.NAME where it was given; tells apart what tensors alone do not.
 
     Raises:
         ReidError: if the file is missing, needs more than plain tensors to load, or is neither a checkpoint
-            of ours nor a mapping of tensors.
+            of ours nor of a project we know.
     """
     content = _load(path)
     if SECTION in content:
         return _as_checkpoint(path, content)
-    state = content.get("state_dict", content)
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    foreign = recognise(content, model_name)
+    if foreign is None:
         raise ReidError(
-            f"MODEL.PRETRAIN_PATH must be a checkpoint of this framework or backbone weights, "
+            f"MODEL.PRETRAIN_PATH must be a checkpoint of this framework or weights of a project it knows, "
             f"got {path}, which is neither (its first entries: {', '.join(map(str, list(content)[:4]))})"
         )
-    return BackboneWeights(path, {name.removeprefix("module."): tensor for name, tensor in state.items()})
+    return ForeignFile(path, foreign)
 
 
-def check_architecture(checkpoint: Checkpoint, wanted: Mapping[str, Any]) -> None:
-    """Refuse explicit settings that contradict the checkpoint.
+def architecture_of(weights: Weights) -> dict[str, Any]:
+    """The keys that a file decides, with its values; a plain backbone decides its name alone."""
+    if isinstance(weights, Checkpoint):
+        return {name: weights.config[name] for name in ARCHITECTURE_KEYS}
+    foreign = weights.weights
+    told: dict[str, Any] = {"MODEL.NAME": foreign.backbone_name}
+    if weights.tells_people_apart:
+        told |= {
+            "MODEL.LAST_STRIDE": foreign.last_stride,
+            "MODEL.STEM_RELU": foreign.stem_relu,
+            "MODEL.STEM_POOL": foreign.stem_pool,
+            "MODEL.HEAD": foreign.head,
+            "MODEL.POOLING": foreign.pooling,
+        }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def check_architecture(weights: Weights, wanted: Mapping[str, Any]) -> None:
+    """Refuse explicit settings that contradict the file.
 
     Args:
-        checkpoint: the file that is going to be loaded.
+        weights: the file that is going to be loaded.
         wanted: explicitly set values by key.
 
     Raises:
         ReidError: naming each difference.
     """
     differences = [
-        f"{name} is {checkpoint.config[name]} in the checkpoint and {wanted[name]} here"
-        for name in ARCHITECTURE_KEYS
-        if name in wanted and wanted[name] != checkpoint.config[name]
+        f"{name} is {value} in the file and {wanted[name]} here"
+        for name, value in architecture_of(weights).items()
+        if name in wanted and wanted[name] != value
     ]
     if differences:
         raise ReidError(
-            f"the configuration contradicts {checkpoint.path}: {'; '.join(differences)}; "
-            "leave these keys (or --config_file) out: the checkpoint knows them"
+            f"the configuration contradicts {weights.path}: {'; '.join(differences)}; "
+            "leave these keys (or --config_file) out: the file knows them"
         )
 
 
@@ -161,10 +198,12 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _as_checkpoint(path: Path, content: dict[str, Any]) -> Checkpoint:
-    ours = dict(content[SECTION])
-    ours.pop("versions")
-    epoch, (next_epoch, next_batch) = ours.pop("epoch"), ours.pop("position")
-    card = RunCard(**ours)
-    return Checkpoint(
-        path, card, read_config(card.config), epoch, (next_epoch, next_batch), content["state_dict"]
-    )
+    try:
+        ours = dict(content[SECTION])
+        epoch, (next_epoch, next_batch) = ours["epoch"], ours["position"]
+        card = RunCard(**{field.name: ours[field.name] for field in fields(RunCard) if field.name in ours})
+        config = {name: key.default for name, key in KEYS.items()} | read_config(card.config, lenient=True)
+        state, world_size = content["state_dict"], ours.get("world_size", 1)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReidError(f"{path} is a damaged checkpoint: {type(error).__name__} {error}") from error
+    return Checkpoint(path, card, config, epoch, (next_epoch, next_batch), world_size, state)

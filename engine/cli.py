@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from yacs.config import CfgNode
 
@@ -55,9 +55,17 @@ class Settings:
         return self.overrides.get(name, self.file.get(name, KEYS[name].default))
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose complaints take one line, like every other mistake's."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        self.exit(EXIT_USER_ERROR, f"error: {message}; see --help\n")
+
+
 def build_parser(description: str) -> argparse.ArgumentParser:
     """The options that all training and test scripts share."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=description, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
@@ -111,6 +119,9 @@ def run_script(action: Callable[[Settings], object], description: str, argv: Seq
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except OSError as error:  # a folder that cannot be written, a full disk: named by the system
+        sys.stderr.write(f"error: {error.strerror or error}: {error.filename or 'no file named'}\n")
+        return EXIT_USER_ERROR
     except ReidError as error:
         sys.stderr.write(f"error: {_one_line(error)}\n")
         return EXIT_USER_ERROR

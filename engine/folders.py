@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_CHECKPOINT = re.compile(r"(\d+)(_last|_interrupted)?\.pth")
+_CHECKPOINT = re.compile(r"(\d+)(_last)?\.pth")
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,15 @@ def new_run(logs_dir: Path, runs_dir: Path, tail: Path) -> RunFolder:
         number += 1
 
 
-def run_of(checkpoint: Path, runs_dir: Path) -> RunFolder:
-    """The folders of the run that wrote ``checkpoint``."""
+def run_of(checkpoint: Path, runs_dir: Path, tail: Path) -> RunFolder | None:
+    """The folders of the run that wrote ``checkpoint``, or None where the file was moved out of them."""
     logs = checkpoint.resolve().parent
-    return RunFolder(logs, runs_dir.joinpath(*logs.parts[-4:]))
+    if logs.parts[-4:-1] != tail.parts or not re.fullmatch(r"exp\d+", logs.name):
+        return None
+    return RunFolder(logs, runs_dir / tail / logs.name)
 
 
-def later_checkpoints(folder: Path, epoch: int) -> list[Path]:
-    """Checkpoints in ``folder`` of epochs after ``epoch``: what resuming there would overwrite."""
+def later_checkpoints(folder: Path, next_epoch: int) -> list[Path]:
+    """Checkpoints in ``folder`` that resuming at ``next_epoch`` would write again."""
     numbered = [(_CHECKPOINT.fullmatch(path.name), path) for path in sorted(folder.glob("*.pth"))]
-    return [path for match, path in numbered if match and int(match[1]) > epoch]
+    return [path for match, path in numbered if match and int(match[1]) >= next_epoch]

@@ -63,7 +63,7 @@ class RunRecorder(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add what makes the file describe itself, and the random state."""
-        checkpoint[SECTION] = section(self._card, trainer.current_epoch, self._position)
+        checkpoint[SECTION] = section(self._card, trainer.current_epoch, self._position, trainer.world_size)
         checkpoint["rng"] = {"cpu": torch.get_rng_state()}
         if pl_module.device.type == "cuda":
             checkpoint["rng"]["cuda"] = torch.cuda.get_rng_state(pl_module.device)
@@ -80,15 +80,16 @@ class RunRecorder(Callback):
             torch.set_rng_state(self._rng["cpu"])
             if "cuda" in self._rng and pl_module.device.type == "cuda":
                 torch.cuda.set_rng_state(self._rng["cuda"], pl_module.device)
-        if trainer.is_global_zero and not (self._folder / "config.yml").exists():
-            write_text(self._folder / "config.yml", self._card.config)
+        if trainer.is_global_zero:
+            self._write_config(trainer.current_epoch)
+        self._begin_epoch(trainer)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._on_signal)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock of the epoch."""
-        self._began = time.perf_counter()
+        """Start the clock of the epoch; see that the last one is validated."""
+        self._begin_epoch(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -119,7 +120,7 @@ class RunRecorder(Callback):
         if trainer.is_global_zero:
             self._append_metrics(epoch, values)
         last = epoch + 1 == trainer.max_epochs
-        if last or (epoch + 1) % self._keep_every == 0:
+        if last or (epoch % self._keep_every == 0 and (epoch or self._keep_every == 1)):
             trainer.save_checkpoint(self._folder / f"{epoch}{'_last' if last else ''}.pth")
         if not last and trainer.strategy.broadcast(self._stop.is_set()):
             self._interrupt(trainer)
@@ -138,9 +139,22 @@ class RunRecorder(Callback):
             report = Report(self._card.dataset, f"epoch {epoch}", entries)
             report.write(self._folder / f"report_{epoch}.json")
             logger.info("epoch %d: %s", epoch, entries[0].summary())
-        if entries[0].result.mAP > self._best:
+        # One process decides for all: saving is a common act, and a last bit may differ between devices.
+        if trainer.strategy.broadcast(entries[0].result.mAP > self._best):
             self._best = entries[0].result.mAP
             trainer.save_checkpoint(path)
+
+    def _begin_epoch(self, trainer: Trainer) -> None:
+        self._began = time.perf_counter()
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1
+
+    def _write_config(self, epoch: int) -> None:
+        """The effective configuration; that of the epochs before a resumption stays beside it."""
+        path = self._folder / "config.yml"
+        if path.exists() and path.read_text(encoding="utf-8") != self._card.config:
+            path.replace(self._folder / f"config_before_{epoch}.yml")
+        write_text(path, self._card.config)
 
     def _append_metrics(self, epoch: int, values: Mapping[str, float]) -> None:
         """One row per epoch; columns that appear later are added to the whole file."""
@@ -167,4 +181,4 @@ class RunRecorder(Callback):
         if self._stop.is_set():
             raise KeyboardInterrupt
         self._stop.set()
-        logger.warning("stopping after this step (again to stop at once)")
+        logger.warning("stopping after this step, or this epoch with several processes (again: at once)")

@@ -4,11 +4,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils.group_means import group_means
+from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET, row_blocks
+from utils.group_means import group_means, mean_weights
+
+_LARGEST_BLOCK = 2**22  # bytes; larger ones gain nothing, and leave the cache
 
 
 class CameraMeans:
-    """Mean feature of each (identity, camera).
+    """Mean feature of each (identity, camera); distractors (identity 0) have none.
 
     A centroid without one camera is the weighted mean of the others' means: nothing is subtracted, so nothing
     cancels, and an image is read once however many queries leave something else out.
@@ -21,22 +24,33 @@ class CameraMeans:
     """
 
     def __init__(self, features: Tensor, ids: Tensor, cameras: Tensor) -> None:
-        self.ids, self.cameras, group = unique_pairs(ids, cameras)
-        self.means, self.counts = group_means(features, group, len(self.ids))
+        person = ids > 0
+        self.ids, self.cameras, group = unique_pairs(ids[person], cameras[person])
+        num_groups = len(self.ids)
+        # Distractors go to one group more, which is dropped: without them, the features would be copied.
+        groups = torch.full_like(ids, num_groups).masked_scatter(person, group)
+        means, counts = group_means(features, groups, num_groups + 1)
+        self.means, self.counts = means[:num_groups], counts[:num_groups]
 
-    def centroids(self, groups: Tensor, kept: Tensor) -> Tensor:
+    def centroids(self, groups: Tensor, kept: Tensor, memory_budget: int = DEFAULT_MEMORY_BUDGET) -> Tensor:
         """Means over the images of several groups.
 
         Args:
             groups: (N, C) positions of groups.
             kept: (N, C) bool, which of them enter.
+            memory_budget: bytes for the means that are averaged at a time.
 
         Returns:
-            (N, D), zero where no group is kept.
+            (N, D) in the dtype of ``means``, zero where no group is kept. The sum is taken in float64, so
+            that centroids of equal float32 features are equal, whichever cameras they leave out.
         """
-        weights = self.counts[groups] * kept
-        weights = weights / weights.sum(1, keepdim=True).clamp_min(1.0)
-        return torch.bmm(weights[:, None], self.means[groups])[:, 0]
+        weights = mean_weights((self.counts[groups] * kept).double())
+        result = self.means.new_empty(len(groups), self.means.shape[1])
+        per_centroid = (self.means.dtype.itemsize + 8) * self.means.shape[1] * (groups.shape[1] + 1)
+        for rows in row_blocks(len(groups), per_centroid, min(memory_budget, _LARGEST_BLOCK)):
+            members = self.means[groups[rows]].double()
+            result[rows] = torch.bmm(weights[rows, None], members)[:, 0].to(result.dtype)
+        return result
 
 
 def unique_pairs(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,12 +9,13 @@ Both average features as given (after the BNNeck, before normalisation) and rank
 """
 
 from dataclasses import replace
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evaluation.camera_means import CameraMeans, unique_pairs
+from evaluation.camera_means import CameraMeans
 from evaluation.distance_blocks import (
     DEFAULT_MEMORY_BUDGET,
     DistanceBlocks,
@@ -27,7 +28,10 @@ from evaluation.match_ranks import OwnItems, score_queries
 from evaluation.published_centroids import published_centroids
 from evaluation.ranking import RankingResult, summarise
 from utils.errors import ReidError
-from utils.group_means import group_means
+
+# Added to the distance of a query's own centroid. Beyond the rounding of a product of some thousand terms,
+# below any difference that a feature of this precision can mean.
+_TOLERANCE: Final = {torch.float32: 1e-6, torch.float64: 1e-12}
 
 
 def evaluate_centroids(  # noqa: PLR0913 (two sides of three arrays each are the problem itself)
@@ -48,7 +52,10 @@ def evaluate_centroids(  # noqa: PLR0913 (two sides of three arrays each are the
     distractor (id 0) stays an item of its own. So a counted query has one match, its AP is 1 / rank, and
     mAP = mINP.
 
-    Beside the budget this holds one vector per (identity, camera), one per identity and two per distractor.
+    An item as near as the own centroid up to 1e-6 (1e-12 for float64 features) counts as nearer: means of
+    equal vectors differ in their last bits, and a tie must not help.
+
+    Beside the budget this holds one vector per (identity, camera), one per identity and one per distractor.
 
     Args:
         query: (Q, D) floating point, torch or numpy.
@@ -68,14 +75,12 @@ def evaluate_centroids(  # noqa: PLR0913 (two sides of three arrays each are the
     """
     inputs = check_inputs(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras)
     with full_precision(inputs.gallery.device):
-        alone = -1 - torch.arange(len(inputs.gallery_ids), device=inputs.gallery.device)
-        ids = torch.where(inputs.gallery_ids == 0, alone, inputs.gallery_ids)
-        by_camera = CameraMeans(inputs.gallery, ids, inputs.gallery_cameras)
+        by_camera = CameraMeans(inputs.gallery, inputs.gallery_ids, inputs.gallery_cameras)
         own_groups = OwnItems(inputs.query_ids, by_camera.ids)
-        identities, _, member = unique_pairs(ids, torch.zeros_like(ids))
-        items = _with_items(inputs, group_means(inputs.gallery, member, len(identities)).means, identities)
-        own = OwnItems(inputs.query_ids, identities)
+        items = _with_items(inputs, *_identities_and_distractors(inputs, by_camera, memory_budget))
+        own = OwnItems(inputs.query_ids, items.gallery_ids)
         public = DistanceBlocks(items, "cosine")
+        tolerance = _TOLERANCE[items.gallery.dtype]
 
         def groups_of(rows: slice) -> tuple[Tensor, Tensor]:
             groups, kept = own_groups(rows)
@@ -85,18 +90,22 @@ def evaluate_centroids(  # noqa: PLR0913 (two sides of three arrays each are the
 
         def load(rows: slice) -> Tensor:
             distances = public(rows)
-            nearness = F.normalize(inputs.query[rows]) * F.normalize(by_camera.centroids(*groups_of(rows)))
             column, exists = own(rows)
-            distance = -nearness.sum(1, keepdim=True).to(distances.dtype)
-            return distances.scatter_(1, column, torch.where(exists, distance, distances.gather(1, column)))
+            centroids = by_camera.centroids(*groups_of(rows), memory_budget)[:, None]
+            # Only the change goes through another sum: the centroid that changes nothing keeps its distance.
+            change = F.normalize(items.gallery[column], dim=2) - F.normalize(centroids, dim=2)
+            change = (F.normalize(inputs.query[rows])[:, None] * change).sum(2).to(distances.dtype)
+            nearest = distances.gather(1, column)
+            return distances.scatter_(1, column, nearest + torch.where(exists, change + tolerance, 0.0))
 
         def keep(rows: slice, positions: Tensor) -> Tensor:
             return groups_of(rows)[1].any(1, keepdim=True).expand_as(positions)
 
-        per_query = bytes_per_query(len(identities), inputs.query.dtype, inputs.gallery.device, own.most)
-        per_query += inputs.query.dtype.itemsize * inputs.query.shape[1] * (own_groups.most + 3)
-        scores = score_queries(load, own, keep, row_blocks(len(inputs.query), per_query, memory_budget))
-    return summarise(scores, own, len(identities), camera_rule)
+        per_query = bytes_per_query(len(items.gallery), inputs.query.dtype, inputs.gallery.device, own.most)
+        per_query += 8 * inputs.query.shape[1] * inputs.query.dtype.itemsize  # the two centroids, and their change
+        blocks = row_blocks(len(inputs.query), per_query, memory_budget)
+        scores = score_queries(((rows, load(rows)) for rows in blocks), own, keep)
+    return summarise(scores, own, len(items.gallery), camera_rule)
 
 
 def evaluate_centroids_ctl2021(
@@ -114,7 +123,8 @@ def evaluate_centroids_ctl2021(
     For comparison with published tables only: it flatters a model. Its definition, faults included:
 
     1. The camera of gallery item j is read at position j of the query cameras followed by the gallery
-       cameras, hence mostly from a query that has nothing to do with it. The order of both sides matters.
+       cameras: for j < Q that of query j, from there on that of gallery item j - Q, never its own. The order
+       of both sides matters.
     2. For each identity p that has queries and each camera c among them, a centroid is the mean of p's
        gallery items whose camera so read is not c, unless none is left. Where no item of p reads as c it
        leaves out nothing; p has one such centroid at most.
@@ -142,13 +152,34 @@ def evaluate_centroids_ctl2021(
     with full_precision(inputs.gallery.device):
         centroids = published_centroids(inputs, memory_budget)
         if len(centroids.ids) == 0:
-            raise ReidError("gallery_ids must hold the query's persons, got none; number both sides alike")
+            raise _no_centroid(inputs)
         items = _with_items(inputs, centroids.vectors, centroids.ids)
         own = OwnItems(inputs.query_ids, centroids.ids)
         per_query = bytes_per_query(len(centroids.ids), inputs.query.dtype, inputs.gallery.device, own.most)
         blocks = row_blocks(len(inputs.query), per_query, memory_budget)
-        scores = score_queries(DistanceBlocks(items, "cosine"), own, centroids.keep, blocks)
-    return summarise(scores, own, len(centroids.ids), camera_rule=True)
+        scores = score_queries(DistanceBlocks(items, "cosine").each(blocks), own, centroids.keep)
+    # Each centroid is met by the queries it was built for, so one of them at least has a match.
+    return summarise(scores, own, len(centroids.ids), camera_rule=False)
+
+
+def _identities_and_distractors(
+    inputs: RetrievalInputs, by_camera: CameraMeans, memory_budget: int
+) -> tuple[Tensor, Tensor]:
+    """Vectors (I, D) and ids (I,) of all items: the mean of each identity, then each distractor."""
+    identities = torch.unique(by_camera.ids)
+    alone = inputs.gallery_ids == 0
+    means = by_camera.centroids(*OwnItems(identities, by_camera.ids)(slice(None)), memory_budget)
+    vectors = torch.cat([means, inputs.gallery[alone].to(means.dtype)])
+    return vectors, torch.cat([identities, inputs.gallery_ids[alone]])
+
+
+def _no_centroid(inputs: RetrievalInputs) -> ReidError:
+    if torch.isin(inputs.query_ids, inputs.gallery_ids).any():
+        return ReidError(
+            "query_cameras and gallery_cameras, read by position, must leave a person an item, got none for "
+            f"{len(inputs.query)} queries; use the protocol centroid, which reads each item's own camera"
+        )
+    return ReidError("gallery_ids must hold the query's persons, got none; number both sides alike")
 
 
 def _with_items(inputs: RetrievalInputs, vectors: Tensor, ids: Tensor) -> RetrievalInputs:

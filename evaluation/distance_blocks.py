@@ -1,12 +1,13 @@
 """Query-gallery distances a block of queries at a time, in bounded memory and full precision."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from evaluation.duplicates import find_duplicates
 from evaluation.inputs import RetrievalInputs
 from utils.distance import Metric, check_metric
 
@@ -14,9 +15,6 @@ DEFAULT_MEMORY_BUDGET = 256 * 2**20
 
 _SMALLEST_NORM = 1e-12
 _ROWS_PER_CHUNK = 4096
-
-BlockLoader = Callable[[slice], Tensor]
-"""From rows of the query to a (rows, G) block the caller may overwrite; valid until the next call."""
 
 
 @contextmanager
@@ -96,7 +94,7 @@ class DistanceBlocks:
     tell near items apart.
 
     A block holds whole rows, so that the distance of a match is read from the very product it is compared
-    with; a second product of another shape would differ in its last bit.
+    with; a second product of another shape would differ in its last bit. Equal gallery rows get equal values.
     """
 
     def __init__(self, inputs: RetrievalInputs, metric: Metric) -> None:
@@ -109,6 +107,7 @@ class DistanceBlocks:
             self._scale = inputs.gallery_norms.clamp_min(_SMALLEST_NORM).reciprocal().neg()
         else:
             self._shift = _half_squared_norms(inputs.gallery).to(inputs.query.dtype)
+        self._duplicates = find_duplicates(inputs.gallery, inputs.query.dtype)
         self._buffer = inputs.query.new_empty(0)
 
     def __call__(self, rows: slice) -> Tensor:
@@ -120,9 +119,17 @@ class DistanceBlocks:
         block = self._buffer[: shape[0] * shape[1]].view(shape)
         self._product(query, block)
         if self._scale is not None:
-            return block.mul_(self._scale)
-        assert self._shift is not None
-        return torch.sub(self._shift, block, out=block)
+            block.mul_(self._scale)
+        else:
+            assert self._shift is not None
+            torch.sub(self._shift, block, out=block)
+        self._duplicates.copy_columns(block)
+        return block
+
+    def each(self, blocks: Iterable[slice]) -> Iterator[tuple[slice, Tensor]]:
+        """Each of the given rows with its block; a block is valid until the next one is asked for."""
+        for rows in blocks:
+            yield rows, self(rows)
 
     def _product(self, query: Tensor, block: Tensor) -> None:
         if self._gallery.dtype == query.dtype:

@@ -4,16 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evaluation.neighbours import (
-    DEFAULT_MEMORY_BUDGET,
-    Features,
-    blocks,
-    check_count,
-    check_features,
-    full_precision,
-    nearest,
-    normalised,
-)
+from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET, full_precision, row_blocks
+from evaluation.features import Features, check_features
+from evaluation.inputs import check_count
+from evaluation.neighbours import nearest, normalised
 from utils.errors import ReidError
 
 
@@ -59,19 +53,17 @@ def expand_queries(
     check_count("k", k)
     check_count("memory_budget", memory_budget)
     if not 0.0 <= alpha < float("inf"):
-        raise ReidError(
-            f"alpha must be a finite number of 0 or more, got {alpha!r}: use 0 for a plain average"
-        )
-    query, gallery = check_features(query, gallery)
+        raise ReidError(f"alpha must be a finite number of 0 or more, got {alpha!r}: use 0 for a plain average")
+    query, gallery, *_ = check_features(query, gallery)
     k = min(k, len(gallery))
     features = normalised(query, gallery)
     expanded, gallery = features[: len(query)], features[len(query) :]
-    found = nearest(expanded, gallery, k, memory_budget)
-    # A negative similarity has no real fractional power, and such an item is no neighbour.
-    weights = found.similarities.clamp_min(0.0).pow(alpha)
     result = torch.empty_like(expanded)
-    for rows in blocks(len(expanded), k * gallery.shape[1] * gallery.element_size(), memory_budget):
-        with full_precision(gallery):
+    with full_precision(gallery.device):
+        found = nearest(expanded, gallery, k, memory_budget)
+        # A negative similarity has no real fractional power, and such an item is no neighbour.
+        weights = found.similarities.clamp_min(0.0).pow(alpha)
+        for rows in row_blocks(len(expanded), k * gallery.shape[1] * gallery.element_size(), memory_budget):
             added = torch.einsum("qk,qkd->qd", weights[rows], gallery[found.indices[rows]])
-        result[rows] = F.normalize(expanded[rows] + added, dim=1)
+            result[rows] = F.normalize(expanded[rows] + added, dim=1)
     return result

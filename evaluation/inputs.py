@@ -1,6 +1,5 @@
 """What every evaluation takes: query and gallery features with identities and cameras, checked once."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evaluation.features import Features, check_features, check_not_empty
 from utils.errors import ReidError
 
-Features = Tensor | np.ndarray
+__all__ = ["Features", "Labels", "RetrievalInputs", "check_count", "check_inputs", "check_labels"]
+
 Labels = Tensor | np.ndarray | Sequence[int]
 
 
@@ -54,22 +55,10 @@ def check_inputs(
             dimensions or lengths differ; if labels are no integers, a query id is not positive or a
             gallery id is negative.
     """
-    queries, items = _matrix("query", query), _matrix("gallery", gallery)
-    if queries.shape[1] != items.shape[1]:
-        raise ReidError(
-            f"query and gallery must have features of one dimension, got {queries.shape[1]} and "
-            f"{items.shape[1]}; embed both with one model"
-        )
-    labels = check_labels(query_ids, gallery_ids, query_cameras, gallery_cameras, (len(queries), len(items)))
-    dtype = torch.promote_types(torch.promote_types(queries.dtype, items.dtype), torch.float32)
-    queries = queries.to(items.device, dtype)
-    query_norms, gallery_norms = (
-        _finite_norms("query", queries, dtype),
-        _finite_norms("gallery", items, dtype),
-    )
-    return RetrievalInputs(
-        queries, items, query_norms, gallery_norms, *(label.to(items.device) for label in labels)
-    )
+    features = check_features(query, gallery)
+    lengths = (len(features.query), len(features.gallery))
+    labels = check_labels(query_ids, gallery_ids, query_cameras, gallery_cameras, lengths)
+    return RetrievalInputs(*features, *(label.to(features.gallery.device) for label in labels))
 
 
 def check_labels(
@@ -109,47 +98,14 @@ def check_labels(
     )
 
 
-def as_tensor(array: Tensor | np.ndarray) -> Tensor:
-    """The same numbers as a tensor without gradient, sharing memory wherever torch can.
+def check_count(name: str, value: int) -> None:
+    """Refuse a count that is no integer of 1 or more.
 
     Raises:
-        ReidError: if the array does not hold real numbers.
+        ReidError: naming ``name``.
     """
-    if isinstance(array, Tensor):
-        return array.detach()
-    if array.dtype.kind not in "fiu":
-        raise ReidError(f"the matrix must hold real numbers, got {array.dtype}; convert it first")
-    if any(stride < 0 for stride in array.strides) or not array.dtype.isnative:
-        array = np.array(array, dtype=array.dtype.newbyteorder("="))
-    with warnings.catch_warnings():
-        # A read-only memory map is fine: nothing here writes into its inputs.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)
-
-
-def check_not_empty(name: str, length: int) -> None:
-    """Refuse a side without a single row.
-
-    Raises:
-        ReidError: if ``length`` is 0.
-    """
-    if length == 0:
-        raise ReidError(f"{name} must hold at least one row, got none; check its folder and its filters")
-
-
-def _matrix(name: str, features: Features) -> Tensor:
-    numeric = isinstance(features, Tensor) or (
-        isinstance(features, np.ndarray) and features.dtype.kind == "f"
-    )
-    matrix = as_tensor(features) if numeric else None
-    if matrix is None or not matrix.is_floating_point() or matrix.ndim != 2:
-        found = f"{tuple(features.shape)} {features.dtype}" if hasattr(features, "dtype") else type(features)
-        raise ReidError(
-            f"{name} must be an (N, D) tensor or array of floating point, got {found}; pass one "
-            f"feature per row"
-        )
-    check_not_empty(name, len(matrix))
-    return matrix
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ReidError(f"{name} must be an integer of 1 or more, got {value!r}: raise it to 1 at least")
 
 
 def _labels(name: str, labels: Labels, length: int) -> Tensor:
@@ -164,15 +120,3 @@ def _labels(name: str, labels: Labels, length: int) -> Tensor:
     if array.dtype.kind not in "iu":
         raise ReidError(f"{name} must be integers, got {array.dtype}; number the labels first")
     return torch.from_numpy(array.astype(np.int64))
-
-
-def _finite_norms(name: str, features: Tensor, dtype: torch.dtype) -> Tensor:
-    norms: Tensor = torch.linalg.vector_norm(features, dim=1, dtype=dtype)
-    undefined = torch.isfinite(norms).logical_not()
-    if undefined.any():
-        row = int(undefined.int().argmax())
-        raise ReidError(
-            f"{name} must be finite and of finite norm, got the norm {float(norms[row])} in row {row} "
-            f"({int(undefined.sum())} such rows); look for NaN in the weights or for a diverged training"
-        )
-    return norms

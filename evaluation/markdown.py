@@ -77,6 +77,7 @@ def protocol_name(result: Mapping[str, Any]) -> str:
     parts = (
         f" +QE{expansion}" if expansion else "",
         " +rerank" if result.get("rerank") else "",
+        "" if result.get("camera_rule", True) else " (all cameras)",
     )
     return str(result["protocol"]) + "".join(parts)
 

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.distance_blocks import BlockLoader
-
 Keep = Callable[[slice, Tensor], Tensor]
 """From query rows and (rows, M) positions of items of their own identity to (rows, M) bool: a match."""
 
@@ -35,7 +33,7 @@ class OwnItems:
         ids, self._order = item_ids.sort(stable=True)
         self._start = torch.searchsorted(ids, query_ids)
         self.counts = torch.searchsorted(ids, query_ids, right=True) - self._start
-        self.most = int(self.counts.max())
+        self.most = _most(self.counts)
 
     def __call__(self, rows: slice) -> tuple[Tensor, Tensor]:
         """Positions (rows, M) and whether they exist (rows, M) bool; M is the most any of these queries has.
@@ -43,34 +41,42 @@ class OwnItems:
         A position that does not exist is any valid one.
         """
         counts = self.counts[rows]
-        offset = torch.arange(int(counts.max()), device=counts.device)
+        offset = torch.arange(_most(counts), device=counts.device)
         place = (self._start[rows, None] + offset).clamp_max(len(self._order) - 1)
         return self._order[place], offset < counts[:, None]
 
 
-def score_queries(load: BlockLoader, own: OwnItems, keep: Keep, blocks: Iterable[slice]) -> QueryScores:
+def _most(counts: Tensor) -> int:
+    return int(counts.max()) if len(counts) else 0
+
+
+def score_queries(blocks: Iterable[tuple[slice, Tensor]], own: OwnItems, keep: Keep) -> QueryScores:
     """Scores of all queries, one block of them after the other.
 
     Args:
-        load: gives the (rows, G) distances, or anything that grows with them.
+        blocks: rows of the query, in order, each with their (rows, G) distances or anything that grows with
+            them. The distances are overwritten, and let go before the next block is asked for.
         own: the items of each query's identity.
         keep: which of those are matches; the others are removed from the gallery for this query.
-        blocks: rows of the query, in order.
     """
     parts = []
-    for rows in blocks:
-        distances = load(rows)
-        positions, present = own(rows)
-        is_match = keep(rows, positions) & present
-        own_distances = distances.gather(1, positions)
-        ranks = _match_ranks(
-            distances,
-            own_distances.masked_fill(~present, float("inf")),
-            own_distances.masked_fill(~is_match, float("inf")),
-            own.counts[rows],
-        )
-        parts.append(_scores(ranks, is_match.sum(1)))
+    for rows, distances in blocks:
+        parts.append(_block_scores(rows, distances, own, keep))
+        del distances  # or two blocks would be in memory while the next one is made
     return QueryScores(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _block_scores(rows: slice, distances: Tensor, own: OwnItems, keep: Keep) -> QueryScores:
+    positions, present = own(rows)
+    is_match = keep(rows, positions) & present
+    own_distances = distances.gather(1, positions)
+    ranks = _match_ranks(
+        distances,
+        own_distances.masked_fill(~present, float("inf")),
+        own_distances.masked_fill(~is_match, float("inf")),
+        own.counts[rows],
+    )
+    return _scores(ranks, is_match.sum(1))
 
 
 def _match_ranks(distances: Tensor, own: Tensor, matches: Tensor, num_own: Tensor) -> Tensor:

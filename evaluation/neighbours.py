@@ -1,21 +1,16 @@
 """Exact nearest neighbours by cosine similarity, tile by tile, in bounded memory.
 
 Shared by re-ranking and query expansion: neither ever needs a whole matrix of similarities, only the few
-best entries of each row.
+best entries of each row. Call within :func:`evaluation.distance_blocks.full_precision`: in bfloat16 the
+neighbours would change places.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from utils.errors import ReidError
-
-Features = Tensor | NDArray[Any]
-
-DEFAULT_MEMORY_BUDGET = 512 * 2**20  # bytes
+from evaluation.distance_blocks import row_blocks
 
 _SMALLEST_TILE, _LARGEST_TILE = 64, 4096  # larger tiles gain nothing more
 _BYTES_PER_PAIR = 40  # a tile, its transpose, and the sort of all of it when everything is tied, in float64
@@ -36,45 +31,6 @@ class Neighbours(NamedTuple):
     lowest: Tensor
 
 
-def check_features(query: Features, gallery: Features) -> tuple[Tensor, Tensor]:
-    """Both sets of features as tensors (a writable C-ordered array is shared, not copied).
-
-    Args:
-        query: (Q, D) floating point tensor or array.
-        gallery: (G, D) floating point tensor or array.
-
-    Returns:
-        The two tensors, detached from any graph, in their own dtype and on their own device.
-
-    Raises:
-        ReidError: if one is no matrix of finite floating point numbers, is empty, or if the two differ in
-            their number of columns or in their device.
-    """
-    query, gallery = _check_matrix("query", query), _check_matrix("gallery", gallery)
-    if query.shape[1] != gallery.shape[1]:
-        raise ReidError(
-            "query and gallery must have the same number of columns, got "
-            f"{tuple(query.shape)} and {tuple(gallery.shape)}: embed both with the same model"
-        )
-    if query.device != gallery.device:
-        raise ReidError(
-            f"query and gallery must be on one device, got {query.device} and {gallery.device}: move one"
-        )
-    _check_finite("query", query)
-    _check_finite("gallery", gallery)
-    return query, gallery
-
-
-def check_count(name: str, value: int) -> None:
-    """Refuse a count that is no integer of 1 or more.
-
-    Raises:
-        ReidError: naming ``name``.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ReidError(f"{name} must be an integer of 1 or more, got {value!r}: raise it to 1 at least")
-
-
 def normalised(*parts: Tensor) -> Tensor:
     """All rows of ``parts`` one below the other, scaled to length 1; a row of zeros stays as it is.
 
@@ -86,17 +42,6 @@ def normalised(*parts: Tensor) -> Tensor:
     for target, part in zip(torch.split(rows, [len(part) for part in parts]), parts, strict=True):
         target.copy_(part)
     return rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min_(_SMALLEST_NORM))
-
-
-def full_precision(features: Tensor) -> torch.autocast:
-    """A context without autocast: in bf16 the neighbours would change places."""
-    return torch.autocast(device_type=features.device.type, enabled=False)
-
-
-def similarities(left: Tensor, right: Tensor) -> Tensor:
-    """(N, M) scalar products of all rows, in full precision."""
-    with full_precision(left):
-        return left @ right.T
 
 
 def nearest(left: Tensor, right: Tensor, k: int, memory_budget: int) -> Neighbours:
@@ -112,7 +57,7 @@ def nearest(left: Tensor, right: Tensor, k: int, memory_budget: int) -> Neighbou
     tiles = _tiles(len(right), memory_budget)
     for rows in _tiles(len(left), memory_budget):
         for columns in tiles:
-            _absorb(found, rows, similarities(left[rows], right[columns]), columns.start)
+            _absorb(found, rows, left[rows] @ right[columns].T, columns.start)
     return found
 
 
@@ -131,7 +76,7 @@ def nearest_among(features: Tensor, k: int, memory_budget: int) -> Neighbours:
     tiles = _tiles(len(features), memory_budget)
     for number, rows in enumerate(tiles):
         for columns in tiles[number:]:
-            tile = similarities(features[rows], features[columns])
+            tile = features[rows] @ features[columns].T
             if rows is columns:
                 # A copy with a lower index must not push an item out of its own list.
                 tile.fill_diagonal_(torch.inf)
@@ -142,43 +87,9 @@ def nearest_among(features: Tensor, k: int, memory_budget: int) -> Neighbours:
     return found
 
 
-def blocks(total: int, bytes_each: int, memory_budget: int) -> list[slice]:
-    """``range(total)`` cut into slices whose items, at ``bytes_each`` bytes, fit the budget."""
-    size = max(1, memory_budget // bytes_each)
-    return [slice(start, min(start + size, total)) for start in range(0, total, size)]
-
-
-def _check_matrix(name: str, features: Features) -> Tensor:
-    if isinstance(features, np.ndarray) and np.issubdtype(features.dtype, np.floating):
-        # torch shares memory with writable C-ordered arrays only, and warns of the rest.
-        features = torch.from_numpy(np.require(features, requirements=["C", "W"]))
-    if not isinstance(features, Tensor) or not features.is_floating_point() or features.ndim != 2:
-        shape = (
-            f"{tuple(features.shape)} of {features.dtype}" if hasattr(features, "shape") else repr(features)
-        )
-        raise ReidError(
-            f"{name} must be a floating point matrix (items, dimensions), got {shape}: one row for each image"
-        )
-    if 0 in features.shape:
-        raise ReidError(
-            f"{name} must have rows and columns, got {tuple(features.shape)}: is the folder empty?"
-        )
-    return features.detach()
-
-
-def _check_finite(name: str, features: Tensor) -> None:
-    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
-    bad = (~torch.linalg.vector_norm(features, dim=1, dtype=dtype).isfinite()).nonzero()[:, 0]
-    if len(bad):
-        raise ReidError(
-            f"{name} must be finite, got NaN, infinite or huge values in {len(bad)} of {len(features)} "
-            f"rows, first in row {int(bad[0])}: look for a diverged training or a broken image"
-        )
-
-
 def _tiles(total: int, memory_budget: int) -> list[slice]:
     side = int((memory_budget / _BYTES_PER_PAIR) ** 0.5)
-    return blocks(total, 1, min(max(side, _SMALLEST_TILE), _LARGEST_TILE))
+    return list(row_blocks(total, 1, min(max(side, _SMALLEST_TILE), _LARGEST_TILE)))
 
 
 def _nothing_yet(features: Tensor, k: int) -> Neighbours:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from evaluation.html_report import Picture, write_html
@@ -13,6 +14,7 @@ from evaluation.pictures import write_pictures
 from evaluation.plots import cmc_plot, roc_plot
 from evaluation.protocols import Protocol, sides
 from evaluation.ranked_lists import LabelledImage, ranked_lists, select_queries
+from evaluation.ranking import evaluate_ranking
 from evaluation.report import Report
 from utils.atomic import keep_previous, write_text, written_aside
 
@@ -42,7 +44,7 @@ class Evidence:
         vectors: scale -> (Q + G, D) embeddings, the queries first.
         query: the query images.
         gallery: the gallery images.
-        protocol: of the report's first entry, whose ranked lists are drawn.
+        protocol: instance retrieval at the report's first resolutions: verification and lists go by it.
     """
 
     vectors: Mapping[int, Tensor]
@@ -73,7 +75,7 @@ def write_outputs(folder: Path, report: Report, evidence: Evidence, settings: Pi
 
 
 def _draw_lists(folder: Path, report: Report, evidence: Evidence, settings: PictureSettings) -> list[Picture]:
-    precision = report.entries[0].result.average_precision
+    precision = _instance_precision(report, evidence)
     selection = select_queries(precision, settings.number)
     given = sides(evidence.vectors, evidence.query, evidence.gallery, evidence.protocol)
     lists = ranked_lists(
@@ -90,6 +92,15 @@ def _draw_lists(folder: Path, report: Report, evidence: Evidence, settings: Pict
         Picture(f"{chosen.group} {chosen.place}", evidence.query[chosen.row].path.name, file.read_bytes())
         for chosen, file in zip(selection, files, strict=True)
     ]
+
+
+def _instance_precision(report: Report, evidence: Evidence) -> np.ndarray:
+    """AP of each query in plain instance retrieval: that of the report, or computed where it has none."""
+    given = sides(evidence.vectors, evidence.query, evidence.gallery, evidence.protocol)
+    first = report.entries[0]
+    if first.label == "instance" or (first.protocol == "instance" and not evidence.protocol.camera_rule):
+        return first.result.average_precision
+    return evaluate_ranking(*given, camera_rule=evidence.protocol.camera_rule).average_precision
 
 
 def _draw_plots(folder: Path, report: Report) -> list[Picture]:

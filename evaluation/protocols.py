@@ -129,6 +129,8 @@ def evaluate(
             rerank=protocol.rerank is not None,
             result=_rank(sides(vectors, query, gallery, protocol), protocol),
             expansion=protocol.expansion.k if protocol.expansion else 0,
+            camera_rule=protocol.camera_rule,
+            parameters=_parameters(protocol),
         )
 
 
@@ -151,6 +153,12 @@ def verify(
     rates = tuple(sorted({1e-2, 1e-3, 1e-4, fpr}, reverse=True))
     given = sides(vectors, query, gallery, protocol)
     return verification_curve(*given, camera_rule=protocol.camera_rule, false_positive_rates=rates)
+
+
+def _parameters(protocol: Protocol) -> dict[str, float]:
+    reranking = protocol.rerank._asdict() if protocol.rerank else {}
+    expansion = {"alpha": protocol.expansion.alpha} if protocol.expansion else {}
+    return {**reranking, **expansion}
 
 
 def _rank(given: Sides, protocol: Protocol) -> RankingResult:

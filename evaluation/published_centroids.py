@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from evaluation.camera_means import CameraMeans, unique_pairs
-from evaluation.distance_blocks import row_blocks
 from evaluation.inputs import RetrievalInputs
 from evaluation.match_ranks import OwnItems
 
@@ -60,9 +59,5 @@ def published_centroids(inputs: RetrievalInputs, memory_budget: int) -> Publishe
     exists = kept.any(1)
     ids, left_out, groups, kept = ids[exists], left_out[exists], groups[exists], kept[exists]
 
-    means = by_camera.means
-    vectors = means.new_empty(len(ids), means.shape[1])
-    per_centroid = means.dtype.itemsize * means.shape[1] * (groups.shape[1] + 1)
-    for rows in row_blocks(len(ids), per_centroid, memory_budget):
-        vectors[rows] = by_camera.centroids(groups[rows], kept[rows])
+    vectors = by_camera.centroids(groups, kept, memory_budget)
     return PublishedCentroids(ids, left_out, vectors, query_cameras, is_read)

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from evaluation.distance_blocks import DistanceBlocks, full_precision
-from evaluation.inputs import RetrievalInputs, check_inputs
-from evaluation.neighbours import check_count
+from evaluation.distance_blocks import full_precision
+from evaluation.inputs import check_count, check_inputs
+from evaluation.nearest_items import nearest_items
 from utils.errors import ReidError
 
 _SHUFFLE_SEED = 0
@@ -131,7 +130,7 @@ def ranked_lists(
 
     As in :func:`evaluation.ranking.evaluate_ranking`: cosine distance, items of the query's person from the
     query's camera left out under the camera rule, and at a tie every item that is no match first. Only the
-    distances of ``rows`` are computed; memory grows with ``len(rows)`` x G.
+    distances of ``rows`` are computed, a block of them at a time.
 
     Args:
         query: (Q, D) floating point.
@@ -162,27 +161,13 @@ def ranked_lists(
         [label.camera_id for label in gallery_labels],
     )
     with full_precision(inputs.gallery.device):
-        values, items, matches, counts = _nearest(inputs, k, camera_rule)
-    columns = (column.cpu().numpy() for column in (values.double().add(1.0).clamp(0.0, 2.0), items, matches))
+        found = nearest_items(inputs, k, camera_rule)
+    distances = found.values.double().add(1.0).clamp(0.0, 2.0)
+    columns = (column.cpu().numpy() for column in (distances, found.items, found.matches))
     return [
-        RankedList(row, own_items[:count], distances[:count], own_matches[:count])
-        for row, distances, own_items, own_matches, count in zip(rows, *columns, counts.tolist(), strict=True)
+        RankedList(row, items[:count], near[:count], matches[:count])
+        for row, near, items, matches, count in zip(rows, *columns, found.counts.tolist(), strict=True)
     ]
-
-
-def _nearest(inputs: RetrievalInputs, k: int, camera_rule: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Negated cosines, gallery rows and matches, each (rows, <= k), and how many of a row are kept."""
-    values = DistanceBlocks(inputs, "cosine")(slice(0, len(inputs.query)))
-    matches = inputs.query_ids[:, None] == inputs.gallery_ids
-    counts = torch.full_like(inputs.query_ids, values.shape[1])
-    if camera_rule:
-        left_out = matches & (inputs.query_cameras[:, None] == inputs.gallery_cameras)
-        values.masked_fill_(left_out, float("inf"))
-        counts -= left_out.sum(1)
-    others_first = matches.byte().sort(dim=1, stable=True).indices
-    values, order = values.gather(1, others_first).sort(dim=1, stable=True)
-    items = others_first.gather(1, order[:, :k])
-    return values[:, :k], items, matches.gather(1, items), counts.clamp_max(k)
 
 
 def _check_rows(rows: Sequence[int], num_queries: int, num_labels: int) -> None:

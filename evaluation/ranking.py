@@ -21,7 +21,8 @@ from evaluation.distance_blocks import (
     full_precision,
     row_blocks,
 )
-from evaluation.inputs import Features, Labels, as_tensor, check_inputs, check_labels, check_not_empty
+from evaluation.features import Features, as_tensor, check_not_empty
+from evaluation.inputs import Labels, check_inputs, check_labels
 from evaluation.match_ranks import Keep, OwnItems, QueryScores, score_queries
 from utils.distance import Metric
 from utils.errors import ReidError
@@ -94,10 +95,9 @@ def evaluate_ranking(  # noqa: PLR0913 (two sides of three arrays each are the p
     per_query = bytes_per_query(num_gallery, inputs.query.dtype, device, own.most)
     with full_precision(device):
         scores = score_queries(
-            DistanceBlocks(inputs, metric),
+            DistanceBlocks(inputs, metric).each(row_blocks(len(inputs.query), per_query, memory_budget)),
             own,
             camera_filter(inputs.query_cameras, inputs.gallery_cameras, camera_rule),
-            row_blocks(len(inputs.query), per_query, memory_budget),
         )
     return summarise(scores, own, num_gallery, camera_rule)
 
@@ -143,15 +143,14 @@ def evaluate_distances(
         undefined = block.amax(1).isnan()
         if undefined.any():
             row = rows.start + int(undefined.int().argmax())
-            raise ReidError(
-                f"distances must not hold NaN, got one in row {row}; check the features behind it"
-            )
+            raise ReidError(f"distances must not hold NaN, got one in row {row}; check the features behind it")
         return block
 
     own = OwnItems(ids, item_ids)
     per_query = bytes_per_query(sizes[1], dtype, matrix.device, own.most)
     blocks = row_blocks(sizes[0], per_query, memory_budget)
-    scores = score_queries(load, own, camera_filter(cameras, item_cameras, camera_rule), blocks)
+    loaded = ((rows, load(rows)) for rows in blocks)
+    scores = score_queries(loaded, own, camera_filter(cameras, item_cameras, camera_rule))
     return summarise(scores, own, sizes[1], camera_rule)
 
 

@@ -1,8 +1,8 @@
 """The results of an evaluation as a file and as a table."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,15 @@ class Entry:
     rerank: bool
     result: RankingResult
     expansion: int = 0  # gallery images that joined each query; 0 = no query expansion
+    camera_rule: bool = True
+    parameters: Mapping[str, float] = field(default_factory=dict)  # of re-ranking and expansion
 
     @property
     def label(self) -> str:
-        """The protocol with what was done on top of it."""
+        """The protocol with what was done on top of it, and without the camera rule if so."""
         expansion = f" +QE{self.expansion}" if self.expansion else ""
-        return self.protocol + expansion + (" +rerank" if self.rerank else "")
+        rule = "" if self.camera_rule else " (all cameras)"
+        return self.protocol + expansion + (" +rerank" if self.rerank else "") + rule
 
     def summary(self) -> str:
         """One line for the log."""
@@ -37,7 +40,7 @@ class Entry:
         return (
             f"{self.label} x{self.query_scale} -> x{self.gallery_scale}: mAP {100 * result.mAP:.2f} %, "
             f"rank-1 {100 * result.cmc[1]:.2f} %, mINP {100 * result.mINP:.2f} % "
-            f"({result.num_valid_queries} of {result.num_queries} queries, {result.num_gallery} images)"
+            f"({result.num_valid_queries} of {result.num_queries} queries, gallery of {result.num_gallery})"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -49,6 +52,8 @@ class Entry:
             "gallery_scale": self.gallery_scale,
             "rerank": self.rerank,
             "query_expansion": self.expansion,
+            "camera_rule": self.camera_rule,
+            "parameters": dict(self.parameters),
             "mAP": result.mAP,
             "mINP": result.mINP,
             "cmc": {str(k): value for k, value in result.cmc.items()},
@@ -65,18 +70,25 @@ class Verification:
     Attributes:
         query_scale: low-resolution scale of the queries.
         gallery_scale: low-resolution scale of the gallery.
+        camera_rule: only pairs of different cameras count.
         fpr: the false positive rate that the user chose.
         result: rates and thresholds.
     """
 
     query_scale: int
     gallery_scale: int
+    camera_rule: bool
     fpr: float
     result: VerificationResult
 
     def summary(self) -> str:
         """One line for the console."""
         result = self.result
+        if self.fpr * result.num_negative < 1:
+            return (
+                f"same person: {result.num_negative} pairs of different people are too few to measure a false "
+                f"positive rate of {100 * self.fpr:g} %; set TEST.FPR to {1 / result.num_negative:.2g} or more"
+            )
         return (
             f"same person: cosine distance below {result.threshold(self.fpr):.4f} finds "
             f"{100 * result.tpr_at_fpr[self.fpr]:.2f} % of the true pairs at {100 * self.fpr:g} % false ones "
@@ -89,6 +101,7 @@ class Verification:
         return {
             "query_scale": self.query_scale,
             "gallery_scale": self.gallery_scale,
+            "camera_rule": self.camera_rule,
             "fpr": self.fpr,
             "threshold": result.threshold(self.fpr),
             "threshold_at_fpr": {f"{rate:g}": value for rate, value in result.thresholds.items()},

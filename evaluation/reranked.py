@@ -1,11 +1,7 @@
 """Ranking by re-ranked distances, a block of queries at a time: the whole matrix is never held."""
 
-from collections.abc import Iterator
-
-import torch
-from torch import Tensor
-
-from evaluation.inputs import Features, Labels, as_tensor, check_labels
+from evaluation.features import Features, as_tensor
+from evaluation.inputs import Labels, check_labels
 from evaluation.match_ranks import OwnItems, score_queries
 from evaluation.ranking import RankingResult, camera_filter, summarise
 from evaluation.rerank import Reciprocal, k_reciprocal_blocks
@@ -42,17 +38,8 @@ def evaluate_reranked(  # noqa: PLR0913 (two sides of three arrays each are the 
     given = check_labels(query_ids, gallery_ids, query_cameras, gallery_cameras, sizes)
     ids, item_ids, cameras, item_cameras = (labels.to(gallery.device) for labels in given)
     own = OwnItems(ids, item_ids)
-    current: list[Tensor] = []
-
-    def rows_of_blocks() -> Iterator[slice]:
-        blocks = k_reciprocal_blocks(
-            query, gallery, k1=parameters.k1, k2=parameters.k2, lambda_value=parameters.lambda_value
-        )
-        for rows, distances in blocks:
-            current[:] = [distances]
-            yield rows
-
-    with torch.no_grad():
-        keep = camera_filter(cameras, item_cameras, camera_rule)
-        scores = score_queries(lambda _: current.pop(), own, keep, rows_of_blocks())
+    blocks = k_reciprocal_blocks(
+        query, gallery, k1=parameters.k1, k2=parameters.k2, lambda_value=parameters.lambda_value
+    )
+    scores = score_queries(blocks, own, camera_filter(cameras, item_cameras, camera_rule))
     return summarise(scores, own, sizes[1], camera_rule)

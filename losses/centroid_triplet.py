@@ -16,6 +16,7 @@ from losses.mining import (
     without_padding,
 )
 from utils.distance import Metric, at_least_float32, check_metric, distances_from_products
+from utils.group_means import mean_weights
 
 
 class LeaveOneOut(NamedTuple):
@@ -35,9 +36,7 @@ class LeaveOneOut(NamedTuple):
     rivals: Tensor
 
 
-def leave_one_out(
-    ids: Tensor, valid: Tensor | None = None, dtype: torch.dtype = torch.float32
-) -> LeaveOneOut:
+def leave_one_out(ids: Tensor, valid: Tensor | None = None, dtype: torch.dtype = torch.float32) -> LeaveOneOut:
     """Groups and centroid weights of a batch in any order, with any number of images per identity.
 
     Args:
@@ -54,8 +53,7 @@ def leave_one_out(
     if valid is not None:
         rivals &= both
     others = same.fill_diagonal_(False).to(dtype)
-    counts = others.sum(1)
-    return LeaveOneOut(others / counts.clamp_min(1.0)[:, None], counts > 0, rivals)
+    return LeaveOneOut(mean_weights(others), same.any(1), rivals)
 
 
 class CentroidTripletLoss(nn.Module):
@@ -105,9 +103,7 @@ class CentroidTripletLoss(nn.Module):
         """
         return self._compute(embeddings, ids, valid)[0]
 
-    def with_statistics(
-        self, embeddings: Tensor, ids: Tensor, valid: Tensor | None = None
-    ) -> LossWithStatistics:
+    def with_statistics(self, embeddings: Tensor, ids: Tensor, valid: Tensor | None = None) -> LossWithStatistics:
         """The loss, :func:`losses.mining.pair_statistics`, and ``centroid_norm``, the mean over centroids."""
         loss, pairs, groups = self._compute(embeddings, ids, valid)
         statistics = pair_statistics(pairs, self.margin)

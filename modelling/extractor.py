@@ -9,20 +9,21 @@ class FeatureExtractor(nn.Module):
     """What training improves and everything else uses.
 
     Args:
-        backbone: (N, 3, H, W) -> (N, D, h, w), with ``out_channels`` = D.
+        backbone: (N, 3, H, W) -> (N, C, h, w), with ``out_channels`` = C.
+        head: (N, C, h, w) -> :class:`modelling.heads.Features`, with ``dim`` = D; None for a BNNeck.
     """
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module | None = None) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = BNNeck(int(backbone.out_channels))  # type: ignore[arg-type]
+        self.head = head or BNNeck(int(backbone.out_channels))  # type: ignore[arg-type]
 
     @property
     def dim(self) -> int:
         """Number of components of an embedding."""
-        return self.head.dim
+        return int(self.head.dim)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> Features:
-        """(N, 3, H, W) normalised images -> features before and after the BNNeck, each (N, D)."""
+        """(N, 3, H, W) normalised images -> features for metric losses and for retrieval, each (N, D)."""
         features: Features = self.head(self.backbone(images))
         return features

@@ -31,7 +31,7 @@ class FeatureBank:
             self._vectors = torch.zeros(self._rows, vectors.shape[1], device=vectors.device)
             self._filled = torch.zeros(self._rows, dtype=torch.int32, device=vectors.device)
         self._vectors[indices] = vectors.float()
-        self._filled[indices] += 1
+        self._filled.index_add_(0, indices, torch.ones_like(indices, dtype=torch.int32))
 
     def gather(self, dim: int, device: torch.device) -> Tensor:
         """All rows, the same on every process; a collective call where there are several.

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from modelling.pooling import AveragePooling
+
 
 class Features(NamedTuple):
     """The two embeddings of each image, float32.
@@ -19,23 +21,25 @@ class Features(NamedTuple):
 
 
 class BNNeck(nn.Module):
-    """Global average pooling and a batch normalisation whose bias is frozen at zero (Luo et al. 2019).
+    """Pooling and a batch normalisation whose bias is frozen at zero (Luo et al. 2019).
 
     The frozen bias keeps the normalised features centred, so that the classifier without bias, and the
     cosine, see them from the origin.
 
     Args:
         dim: channels of the feature map, D.
+        pooling: (N, D, H, W) -> (N, D) float32; None for the mean.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, pooling: nn.Module | None = None) -> None:
         super().__init__()
         self.dim = dim
+        self.pool = pooling or AveragePooling()
         self.bn = nn.BatchNorm1d(dim)
         self.bn.bias.requires_grad_(False)
 
     def forward(self, feature_map: Tensor) -> Features:
         """(N, D, H, W) -> both embeddings; computed in float32 also under autocast."""
         with torch.autocast(device_type=feature_map.device.type, enabled=False):
-            raw = feature_map.mean(dim=(2, 3), dtype=torch.float32)
+            raw = self.pool(feature_map)
             return Features(raw, self.bn(raw))

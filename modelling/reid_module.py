@@ -87,7 +87,7 @@ class ReidModule(LightningModule):
         self._clip(optimizers[0])
         for optimizer in optimizers:
             optimizer.step()
-        self._log_training(report, optimizers[0])
+        self._log_training(report, optimizers)
 
     def on_validation_epoch_start(self) -> None:
         """Give every process the running statistics of the first, which are those a checkpoint keeps."""
@@ -154,17 +154,16 @@ class ReidModule(LightningModule):
     def _clip(self, optimizer: LightningOptimizer) -> None:
         assert self._optimization is not None
         if self._optimization.clip:
-            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-            if scaler is not None:  # fp16: the norm is that of the true gradient
-                scaler.unscale_(optimizer.optimizer)
             self.clip_gradients(optimizer.optimizer, self._optimization.clip, "norm")
 
-    def _log_training(self, report: ObjectiveReport, optimizer: LightningOptimizer) -> None:
+    def _log_training(self, report: ObjectiveReport, optimizers: list[LightningOptimizer]) -> None:
         # Tensors stay on the device: Lightning copies them when it writes, every SOLVER.LOG_PERIOD steps.
         terms = {f"train/{name}": value for name, value in {**report.terms, **report.statistics}.items()}
         self.log_dict(terms, on_step=True, on_epoch=True)
         self.log("train/loss", report.total.detach(), on_step=True, on_epoch=True, prog_bar=True)
-        self.log("train/lr", optimizer.param_groups[0]["lr"], on_step=True, on_epoch=False)
+        self.log("train/lr", optimizers[0].param_groups[0]["lr"], on_step=True, on_epoch=False)
+        if len(optimizers) > 1:
+            self.log("train/lr_center", optimizers[1].param_groups[0]["lr"], on_step=True, on_epoch=False)
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()

@@ -1,7 +1,6 @@
 """Files that are either whole or absent: written aside, then renamed."""
 
-import os
-import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +13,9 @@ def written_aside(path: Path) -> Iterator[Path]:
     The folder is created. An exception removes the temporary file and leaves ``path`` as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    aside = Path(name)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         yield aside
-        mask = os.umask(0)
-        os.umask(mask)
-        aside.chmod(0o666 & ~mask)  # mkstemp's files are private; results are for the team
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from utils.errors import ReidError
 
+_ELEMENTS_PER_CHUNK = 2**20
+
 
 class GroupMeans(NamedTuple):
     """One mean per group.
@@ -23,8 +25,9 @@ class GroupMeans(NamedTuple):
 def group_means(vectors: Tensor, groups: Tensor, num_groups: int, valid: Tensor | None = None) -> GroupMeans:
     """Mean of the rows of each group, differentiable and without a host-device synchronisation.
 
-    The sums are taken in float32 at least, also for half-precision input. Rows that are not valid enter no
-    mean and get no gradient, whatever they hold (NaN included).
+    The sums are taken in float64, so that the mean of equal float32 vectors is that vector, and a few rows at
+    a time, so that no wider copy of ``vectors`` is made. Rows that are not valid enter no mean and get no
+    gradient, whatever they hold (NaN included).
 
     Args:
         vectors: (N, D) floating point.
@@ -39,16 +42,41 @@ def group_means(vectors: Tensor, groups: Tensor, num_groups: int, valid: Tensor 
         ReidError: if the shapes do not fit one another.
     """
     _check_shapes(vectors, groups, valid)
-    with torch.autocast(device_type=vectors.device.type, enabled=False):
-        rows = vectors if vectors.dtype == torch.float64 else vectors.float()
+    dtype = torch.promote_types(vectors.dtype, torch.float32)
+    index = groups.long()
+    sums = vectors.new_zeros(num_groups, vectors.shape[1], dtype=torch.float64)
+    counts = vectors.new_zeros(num_groups, dtype=torch.float64)
+    step = max(1, _ELEMENTS_PER_CHUNK // max(1, vectors.shape[1]))
+    for start in range(0, len(vectors), step):
+        part = slice(start, start + step)
+        rows = vectors[part].double()
         weights = rows.new_ones(len(rows))
         if valid is not None:
-            weights = valid.to(rows.dtype)
-            rows = rows.masked_fill(~valid[:, None], 0.0)
-        index = groups.long()
-        sums = rows.new_zeros(num_groups, rows.shape[1]).index_add(0, index, rows)
-        counts = rows.new_zeros(num_groups).index_add(0, index, weights)
-        return GroupMeans(sums / counts.clamp_min(1.0)[:, None], counts)
+            weights = valid[part].double()
+            rows = rows.masked_fill(~valid[part, None], 0.0)
+        sums = sums.index_add_(0, index[part], rows)
+        counts = counts.index_add_(0, index[part], weights)
+    return GroupMeans(_per_member(sums, counts).to(dtype), counts.to(dtype))
+
+
+def mean_weights(memberships: Tensor) -> Tensor:
+    """Weights whose product with the members' vectors is the mean of each group.
+
+    For means that are not formed (the loss works on inner products), or are formed from other means, where a
+    membership is the number of rows behind each.
+
+    Args:
+        memberships: (..., N) floating point, how many times each of N vectors enters; 0 for not at all.
+
+    Returns:
+        (..., N), each row divided by its sum; a row of zeros, an empty group, stays zero.
+    """
+    return _per_member(memberships, memberships.sum(-1))
+
+
+def _per_member(totals: Tensor, counts: Tensor) -> Tensor:
+    """Rows of ``totals`` (..., N) divided by ``counts`` (...), those of empty groups by one."""
+    return totals / counts.clamp_min(1.0)[..., None]
 
 
 def _check_shapes(vectors: Tensor, groups: Tensor, valid: Tensor | None) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from utils.errors import ReidError
@@ -17,14 +17,18 @@ def read_image(path: str | Path) -> Tensor:
         path: a file in any format that Pillow knows, of any colour mode.
 
     Returns:
-        (3, H, W) uint8 RGB.
+        (3, H, W) uint8 RGB, upright (EXIF orientation applied); 16 bits are scaled to 8.
 
     Raises:
         ReidError: if the file is missing, truncated or not an image; the message holds its name.
     """
     try:
         with Image.open(path) as image:
-            pixels = np.array(image.convert("RGB"))
+            if image.mode in ("I", "F"):
+                raise ValueError(f"its pixels are of mode {image.mode}; save it with 8 or 16 bits a channel")
+            if image.mode.startswith("I;16"):  # Pillow would clip, not scale, to 8 bits
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = (
             "no such file" if isinstance(error, FileNotFoundError) else str(error) or type(error).__name__

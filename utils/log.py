@@ -3,11 +3,17 @@
 import logging
 import warnings
 
+from pytorch_lightning.utilities import rank_zero_only
+
 
 def setup_logging() -> None:
     """Send the project's log to stderr; called once by each script."""
+    first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes one speaks
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", force=True
+        level=logging.INFO if first else logging.ERROR,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
     )
     # Lightning's hints speak to its programmers (num_workers, sampler wrappers), not to our users.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)

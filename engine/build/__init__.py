@@ -7,6 +7,7 @@ from engine.build.measures import (
     build_protocols,
     build_verification,
     output_folder,
+    plain_protocol,
     test_pairs,
     validation_pairs,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "metric_terms",
     "octuplet_terms",
     "output_folder",
+    "plain_protocol",
     "single_view",
     "test_pairs",
     "trained_scales",

@@ -1,9 +1,14 @@
 """Keys that are fine alone and wrong together."""
 
+import logging
+
 import torch
 from yacs.config import CfgNode
 
+from modelling.backbones.catalogue import check_backbone_name
 from utils.errors import ReidError
+
+logger = logging.getLogger(__name__)
 
 
 def check_consistency(cfg: CfgNode) -> None:
@@ -12,6 +17,7 @@ def check_consistency(cfg: CfgNode) -> None:
     Raises:
         ReidError: naming both keys.
     """
+    check_backbone_name(cfg.MODEL.NAME)
     batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
     if batch % instances or batch < 2 * instances:
         raise ReidError(
@@ -22,3 +28,13 @@ def check_consistency(cfg: CfgNode) -> None:
         raise ReidError("DATASETS.ON_BAD_FILE skip works at the check: set DATASETS.CHECK_FILES True too")
     if cfg.TRAINER.ACCELERATOR == "cuda" and not torch.cuda.is_available():
         raise ReidError("TRAINER.ACCELERATOR cuda needs a CUDA device, but torch sees none; set it to auto")
+    devices = torch.cuda.device_count()
+    if cfg.TRAINER.ACCELERATOR != "cpu" and 0 < devices < cfg.TRAINER.DEVICES:
+        raise ReidError(
+            f"TRAINER.DEVICES must be at most the number of GPUs, {devices}, got {cfg.TRAINER.DEVICES}"
+        )
+    if cfg.SOLVER.WARMUP_EPOCHS >= cfg.SOLVER.MAX_EPOCHS and cfg.SOLVER.WARMUP_EPOCHS:
+        logger.warning(
+            "SOLVER.WARMUP_EPOCHS %d of SOLVER.MAX_EPOCHS %d: the rate never reaches SOLVER.BASE_LR",
+            cfg.SOLVER.WARMUP_EPOCHS, cfg.SOLVER.MAX_EPOCHS,
+        )  # fmt: skip

@@ -24,7 +24,8 @@ def build_splits(cfg: CfgNode, *, with_train: bool) -> ReidSplits:
     splits = read_dataset(cfg.DATASETS.NAMES, Path(cfg.DATASETS.ROOT_DIR), with_train=with_train)
     if cfg.DATASETS.CHECK_FILES:
         splits = check_files(splits, cfg.DATASETS.ON_BAD_FILE, workers=max(1, cfg.DATALOADER.NUM_WORKERS))
-    warnings = check_train(splits, cfg.DATALOADER.NUM_INSTANCE) if with_train else []
+    instances = cfg.DATALOADER.NUM_INSTANCE
+    warnings = check_train(splits, cfg.SOLVER.IMS_PER_BATCH // instances, instances) if with_train else []
     for warning in (*warnings, *check_test(splits, camera_rule=cfg.TEST.CAMERA_RULE)):
         logger.warning("%s", warning)
     return splits
@@ -35,6 +36,7 @@ def loader_settings(cfg: CfgNode) -> LoaderSettings:
     return LoaderSettings(
         train_size=tuple(cfg.INPUT.SIZE_TRAIN),
         test_size=tuple(cfg.INPUT.SIZE_TEST),
+        interpolation=cfg.INPUT.INTERPOLATION,
         augmentation=Augmentation(cfg.INPUT.PROB, cfg.INPUT.PADDING, cfg.INPUT.RE_PROB),
         batch=cfg.SOLVER.IMS_PER_BATCH,
         instances=cfg.DATALOADER.NUM_INSTANCE,

@@ -11,6 +11,7 @@ from evaluation.outputs import Evidence, PictureSettings
 from evaluation.protocols import Expansion, Protocol, verify
 from evaluation.report import Verification
 from evaluation.rerank import Reciprocal
+from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ def build_protocols(cfg: CfgNode, pairs: Sequence[tuple[int, int]]) -> tuple[Pro
     names = list(test.PROTOCOLS)
     if cfg.MODEL.USE_CENTROIDS and "centroid" not in names:
         names.append("centroid")
+    names.sort(key=("instance", "centroid", "centroid_ctl2021").index)  # the first one chooses best.pth
     own_rule = rule and cfg.MODEL.KEEP_CAMID_CENTROIDS
     if "centroid" in names and own_rule != rule:
         logger.warning(
@@ -68,11 +70,20 @@ def validation_pairs(cfg: CfgNode, views: Mapping[str, int]) -> list[tuple[int, 
     return [*low, (1, 1)]
 
 
-def build_verification(cfg: CfgNode, evidence: Evidence) -> Verification:
-    """Which distance means the same person, at the resolutions of the first protocol."""
+def plain_protocol(cfg: CfgNode, first: Protocol) -> Protocol:
+    """Instance retrieval at the resolutions of ``first``: what verification and ranked lists go by."""
+    return Protocol("instance", first.query_scale, first.gallery_scale, cfg.TEST.CAMERA_RULE)
+
+
+def build_verification(cfg: CfgNode, evidence: Evidence) -> Verification | None:
+    """Which distance means the same person; None where the set has no pairs to tell it from."""
     protocol, fpr = evidence.protocol, cfg.TEST.FPR
-    result = verify(evidence.vectors, evidence.query, evidence.gallery, protocol, fpr)
-    return Verification(protocol.query_scale, protocol.gallery_scale, fpr, result)
+    try:
+        result = verify(evidence.vectors, evidence.query, evidence.gallery, protocol, fpr)
+    except ReidError as error:
+        logger.warning("no verification: %s", error)
+        return None
+    return Verification(protocol.query_scale, protocol.gallery_scale, protocol.camera_rule, fpr, result)
 
 
 def build_pictures(cfg: CfgNode) -> PictureSettings | None:

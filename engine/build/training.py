@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -51,14 +52,14 @@ def build_trainer(
         board = folder.tensorboard
         options["logger"] = TensorBoardLogger(board.parent.parent, name=board.parent.name, version=board.name)
     return Trainer(
-        accelerator=cfg.TRAINER.ACCELERATOR,
+        accelerator=_accelerator(cfg.TRAINER.ACCELERATOR),
         devices=cfg.TRAINER.DEVICES,
         strategy="ddp" if cfg.TRAINER.DEVICES > 1 else "auto",
         precision=cfg.TRAINER.PRECISION,
         max_epochs=cfg.SOLVER.MAX_EPOCHS,
         check_val_every_n_epoch=cfg.SOLVER.EVAL_PERIOD,
         log_every_n_steps=cfg.SOLVER.LOG_PERIOD,
-        deterministic="warn" if cfg.REPRODUCIBLE else None,
+        deterministic=cfg.REPRODUCIBLE,
         callbacks=[TQDMProgressBar(refresh_rate=cfg.SOLVER.LOG_PERIOD), *(callbacks or [])],
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # our samplers share an epoch out themselves
@@ -66,3 +67,10 @@ def build_trainer(
         enable_model_summary=False,
         **options,
     )
+
+
+def _accelerator(name: str) -> str:
+    """``auto`` is CUDA or the CPU, and no other device that Lightning may find."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name

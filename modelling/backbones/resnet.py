@@ -58,10 +58,7 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
     Raises:
         ReidError: if they are not in the cache and the download fails.
     """
-    if name in _IBN_FILES:
-        url = _IBN_FILES[name]
-    else:
-        url = torchvision.models.get_model_weights(name).IMAGENET1K_V1.url
+    url = _IBN_FILES.get(name) or torchvision.models.get_model_weights(name).IMAGENET1K_V1.url
     try:
         return load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
     except (URLError, OSError) as error:

@@ -45,7 +45,7 @@ class TimmBackbone(nn.Module):
                     base.reset_classifier(0, "")  # a map is left to our own pooling
                 self._channels_last = _is_channels_last(base, base(trial))
                 shape = self(trial).shape
-        except (AssertionError, AttributeError, RuntimeError, ValueError) as error:
+        except Exception as error:  # networks refuse a size in any way
             raise ReidError(_cannot(name, input_size, error)) from error
         base.train()
         self.out_channels = int(shape[1])
@@ -86,7 +86,8 @@ def _timm() -> ModuleType:
         import timm
     except ImportError as error:
         raise ReidError("MODEL.NAME timm:... needs the timm library: pip install timm") from error
-    return cast(ModuleType, timm)
+    library: ModuleType = timm
+    return library
 
 
 def _configuration(timm: ModuleType, name: str) -> Any:  # noqa: ANN401 (timm's own class, which may be absent)

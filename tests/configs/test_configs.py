@@ -79,6 +79,8 @@ def test_text_becomes_the_type_of_the_default(name: str, text: str, value: objec
         ("INPUT.SIZE_TRAIN", "[256]", r"INPUT\.SIZE_TRAIN must be 2 numbers"),
         ("INPUT.SIZE_TRAIN", "['a', 'b']", r"must be of type list"),
         ("SOLVER.LR_STEPS", "[70, 40]", r"rising numbers"),
+        ("REPRODUCIBLE_SEED", "5000000000", r"REPRODUCIBLE_SEED must be from 0 to"),
+        ("SOLVER.BASE_LR", "1e999", r"SOLVER\.BASE_LR must be greater than 0"),
         ("INPUT.PROB", "1.5", r"INPUT\.PROB must be from 0 to 1"),
     ],
 )

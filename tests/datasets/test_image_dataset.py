@@ -14,7 +14,7 @@ from datasets.transforms import Augmentation, TestTransform, TrainTransform
 from utils.errors import ReidError
 
 SETTINGS = LoaderSettings(
-    (32, 16), (32, 16), Augmentation(padding=2), batch=8, instances=2, test_batch=5, workers=0
+    (32, 16), (32, 16), augmentation=Augmentation(padding=2), batch=8, instances=2, test_batch=5, workers=0
 )
 
 
@@ -93,6 +93,7 @@ def test_bad_files_are_skipped_and_counted(damaged: ReidSplits, caplog: pytest.L
     kept = check_files(damaged, "skip", workers=2)
     assert [s.path.name for s in kept.train] == ["good.jpg"]
     assert "3 of 6 images" in caplog.text
+    assert not check_files(ReidSplits("damaged", (), damaged.query, damaged.train), "skip", workers=1).train
     with pytest.raises(ReidError, match="train split of damaged has no readable image left"):
         check_files(
             ReidSplits("damaged", damaged.train[1:], damaged.query, damaged.gallery), "skip", workers=1

@@ -23,25 +23,29 @@ GOOD_TRAIN = ((1, 1), (1, 2), (2, 1), (2, 2))
 
 def test_good_splits_give_no_word() -> None:
     data = splits(GOOD_TRAIN, ((3, 1),), ((3, 2), (0, 1)))
-    assert check_train(data, 4) == []
+    assert check_train(data, 2, 4) == []
     assert check_test(data, camera_rule=True) == []
 
 
 def test_identities_in_train_and_test_are_refused_and_named() -> None:
     with pytest.raises(ReidError, match=r"1 are in both \(2\)"):
-        check_train(splits(GOOD_TRAIN, ((2, 1),), ((2, 2),)), 4)
+        check_train(splits(GOOD_TRAIN, ((2, 1),), ((2, 2),)), 2, 4)
 
 
-def test_a_single_identity_cannot_train() -> None:
-    with pytest.raises(ReidError, match="two identities or more, got 1"):
-        check_train(splits(((1, 1), (1, 2)), ((3, 1),), ((3, 2),)), 4)
+def test_too_few_identities_for_a_batch_name_the_keys_and_the_remedy() -> None:
+    with pytest.raises(ReidError, match=r"asks for 16 identities.*toy has 2; set SOLVER\.IMS_PER_BATCH to 8 or less"):
+        check_train(splits(GOOD_TRAIN, ((3, 1),), ((3, 2),)), 16, 4)
+
+
+def test_queries_need_an_identity() -> None:
+    with pytest.raises(ReidError, match=r"from 1 on, but 1 of toy have not \(e\.g\. 0000_c1_0\.jpg\)"):
+        check_test(splits(GOOD_TRAIN, ((0, 1), (3, 1)), ((3, 2),)), camera_rule=True)
 
 
 def test_identities_with_a_single_image_are_counted_and_named() -> None:
     data = splits((*GOOD_TRAIN, (7, 1), (9, 1)), ((3, 1),), ((3, 2),))
-    assert check_train(data, 4) == [
-        "2 of 4 training identities have a single image (7, 9): it is repeated to fill its K = 4 places, "
-        "and gives the triplet loss no real positive"
+    assert check_train(data, 2, 4) == [
+        "2 of 4 training identities have a single image (7, 9): they give the triplet losses no real positive for K = 4"
     ]
 
 

@@ -91,10 +91,23 @@ def test_help_teaches(script: object, capsys: pytest.CaptureFixture[str]) -> Non
         assert word in text
 
 
+def test_what_the_system_refuses_is_one_line_with_the_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(_: Settings) -> None:
+        (tmp_path / "file").touch()
+        (tmp_path / "file" / "below").mkdir()
+
+    assert run_script(write, "x", []) == 2
+    assert capsys.readouterr().err == f"error: Not a directory: {tmp_path / 'file' / 'below'}\n"
+
+
 def test_unknown_options_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         train_script.main(["--nonsense", "1"])
-    assert "--nonsense" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "--nonsense" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("script", [f"{script.__name__}.py" for script in SCRIPTS])

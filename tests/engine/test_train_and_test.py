@@ -123,7 +123,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny_argum
 
 
 def test_four_epochs_are_two_and_two_resumed(tiny_arguments: list[str]) -> None:
-    options = ("SOLVER.MAX_EPOCHS", "4", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.LR_STEPS", "[1, 3]")
+    options = ("SOLVER.MAX_EPOCHS", "4", "SOLVER.CHECKPOINT_PERIOD", "9", "SOLVER.LR_STEPS", "[1, 3]")
     straight = fit(tiny_arguments, *options)
     half = fit(tiny_arguments, *options, "SOLVER.MAX_EPOCHS", "2")
     before = (half.folder / "1_last.pth").read_bytes()
@@ -204,7 +204,7 @@ def test_resuming_refuses_what_would_be_another_run(tiny_arguments: list[str]) -
         fit(tiny_arguments, *resume)
     with pytest.raises(ReidError, match=r"keeps its settings, got SOLVER\.BASE_LR \(0\.00035 -> 0\.1\)"):
         fit(tiny_arguments, *resume, "MODEL.PRETRAIN_PATH", path, "SOLVER.BASE_LR", "0.1")
-    with pytest.raises(ReidError, match=r"MODEL\.NAME is resnet18 in the checkpoint and resnet34 here"):
+    with pytest.raises(ReidError, match=r"MODEL\.NAME is resnet18 in the file and resnet34 here"):
         fit(tiny_arguments, *resume, "MODEL.PRETRAIN_PATH", path, "MODEL.NAME", "resnet34")
 
 
@@ -241,7 +241,7 @@ def test_scale_is_effective_in_training_validation_and_test(
 
 
 def test_a_test_says_what_it_cannot_use(tmp_path: Path) -> None:
-    with pytest.raises(ReidError, match=r"test needs MODEL\.PRETRAIN_PATH.*got nothing"):
+    with pytest.raises(ReidError, match=r"test needs MODEL\.PRETRAIN_PATH, a trained model, got nothing"):
         evaluate([])
     with pytest.raises(ReidError, match=r"MODEL\.PRETRAIN_PATH must be an existing file, got gone\.pth"):
         evaluate(["MODEL.PRETRAIN_PATH", "gone.pth"])

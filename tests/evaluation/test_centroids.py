@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evaluation.camera_means import CameraMeans
 from evaluation.centroids import evaluate_centroids, evaluate_centroids_ctl2021
 from evaluation.ranking import RankingResult, evaluate_ranking
 from utils.errors import ReidError
@@ -65,9 +66,7 @@ def plain_ctl2021(arrays: Arrays) -> list[tuple[float, int]]:
                 centroids.append((person, used, gallery[member].mean(0)))
     scores = []
     for vector, person, camera in zip(query, query_ids, query_cameras, strict=True):
-        items = [
-            (c, other == person) for other, used, c in centroids if other != person or camera not in used
-        ]
+        items = [(c, other == person) for other, used, c in centroids if other != person or camera not in used]
         scores.append(plain_scores(vector, items))
     return scores
 
@@ -192,3 +191,57 @@ def test_refuses_a_gallery_of_strangers() -> None:
         evaluate_centroids(torch.eye(2)[:1], torch.eye(2), [1], [2, 3], [0], [1, 1])
     with pytest.raises(ReidError, match="gallery_ids must hold the query's persons, got none"):
         evaluate_centroids_ctl2021(torch.eye(2)[:1], torch.eye(2), [1], [2, 3], [0], [1, 1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("num_gallery", [21, 101, 501])
+@pytest.mark.parametrize("dim", [5, 37, 128, 512, 2048])
+def test_a_collapsed_model_ranks_every_match_last(dim: int, num_gallery: int, dtype: torch.dtype) -> None:
+    vector = torch.randn(dim, generator=torch.Generator().manual_seed(dim), dtype=torch.float64).to(dtype)
+    places = np.arange(num_gallery)
+    sides = (vector.expand(7, dim), vector.expand(num_gallery, dim))
+    labels = (np.arange(1, 8), places % 50, np.arange(7) % 6, places // 50 % 6)
+    for camera_rule in (True, False):
+        if num_gallery == 21 and camera_rule:
+            labels = (*labels[:2], np.full(7, 9), labels[3])  # or the only image would be left out
+        result = evaluate_centroids(*sides, *labels, camera_rule=camera_rule)
+        assert result.mAP == pytest.approx(1 / result.num_gallery)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "gap", "expected"),
+    [
+        (torch.float32, 0.0, 0.5),
+        (torch.float32, 5e-7, 0.5),
+        (torch.float32, 5e-6, 1.0),
+        (torch.float64, 5e-13, 0.5),
+        (torch.float64, 5e-12, 1.0),
+    ],
+)
+def test_a_near_tie_never_helps_and_a_difference_does(dtype: torch.dtype, gap: float, expected: float) -> None:
+    # The cosines with (1, 0) are 1 for the match and 1 - gap for the other person.
+    gallery = torch.tensor([[1.0, 0.0], [1.0, (2 * gap) ** 0.5]], dtype=dtype)
+    assert evaluate_centroids(gallery[:1], gallery, [1], [1, 2], [0], [1, 1]).mAP == expected
+
+
+def test_distractors_have_no_group_of_camera_means() -> None:
+    features = torch.tensor([[1.0], [5.0], [3.0], [7.0]])
+    means = CameraMeans(features, torch.tensor([4, 0, 4, 0]), torch.tensor([1, 1, 2, 2]))
+    assert (means.ids.tolist(), means.cameras.tolist(), means.means.tolist()) == ([4, 4], [1, 2], [[1], [3]])
+    assert len(CameraMeans(features, torch.zeros(4, dtype=torch.int64), torch.arange(4)).means) == 0
+
+
+def test_ctl2021_without_a_centroid_names_the_cameras_it_reads() -> None:
+    # Item j is read as the camera of query j, which is of the same person: nothing is left of anyone.
+    query, gallery = torch.eye(3), torch.eye(3)
+    with pytest.raises(ReidError, match=r"cameras, read by position, must leave a person an item, got none for 3"):
+        evaluate_centroids_ctl2021(query, gallery, [1, 2, 3], [1, 2, 3], [0, 1, 2], [5, 5, 5])
+
+
+@pytest.mark.parametrize("dim", [37, 512, 2048])
+def test_ctl2021_of_a_collapsed_model_ranks_every_match_last(dim: int) -> None:
+    vector = torch.randn(dim, generator=torch.Generator().manual_seed(dim))
+    places, people = np.arange(501), np.arange(1, 50)
+    sides = (vector.expand(49, dim), vector.expand(501, dim))
+    result = evaluate_centroids_ctl2021(*sides, people, places % 50, people % 6, places // 50 % 6)
+    assert result.mAP == pytest.approx(1 / result.num_gallery)

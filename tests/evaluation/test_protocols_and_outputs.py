@@ -83,7 +83,7 @@ def make_report(data: tuple) -> tuple[Report, Evidence]:
     protocols = [Protocol(), Protocol("centroid")]
     result = verify(vectors, query, gallery, protocols[0], 0.05)
     entries = tuple(evaluate(vectors, query, gallery, protocols))
-    report = Report("toy", "a.pth", entries, Verification(1, 1, 0.05, result))
+    report = Report("toy", "a.pth", entries, Verification(1, 1, True, 0.05, result))
     return report, Evidence(vectors, query, gallery, protocols[0])
 
 

@@ -6,7 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.profiler import ProfilerActivity, profile
 
+from evaluation.inputs import check_inputs
+from evaluation.nearest_items import nearest_items
 from evaluation.ranked_lists import RankedList, Selection, ranked_lists, select_queries
 from evaluation.ranking import evaluate_ranking
 from utils.errors import ReidError
@@ -19,9 +22,7 @@ class Image(NamedTuple):
 
 
 def label(ids: np.ndarray, cameras: np.ndarray) -> list[Image]:
-    return [
-        Image(Path(f"{i}.jpg"), int(p), int(c)) for i, (p, c) in enumerate(zip(ids, cameras, strict=True))
-    ]
+    return [Image(Path(f"{i}.jpg"), int(p), int(c)) for i, (p, c) in enumerate(zip(ids, cameras, strict=True))]
 
 
 def draw(seed: int, num_query: int = 9, num_gallery: int = 40) -> tuple:
@@ -35,9 +36,13 @@ def draw(seed: int, num_query: int = 9, num_gallery: int = 40) -> tuple:
     return (*features, *labels)
 
 
-def plain_list(
-    query: np.ndarray, gallery: np.ndarray, asked: Image, items: list[Image], camera_rule: bool
-) -> list:
+def numbers(query_labels: list[Image], gallery_labels: list[Image]) -> list[list[int]]:
+    """Identities of both sides, then cameras of both sides."""
+    sides = (query_labels, gallery_labels)
+    return [[getattr(label, name) for label in side] for name in ("person_id", "camera_id") for side in sides]
+
+
+def plain_list(query: np.ndarray, gallery: np.ndarray, asked: Image, items: list[Image], camera_rule: bool) -> list:
     """(distance, is a match, row) of every kept item, nearest first, one item at a time in float64."""
     found = []
     for row, item in enumerate(items):
@@ -50,15 +55,11 @@ def plain_list(
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.integers(0, 2**31), st.booleans(), st.integers(1, 60), st.sampled_from([torch.float32, torch.float16])
-)
+@given(st.integers(0, 2**31), st.booleans(), st.integers(1, 60), st.sampled_from([torch.float32, torch.float16]))
 def test_equals_a_plain_loop_also_at_ties(seed: int, camera_rule: bool, k: int, dtype: torch.dtype) -> None:
     query, gallery, query_labels, gallery_labels = draw(seed)
     rows = [7, 0, 3]
-    lists = ranked_lists(
-        query, gallery.to(dtype), query_labels, gallery_labels, rows, k=k, camera_rule=camera_rule
-    )
+    lists = ranked_lists(query, gallery.to(dtype), query_labels, gallery_labels, rows, k=k, camera_rule=camera_rule)
     assert [ranked.query_row for ranked in lists] == rows
     for ranked in lists:
         plain = plain_list(
@@ -83,16 +84,29 @@ def test_shows_the_figures_that_were_reported(seed: int, camera_rule: bool) -> N
     ]
     ids, cameras = zip(*both, strict=True)
     result = evaluate_ranking(query, gallery, *ids, *cameras, camera_rule=camera_rule)
-    lists = ranked_lists(
-        query, gallery, query_labels, gallery_labels, range(20), k=40, camera_rule=camera_rule
-    )
-    for ranked, precision, first in zip(
-        lists, result.average_precision, result.first_match_rank, strict=True
-    ):
+    lists = ranked_lists(query, gallery, query_labels, gallery_labels, range(20), k=40, camera_rule=camera_rule)
+    for ranked, precision, first in zip(lists, result.average_precision, result.first_match_rank, strict=True):
         places = np.flatnonzero(ranked.matches) + 1
         assert (places[0] if len(places) else 0) == first
         if len(places):
             assert np.mean(np.arange(1, len(places) + 1) / places) == pytest.approx(precision)
+
+
+def test_blocks_of_one_query_give_the_lists_of_one_block() -> None:
+    query, gallery, query_labels, gallery_labels = draw(3)
+    inputs = check_inputs(query, gallery, *numbers(query_labels, gallery_labels))
+    whole, parts = (nearest_items(inputs, 7, camera_rule=True, memory_budget=b) for b in (2**30, 1))
+    for expected, got in zip(whole, parts, strict=True):
+        assert torch.equal(expected, got)
+
+
+def test_no_block_of_the_size_of_all_pairs_is_made() -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, gallery = torch.randn(64, 8, generator=generator), torch.randn(4096, 8, generator=generator)
+    inputs = check_inputs(query, gallery, [1] * 64, [1] * 4096, [0] * 64, [1] * 4096)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        nearest_items(inputs, 5, camera_rule=True, memory_budget=2**20)
+    assert max(event.self_cpu_memory_usage for event in recorded.events()) <= 2**20
 
 
 def test_a_distance_is_never_negative_or_above_two() -> None:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from evaluation.neighbours import check_features, nearest_among, normalised
+from evaluation.features import check_features
+from evaluation.neighbours import nearest_among, normalised
 from evaluation.rerank import k_reciprocal, k_reciprocal_blocks
 from utils.errors import ReidError
 
@@ -51,9 +52,7 @@ def encode_and_compare(distance: Matrix, q: int, k1: int, k2: int, lambda_value:
     return result
 
 
-def clustered(
-    num_queries: int, num_gallery: int, seed: int = 0, spread: float = 0.6
-) -> tuple[Matrix, Matrix]:
+def clustered(num_queries: int, num_gallery: int, seed: int = 0, spread: float = 0.6) -> tuple[Matrix, Matrix]:
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(max(1, (num_queries + num_gallery) // 8), 16))
     x = centres[rng.integers(len(centres), size=num_queries + num_gallery)]
@@ -99,7 +98,7 @@ def test_neighbours_of_tiles_are_those_of_a_stable_sort() -> None:
     similarity = x @ x.T
     expected_lowest = similarity.amin(dim=1)
     similarity.fill_diagonal_(2.0)
-    found = nearest_among(x, 30, memory_budget=1)  # tiles of 64
+    found = nearest_among(x, 30, memory_budget=1)  # tiles of 50
     assert torch.equal(found.indices, similarity.sort(dim=1, descending=True, stable=True).indices[:, :30])
     assert torch.equal(found.lowest, expected_lowest)
     assert torch.equal(found.similarities[:, 0], torch.ones(200, dtype=x.dtype))
@@ -116,8 +115,8 @@ def test_blocks_cover_the_queries_in_order() -> None:
     query, gallery = clustered(30, 200)
     whole = k_reciprocal(query, gallery)
     blocks = list(k_reciprocal_blocks(query, gallery, memory_budget=2 * 7 * 4 * 8 * 200))
-    assert [len(block.distances) for block in blocks] == [7, 7, 7, 7, 2]
-    assert [block.queries.start for block in blocks] == [0, 7, 14, 21, 28]
+    assert [len(block.distances) for block in blocks] == [6, 6, 6, 6, 6]
+    assert [block.queries.start for block in blocks] == [0, 6, 12, 18, 24]
     torch.testing.assert_close(torch.cat([block.distances for block in blocks]), whole, atol=1e-6, rtol=0)
 
 
@@ -188,6 +187,26 @@ def test_autocast_does_not_reach_the_neighbours() -> None:
     torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
 
 
+def test_a_narrow_product_is_forbidden_inside_and_the_callers_choice_holds_between_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inside = []
+
+    def recorded(*args: object) -> object:
+        inside.append(torch.get_float32_matmul_precision())
+        return nearest_among(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("evaluation.rerank.nearest_among", recorded)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        for _ in k_reciprocal_blocks(*clustered(5, 40), memory_budget=1):
+            assert torch.get_float32_matmul_precision() == "medium"
+            assert torch.is_grad_enabled()
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert inside == ["highest"]
+
+
 @pytest.mark.parametrize("kind", ["tensor", "array", "memmap"])
 def test_writes_into_out(kind: str, tmp_path: Path) -> None:
     query, gallery = clustered(6, 40)
@@ -244,14 +263,13 @@ def _spoilt(value: float) -> Matrix:
 @pytest.mark.parametrize(
     ("gallery", "rule"),
     [
-        (np.ones((20, 15)), r"same number of columns, got \(5, 16\) and \(20, 15\)"),
-        (np.ones((20, 16), int), r"gallery must be a floating point matrix .*, got \(20, 16\) of int64"),
-        (np.ones(16), r"gallery must be a floating point matrix .*, got \(16,\) of torch.float64"),
-        ([[1.0]], r"gallery must be a floating point matrix .*, got \[\[1.0\]\]"),
-        (np.ones((0, 16)), r"gallery must have rows and columns, got \(0, 16\)"),
-        (_spoilt(np.nan), "gallery must be finite, got NaN, .* in 2 of 20 rows, first in row 4"),
-        (_spoilt(np.inf), "gallery must be finite, got NaN, .* in 2 of 20 rows, first in row 4"),
-        (torch.ones(20, 16, device="meta"), "must be on one device, got cpu and meta"),
+        (np.ones((20, 15)), "query and gallery must have features of one dimension, got 16 and 15"),
+        (np.ones((20, 16), int), r"gallery must be an \(N, D\) tensor .*, got \(20, 16\) int64"),
+        (np.ones(16), r"gallery must be an \(N, D\) tensor or array of floating point, got \(16,\) float64"),
+        ([[1.0]], r"gallery must be an \(N, D\) tensor .*, got <class 'list'>"),
+        (np.ones((0, 16)), "gallery must hold at least one row"),
+        (_spoilt(np.nan), r"gallery must be finite .*, got the norm nan in row 4 \(2 such rows\)"),
+        (_spoilt(np.inf), r"gallery must be finite .*, got the norm inf in row 4 \(2 such rows\)"),
     ],
 )
 def test_features_that_do_not_fit(gallery: object, rule: str) -> None:
@@ -262,8 +280,9 @@ def test_features_that_do_not_fit(gallery: object, rule: str) -> None:
 def test_features_are_not_copied_or_changed() -> None:
     query, gallery = clustered(5, 40)
     kept = gallery.copy()
-    assert check_features(query, gallery)[1].data_ptr() == gallery.ctypes.data
-    normalised(*check_features(query, gallery))
+    checked = check_features(query, gallery)
+    assert checked.gallery.data_ptr() == gallery.ctypes.data
+    normalised(checked.query, checked.gallery)
     k_reciprocal(query, gallery)
     assert np.array_equal(gallery, kept)
 

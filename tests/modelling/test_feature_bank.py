@@ -20,6 +20,13 @@ def test_rows_come_back_in_order() -> None:
 @pytest.mark.parametrize(
     ("rows", "message"), [([0, 1], "row 2 was filled 0"), ([0, 1, 1, 2], "row 1 was filled")]
 )
+def test_a_row_doubled_within_one_batch_is_noticed() -> None:
+    bank = FeatureBank(2)
+    bank.put(torch.tensor([0, 0, 1]), torch.ones(3, 2))
+    with pytest.raises(RuntimeError, match="row 0 was filled 2 times"):
+        bank.gather(2, torch.device("cpu"))
+
+
 def test_rows_filled_never_or_twice_are_our_mistake(rows: list[int], message: str) -> None:
     bank = FeatureBank(3)
     for row in rows:

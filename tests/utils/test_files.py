@@ -28,6 +28,22 @@ def test_pixels_are_those_of_pillow(tmp_path: Path) -> None:
     )
 
 
+def test_16_bits_are_scaled_not_clipped_and_floats_are_refused(tmp_path: Path) -> None:
+    gradient = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, 0)
+    Image.fromarray(gradient).save(tmp_path / "deep.png")
+    assert np.abs(read_image(tmp_path / "deep.png")[0, 0].numpy().astype(int) - np.arange(256)).max() <= 1
+    Image.fromarray(np.ones((4, 4), dtype=np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(ReidError, match=r"float\.tif: its pixels are of mode F"):
+        read_image(tmp_path / "float.tif")
+
+
+def test_photos_stand_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    Image.new("RGB", (6, 4)).save(tmp_path / "turned.jpg", exif=exif)
+    assert read_image(tmp_path / "turned.jpg").shape == (3, 6, 4)
+
+
 def test_unreadable_images_are_named(tmp_path: Path) -> None:
     with pytest.raises(ReidError, match=r"cannot read image .*gone\.jpg: no such file"):
         read_image(tmp_path / "gone.jpg")

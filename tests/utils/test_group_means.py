@@ -5,22 +5,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from utils.errors import ReidError
-from utils.group_means import group_means
+from utils.group_means import group_means, mean_weights
 
 
 def plain_means(vectors: Tensor, groups: Tensor, num_groups: int, valid: Tensor) -> tuple[Tensor, Tensor]:
     means, counts = [], []
     for group in range(num_groups):
         rows = [
-            v
-            for v, g, ok in zip(vectors.tolist(), groups.tolist(), valid.tolist(), strict=True)
-            if ok and g == group
+            v for v, g, ok in zip(vectors.tolist(), groups.tolist(), valid.tolist(), strict=True) if ok and g == group
         ]
         counts.append(len(rows))
         means.append(
-            [sum(column) / len(rows) for column in zip(*rows, strict=True)]
-            if rows
-            else [0.0] * vectors.shape[1]
+            [sum(column) / len(rows) for column in zip(*rows, strict=True)] if rows else [0.0] * vectors.shape[1]
         )
     return torch.tensor(means, dtype=torch.float64), torch.tensor(counts, dtype=torch.float64)
 
@@ -63,12 +59,40 @@ def test_invalid_rows_reach_neither_mean_nor_gradient_even_as_nan() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_accumulates_in_float32(dtype: torch.dtype) -> None:
+def test_half_precision_does_not_accumulate_in_itself(dtype: torch.dtype) -> None:
     # 4,096 ones summed in bfloat16 stay at 256, in float16 at 2,048.
     vectors = torch.ones(4096, 1, dtype=dtype)
     means, _ = group_means(vectors, torch.zeros(4096, dtype=torch.int32), 1)
     assert means.dtype == torch.float32
     assert means.item() == 1.0
+
+
+@pytest.mark.parametrize("number", [3, 7, 97])
+def test_mean_of_equal_float32_vectors_is_that_vector(number: int) -> None:
+    vector = torch.randn(64, generator=torch.Generator().manual_seed(number))
+    means, _ = group_means(vector.expand(number, 64), torch.zeros(number, dtype=torch.long), 1)
+    assert torch.equal(means[0], vector)
+
+
+def test_chunks_do_not_change_the_means_or_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = torch.randn(11, 4, dtype=torch.float64, requires_grad=True)
+    groups, valid = torch.arange(11) % 3, torch.arange(11) != 5
+    whole = group_means(vectors, groups, 3, valid)
+    monkeypatch.setattr("utils.group_means._ELEMENTS_PER_CHUNK", 9)  # two rows
+    parts = group_means(vectors, groups, 3, valid)
+    torch.testing.assert_close(parts.means, whole.means)
+    assert torch.equal(parts.counts, whole.counts)
+    assert torch.autograd.gradcheck(lambda v: group_means(v, groups, 3, valid).means, (vectors,))
+
+
+def test_mean_weights_times_members_are_the_means() -> None:
+    vectors = torch.randn(6, 3, dtype=torch.float64)
+    groups = torch.tensor([0, 2, 0, 2, 2, 0])
+    memberships = (groups == torch.arange(3)[:, None]).double()
+    weights = mean_weights(memberships)
+    torch.testing.assert_close(weights @ vectors, group_means(vectors, groups, 3).means)
+    assert weights[1].tolist() == [0.0] * 6
+    assert mean_weights(torch.tensor([[[3.0, 1.0, 0.0]]])).tolist() == [[[0.75, 0.25, 0.0]]]
 
 
 def test_refuses_vectors_that_are_no_matrix() -> None:

@@ -1,0 +1,152 @@
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from datasets.readers import read_dataset
+from datasets.transforms import TestTransform
+from modelling.backbones.timm_backbone import classifier_names
+from modelling.foreign import ForeignWeights, load_foreign, recognise
+from utils.distance import distance_matrix
+from utils.errors import ReidError
+from utils.images import read_image
+
+State = dict[str, Tensor]
+Twin = Callable[[ForeignWeights], nn.Module]
+
+
+def under(prefix: str, state: State) -> State:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def centroids_reid(donor: nn.Module) -> State:
+    return {
+        **under("backbone.base.", donor.backbone.base.state_dict()),
+        **donor.head.state_dict(),
+        "fc_query.weight": torch.ones(7, 4),
+    }
+
+
+@pytest.mark.parametrize("wrapper", ["", "state_dict"])
+def test_a_plain_resnet_leaves_every_choice_open_and_the_head_fresh(
+    wrapper: str, caplog: pytest.LogCaptureFixture, network: type, twin_of: Twin, images: Tensor
+) -> None:
+    donor = network("resnet50_ibn_a", "bnneck")
+    state = under("module.", {**donor.backbone.base.state_dict(), "fc.weight": torch.ones(1000, 4)})
+    weights = recognise({wrapper: state} if wrapper else state)
+    assert weights is not None
+    assert (weights.backbone_name, weights.num_ids) == ("resnet50_ibn_a", None)
+    assert weights.left_out == ("fc.weight",)
+    assert weights.stem_relu is weights.last_stride is weights.stem_pool is None
+    receiver = twin_of(weights)
+    with caplog.at_level(logging.INFO):
+        load_foreign(receiver, weights, "r50.pth")
+    assert re.search(
+        r"r50.pth \(plain ResNet backbone\): \d+ tensors .*head is fresh; left out: fc.weight", caplog.text
+    )
+    vectors = receiver(images)
+    torch.testing.assert_close(vectors.raw, donor(images).raw)
+    torch.testing.assert_close(vectors.bn, vectors.raw / (1 + 1e-5) ** 0.5)
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", "resnet18", "vit_tiny_patch16_224"])
+def test_a_plain_timm_file_is_read_as_the_configured_network(
+    name: str, network: type, twin_of: Twin, images: Tensor
+) -> None:
+    timm = pytest.importorskip("timm")
+    sized = {"img_size": (64, 32)} if "vit" in name else {}
+    donor = network(f"timm:{name}", "fresh")
+    whole = timm.create_model(name, pretrained=False, **sized)
+    state = whole.state_dict() | donor.backbone.base.state_dict()
+    weights = recognise(state, f"timm:{name}")
+    assert weights is not None
+    assert weights.backbone_name == f"timm:{name}"
+    assert {left.rpartition(".")[0] for left in weights.left_out} == set(classifier_names(name))
+    receiver = twin_of(weights)
+    load_foreign(receiver, weights, "a file")
+    assert torch.equal(receiver(images).bn, donor(images).bn)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("backbone.base.layer1.0.bn1.bias"), "backbone.base.layer1.0.bn1.bias is missing"),
+        (lambda s: s.pop("bn.running_var"), "head.bn.running_var is missing"),
+        (lambda s: s.update({"bn.weight": torch.ones(3)}), r"head.bn.weight has shape \(3,\) instead of"),
+        (lambda s: s.update(strange=torch.ones(1)), "strange is unknown"),
+        (lambda s: s.update({"backbone.base.NL_2.0.g.bias": torch.ones(1)}), "NL_2.0.g.bias is unknown"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(
+    change: Callable[[State], object], message: str, network: type, twin_of: Twin
+) -> None:
+    state = centroids_reid(network("resnet18", "bnneck"))
+    change(state)
+    weights = recognise({"state_dict": state})
+    assert weights is not None
+    with pytest.raises(
+        ReidError, match=rf"x.pth \(checkpoint of centroids-reid\) does not fit the network: .*{message}"
+    ):
+        load_foreign(twin_of(weights), weights, "x.pth")
+
+
+def test_counters_that_old_files_lack_are_no_mistake(network: type, twin_of: Twin, images: Tensor) -> None:
+    donor = network("resnet18", "bnneck", stem_relu=False)
+    state = {name: value for name, value in centroids_reid(donor).items() if "num_batches" not in name}
+    weights = recognise({"state_dict": state})
+    assert weights is not None
+    receiver = twin_of(weights)
+    load_foreign(receiver, weights, "an old file")
+    assert torch.equal(receiver(images).bn, donor(images).bn)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, {"epoch": 3}, {"state_dict": {"weight": torch.ones(2)}}, {"state_dict": {"conv1.weight": "text"}}],
+)
+def test_anything_else_is_not_recognised(content: dict[str, object]) -> None:
+    assert recognise(content) is None
+
+
+def test_networks_that_are_not_ours_are_refused(network: type) -> None:
+    resnet = centroids_reid(network("resnet18", "bnneck"))
+    resnet = {name: value for name, value in resnet.items() if "layer3.1" not in name}
+    with pytest.raises(
+        ReidError, match=r"ResNet-18, 34, 50, 101 or 152, got stages of \(2, 2, 1, 2\) blocks"
+    ):
+        recognise({"state_dict": resnet})
+    names = ("conv1.conv.weight", "conv5.conv.weight", "fc.0.weight")
+    with pytest.raises(ReidError, match="got an OSNet with 8 channels in its stem"):
+        recognise({name: torch.ones(8, 3, 7, 7) for name in names})
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(("data", "num_ids"), [("market1501", 751), ("msmt17", 1041)])
+def test_published_osnets_find_people(workshop: Path, data: str, num_ids: int, twin_of: Twin) -> None:
+    path = workshop / "weights" / f"osnet_x0_25_{data}.pth"
+    weights = recognise(torch.load(path, map_location="cpu", weights_only=True))
+    assert weights is not None
+    assert (weights.backbone_name, weights.num_ids, weights.head) == ("osnet_x0_25", num_ids, "projection")
+    assert weights.left_out == ("classifier.weight", "classifier.bias")
+    network = twin_of(weights)
+    load_foreign(network, weights, path.name)
+    splits = read_dataset(str(workshop / "data" / "cuhk03_dev"), workshop, with_train=False)
+    queries = {sample.person_id: sample for sample in splits.query if sample.camera_id == 1}
+    others = {sample.person_id: sample for sample in splits.gallery if sample.camera_id == 2}
+    people = sorted(queries.keys() & others.keys())[:24]
+    mean, std = (
+        torch.tensor(part)[:, None, None] for part in (weights.preprocessing.mean, weights.preprocessing.std)
+    )
+    resize = TestTransform(weights.preprocessing.size)
+    left, right = (
+        network(torch.stack([(resize(read_image(side[p].path)).image / 255 - mean) / std for p in people])).bn
+        for side in (queries, others)
+    )
+    assert left.shape == (len(people), 512)
+    distances = distance_matrix(left, right, "cosine")
+    own = distances.diagonal()
+    assert float((distances < own[:, None]).sum(1).float().mean()) < 8  # 11.5 by chance

@@ -1,0 +1,126 @@
+"""Each foreign format is made from a network of our own, whose features must come back."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from modelling.foreign import ForeignWeights, load_foreign, recognise
+from modelling.projection_head import ProjectionHead
+
+State = dict[str, Tensor]
+
+
+def parts(network: nn.Module) -> tuple[State, State]:
+    return network.backbone.base.state_dict(), network.head.state_dict()
+
+
+def under(prefix: str, state: State) -> State:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def fc_block(head: State) -> State:
+    return {name.replace("linear.", "fc.0.").replace("bn.", "fc.1."): tensor for name, tensor in head.items()}
+
+
+def centroids(network: nn.Module) -> State:
+    base, head = parts(network)
+    extra = {"fc_query.weight": torch.ones(7, 4), "center_loss.centers": torch.ones(7, 4)}
+    return {**under("backbone.base.", base), **head, **extra, "backbone.base.fc.weight": torch.ones(1000, 4)}
+
+
+def strong_baseline(network: nn.Module) -> State:
+    base, head = parts(network)
+    neck = {name.replace("bn.", "bottleneck."): tensor for name, tensor in head.items()}
+    return {**under("base.", base), **neck, "classifier.weight": torch.ones(7, 4)}
+
+
+def fast_reid(neck: str, classifier: str) -> Callable[[nn.Module], State]:
+    def rename(network: nn.Module) -> State:
+        base, head = parts(network)
+        bn = {name.replace("bn.", f"heads.{neck}."): tensor for name, tensor in head.items()}
+        pixels = {"pixel_mean": torch.full((1, 3, 1, 1), 51.0), "pixel_std": torch.full((1, 3, 1, 1), 102.0)}
+        return {**under("backbone.", base), **bn, **pixels, f"heads.{classifier}": torch.ones(7, 4)}
+
+    return rename
+
+
+def torchreid(network: nn.Module) -> State:
+    base, head = parts(network)
+    fc = fc_block(head) if isinstance(network.head, ProjectionHead) else {}
+    return {**base, **fc, "classifier.weight": torch.ones(7, 4), "classifier.bias": torch.ones(7)}
+
+
+def torchreid_ain(network: nn.Module) -> State:
+    def rename(name: str) -> str:
+        name = re.sub(r"^conv([23])\.2\.0\.", r"pool\1.0.", name)
+        name = re.sub(r"\.conv2a\.", ".conv2.0.layers.0.", name)
+        return re.sub(r"\.conv2([bcd])\.", lambda m: f".conv2.{'abcd'.index(m[1])}.layers.", name)
+
+    return {rename(name): tensor for name, tensor in torchreid(network).items()}
+
+
+NO_RELU = {"stem_relu": False}
+CEIL = {"stem_pool": "ceil"}
+CASES = [
+    ("centroids-reid", "resnet18", "bnneck", NO_RELU, centroids, "state_dict", ""),
+    ("centroids-reid", "resnet50_ibn_a", "bnneck", {}, centroids, "state_dict", ""),
+    ("SNU_ReID", "resnet34", "bnneck", NO_RELU, centroids, "model_state_dict", ""),
+    ("reid-strong-baseline", "resnet50", "bnneck", NO_RELU, strong_baseline, "", ""),
+    ("reid-strong-baseline", "resnet50_ibn_a", "bnneck", {}, strong_baseline, "", "module."),
+    ("fast-reid", "resnet50", "bnneck", CEIL, fast_reid("bottleneck.0", "weight"), "model", ""),
+    ("fast-reid", "resnet18", "bnneck", CEIL, fast_reid("bnneck", "classifier.weight"), "model", ""),
+    ("OSNet of torchreid", "osnet_x0_25", "projection", {}, torchreid, "", ""),
+    ("OSNet of torchreid", "osnet_x1_0", "projection", {}, torchreid, "state_dict", "module."),
+    ("OSNet of torchreid", "osnet_ibn_x1_0", "projection", {}, torchreid, "state_dict", ""),
+    ("OSNet of torchreid", "osnet_ain_x0_75", "projection", {}, torchreid_ain, "state_dict", "module."),
+    ("ResNet of torchreid", "resnet50", "fresh", {"last_stride": 2}, torchreid, "", ""),
+    ("torchreid with a projection", "resnet50", "projection", {}, torchreid, "state_dict", "module."),
+]
+
+
+def as_file(state: State, wrapper: str, prefix: str = "") -> dict[str, object]:
+    state = under(prefix, state)
+    return {"epoch": 3, wrapper: state, "optimizer": {"lr": 0.1}} if wrapper else dict(state)
+
+
+@pytest.mark.parametrize(("kind", "name", "head", "options", "rename", "wrapper", "prefix"), CASES)
+def test_features_of_a_foreign_file_come_back(
+    kind: str,
+    name: str,
+    head: str,
+    options: dict[str, object],
+    rename: Callable[[nn.Module], State],
+    wrapper: str,
+    prefix: str,
+    network: type,
+    twin_of: Callable[[ForeignWeights], nn.Module],
+    images: Tensor,
+) -> None:
+    donor = network(name, head, **options)
+    foreign = rename(donor)
+    weights = recognise(as_file(foreign, wrapper, prefix))
+    assert weights is not None
+    assert kind in weights.kind
+    assert (weights.backbone_name, weights.num_ids) == (name, 7)
+    assert weights.head == ("projection" if head == "projection" else "bnneck")
+    receiver = twin_of(weights)
+    load_foreign(receiver, weights, "a file")
+    ours, theirs = receiver(images), donor(images)
+    assert torch.equal(ours.raw, theirs.raw)
+    assert torch.equal(ours.bn, theirs.bn)
+    assert float(ours.bn.std(0).max()) > 0
+    assert len(weights.left_out) + len(weights.state) == len(foreign)
+
+
+def test_a_learned_gem_and_the_files_own_pixels_are_read(network: type) -> None:
+    state = fast_reid("bottleneck.0", "weight")(network("resnet18", "bnneck", stem_pool="ceil"))
+    weights = recognise({"model": {**state, "heads.pool_layer.p": torch.tensor([3.0])}})
+    assert weights is not None
+    assert weights.pooling == "gem"
+    assert weights.preprocessing.interpolation == "bicubic"
+    assert weights.preprocessing.mean == pytest.approx((0.2, 0.2, 0.2))
+    assert weights.preprocessing.std == pytest.approx((0.4, 0.4, 0.4))
+    assert weights.preprocessing.size == (256, 128)

@@ -1,0 +1,191 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import makelr
+from datasets.low_resolution import Job
+from datasets.market_layout import IMAGE_SUFFIXES
+from makelr import main
+
+REPOSITORY = Path(makelr.__file__).resolve().parent
+
+
+def draw(path: Path, height: int = 40, width: int = 24) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(len(path.name)).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Path:
+    folder = tmp_path / "market"
+    for row in range(20):
+        for part in ("query", "bounding_box_test"):
+            draw(folder / part / f"{row:04}_c1.jpg")
+    draw(folder / "more" / "a.png")
+    (folder / "readme.txt").write_text("text")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def images(folder: Path) -> list[str]:
+    return sorted(name for name in contents(folder) if Path(name).suffix in IMAGE_SUFFIXES)
+
+
+def run(folder: Path, *options: str, scale: str = "2") -> int:
+    return main(["--scale", *scale.split(), "--data_dir", str(folder), "--workers", "1", *options])
+
+
+def test_the_command_of_the_readme(market: Path) -> None:
+    """From the folder that holds the data sets, as its users type it."""
+    command = [sys.executable, str(REPOSITORY / "makelr.py"), "--scale", "2", "--data_dir", "./market"]
+    done = subprocess.run(command, cwd=market.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    low = market.parent / "market_x2"
+    assert images(low) == images(market)
+    assert "readme.txt" not in contents(low)
+    assert "1 files of market are no images by their endings and are not copied: readme.txt" in done.stderr
+    assert "x2: 20 x 12 pixels (height x width)" in done.stderr
+    assert "41 files written" in done.stderr
+    with Image.open(low / "query" / "0003_c1.jpg") as image:
+        assert image.size == (12, 20)
+    mark = {"made_by": "makelr.py", "source": "../market", "scale": 2, "quality": 95}
+    assert json.loads((low / "makelr.json").read_text()) == mark
+
+
+def test_processes_write_what_one_writes(market: Path, tmp_path: Path) -> None:
+    assert run(market, "--out_dir", str(tmp_path / "one")) == 0
+    assert run(market, "--out_dir", str(tmp_path / "two"), "--workers", "2") == 0
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_several_scales_and_where_they_go(market: Path, tmp_path: Path) -> None:
+    assert run(market, scale="3 2 2") == 0
+    assert run(market, "--out_dir", str(tmp_path / "out"), scale="2 3") == 0
+    for scale, size in ((2, (12, 20)), (3, (8, 13))):
+        beside = contents(tmp_path / f"market_x{scale}")
+        there = contents(tmp_path / "out" / f"market_x{scale}")
+        assert {**beside, "makelr.json": b""} == {**there, "makelr.json": b""}
+        with Image.open(tmp_path / f"market_x{scale}" / "more" / "a.png") as image:
+            assert image.size == size
+
+
+def test_finished_files_are_skipped(market: Path) -> None:
+    assert run(market) == 0
+    low = market.parent / "market_x2"
+    before = {name: (low / name).stat().st_mtime_ns for name in images(low)}
+    (low / "query" / "0001_c1.jpg").unlink()
+    assert run(market) == 0
+    after = {name: (low / name).stat().st_mtime_ns for name in images(low)}
+    assert {name for name in after if after[name] != before[name]} == {"query/0001_c1.jpg"}
+
+
+def test_a_stopped_run_goes_on(market: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, done = makelr.make_images, []
+
+    def stop_at_ten(job: Job, quality: int) -> str:
+        if len(done) == 10:
+            raise KeyboardInterrupt
+        done.append(job)
+        return work(job, quality)
+
+    monkeypatch.setattr(makelr, "make_images", stop_at_ten)
+    assert run(market) == 130
+    low = market.parent / "market_x2"
+    assert len(images(low)) == 10
+    monkeypatch.setattr(makelr, "make_images", work)
+    assert run(market) == 0
+    assert images(low) == images(market)
+    assert set(contents(low)) == {*images(market), "makelr.json"}
+    assert run(market, "--out_dir", str(market.parent / "fresh")) == 0
+    fresh = contents(market.parent / "fresh")
+    assert {name: contents(low)[name] for name in images(low)} == {name: fresh[name] for name in images(low)}
+
+
+def test_damaged_images_are_named_after_the_rest(market: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cut, text = market / "query" / "cut.jpg", market / "query" / "text.jpg"
+    cut.write_bytes(draw(market / "query" / "0001_c1.jpg").read_bytes()[:-200])
+    text.write_text("no image")
+    (market / "query" / "broken.jpg").symlink_to("nowhere")
+    assert run(market) == 2
+    low = market.parent / "market_x2"
+    assert set(images(market)) - set(images(low)) == {"query/cut.jpg", "query/text.jpg"}
+    lines = capsys.readouterr().err.splitlines()
+    for path in (cut, text, market / "query" / "broken.jpg"):
+        assert any(line.startswith(f"cannot read image {path}: ") for line in lines)
+    assert lines[-1] == "error: 3 images could not be read"
+
+
+@pytest.mark.parametrize("scale", ["4", "2 4"])
+def test_too_small_is_an_error_before_anything_is_written(
+    market: Path, capsys: pytest.CaptureFixture[str], scale: str
+) -> None:
+    draw(market / "query" / "tiny.jpg", 80, 20)
+    assert run(market, scale=scale) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "error: --scale 4 must leave 8 pixels or more on each side, but " in error
+    assert "query/tiny.jpg becomes 20 x 5 (height x width), the smallest of 42 such images; use a" in error
+    assert [path.name for path in market.parent.iterdir()] == ["market"]
+
+
+def test_eight_pixels_are_enough(tmp_path: Path) -> None:
+    draw(tmp_path / "data" / "a.png", 16, 16)
+    assert run(tmp_path / "data") == 0
+
+
+def test_mistakes_are_one_line_and_exit_code_2(market: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(market, "--out_dir", str(market.parent)) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"error: {market.parent} must be new, empty")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "rule"),
+    [
+        ("--scale", "1", "must be a whole number of 2 or more, got '1'"),
+        ("--scale", "2.5", "must be a whole number of 2 or more, got '2.5'"),
+        ("--scale", "-2", "of 2 or more, got '-2'"),
+        ("--scale", "two", "of 2 or more, got 'two'"),
+        ("--quality", "0", "must be a whole number from 1 to 100, got '0'"),
+        ("--quality", "101", "from 1 to 100, got '101'"),
+        ("--workers", "0", "must be a whole number of 1 or more, got '0'"),
+    ],
+)
+def test_wrong_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, rule: str
+) -> None:
+    arguments = {"--scale": "2", "--data_dir": str(tmp_path), option: value}
+    with pytest.raises(SystemExit) as stop:
+        main([word for pair in arguments.items() for word in pair])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert f"argument {option}" in error
+    assert rule in error
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for word in (
+        "--scale",
+        "--data_dir",
+        "--out_dir",
+        "--quality",
+        "--workers",
+        "python makelr.py --scale 2",
+    ):
+        assert word in text
