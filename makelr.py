@@ -50,9 +50,7 @@ R = TypeVar("R")
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of this script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = partial(parser.add_argument, metavar="N")
     scales = "divide height and width by N, 2 or more; several numbers make one folder each"
     add("--scale", type=partial(_whole_number, lowest=2), nargs="+", required=True, help=scales)
@@ -146,9 +144,7 @@ def check_sizes(sizes: Mapping[Job, tuple[int, int]]) -> None:
     for scale in sorted({low[1] for low in lows}):
         of_scale = [low[0] for low in lows if low[1] == scale]
         first, last = (f"{height} x {width}" for height, width in (of_scale[0], of_scale[-1]))
-        logger.info(
-            "x%d: %s pixels (height x width)", scale, first if first == last else f"{first} to {last}"
-        )
+        logger.info("x%d: %s pixels (height x width)", scale, first if first == last else f"{first} to {last}")
 
 
 def _each(work: Callable[[T], R], items: Sequence[T], workers: int, title: str) -> list[R]:
@@ -172,9 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logging()
     targets = targets_of(options.data_dir, options.scale, options.out_dir)
     try:
-        faults = make_low_resolution(
-            options.data_dir, targets, quality=options.quality, workers=options.workers
-        )
+        faults = make_low_resolution(options.data_dir, targets, quality=options.quality, workers=options.workers)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except ReidError as error:

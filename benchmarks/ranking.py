@@ -165,9 +165,7 @@ def measure(size: str, methods: list[str], repeats: int, num_queries: int) -> li
 
 def main() -> None:
     """Parse, measure, print a table and one line of JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="market")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--queries", type=int, default=64, help="queries of the plain baselines")

@@ -26,9 +26,7 @@ SIZES = {"market1501": (3368, 15913), "msmt17": (11659, 82161), "tiny": (300, 15
 IMAGES_PER_IDENTITY, CAMERAS = 17, 6
 
 
-def synthetic_features(
-    num_queries: int, num_gallery: int, dimensions: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def synthetic_features(num_queries: int, num_gallery: int, dimensions: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Query and gallery features (Q, D), (G, D) float32, and their identities."""
     generator = torch.Generator().manual_seed(0)
     total = num_queries + num_gallery
@@ -107,9 +105,7 @@ def measure(size: str, dimensions: int, threads: int, by_blocks: bool) -> dict[s
 
 def main() -> None:
     """Measure in a fresh process, so that memory of this one does not count."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="market1501")
     parser.add_argument("--dimensions", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=2)

@@ -90,9 +90,7 @@ def _now(device: torch.device) -> float:
 
 def main() -> None:
     """Print a table and one JSON line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--backbone", default="resnet18")
     options = parser.parse_args()

@@ -102,9 +102,7 @@ KEYS: dict[str, Key] = {
     "SOLVER.CENTER_LOSS_WEIGHT": Key(5e-4, "weight of the center loss; 0 = off", at_least(0)),
     "SOLVER.CENTER_LR": Key(0.5, "rate of the SGD that moves the centers", above(0)),
     "SOLVER.GRADIENT_CLIP_VAL": Key(0.0, "largest norm of the gradient; 0 = no clipping", at_least(0)),
-    "SOLVER.EVAL_PERIOD": Key(
-        10, "epochs between validations; the last epoch is always validated", at_least(1)
-    ),
+    "SOLVER.EVAL_PERIOD": Key(10, "epochs between validations; the last epoch is always validated", at_least(1)),
     "SOLVER.CHECKPOINT_PERIOD": Key(5, "epochs between kept checkpoints: 5.pth, 10.pth, ...", at_least(1)),
     "SOLVER.LOG_PERIOD": Key(10, "steps between logged training values", at_least(1)),
     "TEST.IMS_PER_BATCH": Key(128, "images in a batch of validation and test", at_least(1)),
@@ -118,9 +116,7 @@ KEYS: dict[str, Key] = {
     "TEST.RERANK_K1": Key(20, "neighbours in which re-ranked images must find each other", at_least(1)),
     "TEST.RERANK_K2": Key(6, "images averaged in the re-ranking's local expansion; 1 = none", at_least(1)),
     "TEST.RERANK_LAMBDA": Key(0.3, "weight of the original distance in the re-ranking", between(0, 1)),
-    "TEST.QUERY_EXPANSION": Key(
-        0, "gallery images that join each query (one more row); 0 = none", at_least(0)
-    ),
+    "TEST.QUERY_EXPANSION": Key(0, "gallery images that join each query (one more row); 0 = none", at_least(0)),
     "TEST.QUERY_EXPANSION_ALPHA": Key(3.0, "exponent of their weight; 0 weighs all alike", at_least(0)),
     "TEST.FPR": Key(1e-3, "false positive rate for which the threshold is printed", between(1e-9, 0.5)),
     "TEST.VISUALIZE": Key(False, "write report.html: ranked lists, CMC and ROC plots (yes or no)"),
@@ -135,9 +131,7 @@ KEYS: dict[str, Key] = {
     "TEST.CAMERA_RULE": Key(True, "ignore gallery images of the query's own identity and camera"),
     "TRAINER.ACCELERATOR": Key("auto", "auto: CUDA where it is, else the CPU", one_of("auto", "cpu", "cuda")),
     "TRAINER.DEVICES": Key(1, "processes, one per GPU; above 1 trains with DDP", at_least(1)),
-    "TRAINER.PRECISION": Key(
-        "32-true", "arithmetic of the network in training", one_of("32-true", "bf16-mixed")
-    ),
+    "TRAINER.PRECISION": Key("32-true", "arithmetic of the network in training", one_of("32-true", "bf16-mixed")),
     "REPRODUCIBLE": Key(
         False,
         "only deterministic algorithms on CUDA; slower (the CPU always is)",

@@ -55,9 +55,7 @@ class ReidDataModule(LightningDataModule):
         resume_at: epoch and batch at which training goes on after an interruption.
     """
 
-    def __init__(
-        self, splits: ReidSplits, settings: LoaderSettings, resume_at: tuple[int, int] = (0, 0)
-    ) -> None:
+    def __init__(self, splits: ReidSplits, settings: LoaderSettings, resume_at: tuple[int, int] = (0, 0)) -> None:
         super().__init__()
         self.splits = splits
         self._settings, self._resume_at = settings, resume_at

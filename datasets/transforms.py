@@ -83,9 +83,7 @@ class TrainTransform:
     ) -> None:
         self._scales = scales
         crop = [v2.Pad(augmentation.padding), v2.RandomCrop(list(size))] if augmentation.padding else []
-        self._geometry = v2.Compose(
-            [_resize(size, interpolation), v2.RandomHorizontalFlip(augmentation.flip), *crop]
-        )
+        self._geometry = v2.Compose([_resize(size, interpolation), v2.RandomHorizontalFlip(augmentation.flip), *crop])
         self._erase = augmentation.erase
         self._eraser = v2.RandomErasing(p=1.0, scale=(0.02, 0.4), ratio=(0.3, 1 / 0.3))
 

@@ -168,11 +168,7 @@ def load_extractor(extractor: FeatureExtractor, checkpoint: Checkpoint) -> None:
         ReidError: if a tensor is missing or misshapen.
     """
     prefix = "extractor."
-    state = {
-        name.removeprefix(prefix): value
-        for name, value in checkpoint.state.items()
-        if name.startswith(prefix)
-    }
+    state = {name.removeprefix(prefix): value for name, value in checkpoint.state.items() if name.startswith(prefix)}
     load_exactly(extractor, state, checkpoint.path)
 
 

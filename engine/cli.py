@@ -68,9 +68,7 @@ def build_parser(description: str) -> argparse.ArgumentParser:
     parser = OneLineParser(
         description=description, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--config_file", type=Path, metavar="FILE", help="YAML file, e.g. configs/256_resnet50.yml"
-    )
+    parser.add_argument("--config_file", type=Path, metavar="FILE", help="YAML file, e.g. configs/256_resnet50.yml")
     parser.add_argument(
         "--scale",
         type=int,
@@ -91,9 +89,7 @@ def read_settings(options: argparse.Namespace) -> Settings:
     if len(words) % 2:
         hint = nearest(words[-1], KEYS) if words[-1] not in KEYS else ""
         raise ReidError(f"overrides must come as KEY VALUE pairs, got {words[-1]!r} without a value{hint}")
-    overrides = {
-        name: checked_value(KEYS, name, text) for name, text in zip(words[::2], words[1::2], strict=True)
-    }
+    overrides = {name: checked_value(KEYS, name, text) for name, text in zip(words[::2], words[1::2], strict=True)}
     if options.scale is not None:
         overrides["INPUT.SCALE"] = checked_value(KEYS, "INPUT.SCALE", options.scale)
     return Settings(read_config(options.config_file) if options.config_file else {}, overrides)

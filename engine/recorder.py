@@ -59,18 +59,14 @@ class RunRecorder(Callback):
         """Take up the best mAP so far."""
         self._best = state_dict["best"]
 
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what makes the file describe itself, and the random state."""
         checkpoint[SECTION] = section(self._card, trainer.current_epoch, self._position, trainer.world_size)
         checkpoint["rng"] = {"cpu": torch.get_rng_state()}
         if pl_module.device.type == "cuda":
             checkpoint["rng"]["cuda"] = torch.cuda.get_rng_state(pl_module.device)
 
-    def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Remember the random state until training begins."""
         self._rng = checkpoint["rng"]
 

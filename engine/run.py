@@ -61,9 +61,7 @@ def fit(recipe: Recipe, settings: Settings) -> FitResult:
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
     splits = build.build_splits(cfg, with_train=True)
     data = ReidDataModule(splits, build.loader_settings(cfg), resumed.position if resumed else (0, 0))
-    card = RunCard(
-        to_yaml(cfg), splits.name, data.num_ids, cfg.INPUT.SCALE, recipe.name, start.digest(splits.train)
-    )
+    card = RunCard(to_yaml(cfg), splits.name, data.num_ids, cfg.INPUT.SCALE, recipe.name, start.digest(splits.train))
     if resumed is not None:
         start.check_resumption(resumed, cfg, card)
     module = _training_module(cfg, recipe, data)

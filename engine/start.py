@@ -60,9 +60,7 @@ def given_weights(settings: Settings) -> Weights | None:
     return weights
 
 
-def resumed(
-    settings: Settings, weights: Weights | None, recipe: Recipe
-) -> Checkpoint | None:
+def resumed(settings: Settings, weights: Weights | None, recipe: Recipe) -> Checkpoint | None:
     """The checkpoint to go on from, or None for a fresh run.
 
     Raises:
@@ -72,9 +70,7 @@ def resumed(
         return None
     if not isinstance(weights, Checkpoint):
         given = "none" if weights is None else f"{weights.weights.kind} ({weights.path})"
-        raise ReidError(
-            f"MODEL.RESUME_TRAINING True needs MODEL.PRETRAIN_PATH, a checkpoint of a run, got {given}"
-        )
+        raise ReidError(f"MODEL.RESUME_TRAINING True needs MODEL.PRETRAIN_PATH, a checkpoint of a run, got {given}")
     if weights.card.method != recipe.name:
         raise ReidError(
             f"{weights.path} comes from method {weights.card.method}, but this script trains {recipe.name}; "
@@ -87,14 +83,10 @@ def resumed(
         if not name.startswith(_CHANGEABLE) and value != weights.config[name]
     ]
     if fixed:
-        raise ReidError(
-            f"a resumed run keeps its settings, got {', '.join(fixed)}; start a new run to change them"
-        )
+        raise ReidError(f"a resumed run keeps its settings, got {', '.join(fixed)}; start a new run to change them")
     for name, value in settings.file.items():
         if not name.startswith(_CHANGEABLE) and value != weights.config[name]:
-            logger.warning(
-                "--config_file: %s %s is left out, the run keeps %s", name, value, weights.config[name]
-            )
+            logger.warning("--config_file: %s %s is left out, the run keeps %s", name, value, weights.config[name])
     return weights
 
 
@@ -136,9 +128,7 @@ def digest(samples: Sequence[Sample]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
-def inherited(
-    settings: Settings, weights: Weights | None, recipe: Recipe
-) -> dict[str, Any]:
+def inherited(settings: Settings, weights: Weights | None, recipe: Recipe) -> dict[str, Any]:
     """What a run takes from the checkpoint it starts from.
 
     Raises:
@@ -169,9 +159,7 @@ def preprocessing_of(weights: Weights) -> dict[str, Any]:
     }
 
 
-def initialise(
-    extractor: FeatureExtractor, cfg: CfgNode, weights: Weights | None
-) -> None:
+def initialise(extractor: FeatureExtractor, cfg: CfgNode, weights: Weights | None) -> None:
     """Fill the network with what the run starts from; random weights stay where that is nothing.
 
     Raises:

@@ -185,9 +185,7 @@ def _figures(title: str, kind: str, pictures: Sequence[Picture]) -> Iterator[str
 
 def _table(columns: Sequence[str], rows: Iterable[list[str]], num_text: int) -> str:
     kinds = [' class="text"' if number < num_text else "" for number in range(len(columns))]
-    heads = "".join(
-        f'<th scope="col"{kind}>{_text(name)}</th>' for name, kind in zip(columns, kinds, strict=True)
-    )
+    heads = "".join(f'<th scope="col"{kind}>{_text(name)}</th>' for name, kind in zip(columns, kinds, strict=True))
     body = ""
     for row in rows:
         cells = "".join(f"<td{kind}>{_text(cell)}</td>" for cell, kind in zip(row, kinds, strict=True))

@@ -105,8 +105,7 @@ def _instance_precision(report: Report, evidence: Evidence) -> np.ndarray:
 
 def _draw_plots(folder: Path, report: Report) -> list[Picture]:
     curves = {
-        f"{entry.label} x{entry.query_scale} to x{entry.gallery_scale}": entry.result.cmc
-        for entry in report.entries
+        f"{entry.label} x{entry.query_scale} to x{entry.gallery_scale}": entry.result.cmc for entry in report.entries
     }
     plots = [("cmc.png", "CMC", "share of queries with a match among the first k", cmc_plot(curves))]
     if report.verification is not None:

@@ -119,9 +119,7 @@ def write_pictures(
             average_precision=float(average_precision[row]),
             height=height,
         )
-        stem = (
-            query_labels[row].path.stem.encode("utf-8", "replace")[:_LONGEST_STEM].decode("utf-8", "ignore")
-        )
+        stem = query_labels[row].path.stem.encode("utf-8", "replace")[:_LONGEST_STEM].decode("utf-8", "ignore")
         path = folder / f"{group}_{place:04d}_{stem}.png"
         with written_aside(path) as aside:
             aside.write_bytes(encode_png(picture))
@@ -135,9 +133,7 @@ def encode_png(picture: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
-def _sheet(
-    pictures: Sequence[np.ndarray], captions: Sequence[tuple[str, ...]]
-) -> tuple[np.ndarray, list[int], int]:
+def _sheet(pictures: Sequence[np.ndarray], captions: Sequence[tuple[str, ...]]) -> tuple[np.ndarray, list[int], int]:
     """The empty sheet, the left edge of each picture, and the top edge of all."""
     tall, wide = pictures[0].shape[:2]
     widest = max(_text_width(text, _TEXT_SIZE) for lines in captions for text in lines)
@@ -171,9 +167,7 @@ def _framed(path: Path, height: int, colour: Colour) -> np.ndarray:
 
 def _write_title(canvas: np.ndarray, name: str, average_precision: float) -> None:
     """The query's file name, shortened in its middle where it is too long, and its AP."""
-    ending = (
-        "no match in the gallery" if np.isnan(average_precision) else f"AP {100 * average_precision:.1f} %"
-    )
+    ending = "no match in the gallery" if np.isnan(average_precision) else f"AP {100 * average_precision:.1f} %"
     room, shown, kept = canvas.shape[1] - 2 * _MARGIN, name, len(name)
     while kept > 4 and _text_width(f"{shown}     {ending}", _TITLE_SIZE) > room:
         kept -= 1

@@ -36,9 +36,7 @@ def cmc_plot(curves: Mapping[str, Mapping[int, float]]) -> bytes:
         ReidError: if there is no curve, or one without a point.
     """
     _check_curves(curves)
-    figure, axes = _axes(
-        "Cumulative matching characteristic", "rank k", "queries with a match up to rank k [%]"
-    )
+    figure, axes = _axes("Cumulative matching characteristic", "rank k", "queries with a match up to rank k [%]")
     handles: list[Line2D] = []
     for number, curve in enumerate(curves.values()):
         ranks = sorted(curve)
@@ -120,9 +118,7 @@ def _legend(figure: Figure, handles: list[Line2D], labels: list[str], title: str
     num_lines = sum(label.count("\n") + 1 for label in labels)
     width, height = _SIZE
     figure.set_size_inches(width, height + _LINE_HEIGHT * (num_lines + 1))
-    figure.legend(
-        handles, plain, title=title, loc="outside lower center", fontsize="small", title_fontsize="small"
-    )
+    figure.legend(handles, plain, title=title, loc="outside lower center", fontsize="small", title_fontsize="small")
 
 
 def _png(figure: Figure) -> bytes:
@@ -136,6 +132,5 @@ def _check_curves(curves: Mapping[str, object]) -> None:
     if not curves or empty:
         found = f"no point in {', '.join(empty)}" if empty else "none"
         raise ReidError(
-            f"curves must hold one curve or more, each with a point, got {found}; plot the results of an "
-            f"evaluation"
+            f"curves must hold one curve or more, each with a point, got {found}; plot the results of an evaluation"
         )

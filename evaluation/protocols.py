@@ -167,9 +167,7 @@ def _rank(given: Sides, protocol: Protocol) -> RankingResult:
     if protocol.name == "centroid_ctl2021":
         return evaluate_centroids_ctl2021(*given)
     if protocol.expansion is not None:
-        expanded = expand_queries(
-            given.query, given.gallery, k=protocol.expansion.k, alpha=protocol.expansion.alpha
-        )
+        expanded = expand_queries(given.query, given.gallery, k=protocol.expansion.k, alpha=protocol.expansion.alpha)
         given = given._replace(query=expanded)
     if protocol.rerank is not None:
         return evaluate_reranked(*given, parameters=protocol.rerank, camera_rule=protocol.camera_rule)

@@ -38,8 +38,7 @@ class IdentityLoss(nn.Module):
             raise ReidError(f"num_ids and dim must be at least 1, got {num_ids} and {dim}")
         if not 0.0 <= label_smoothing < 1.0:
             raise ReidError(
-                f"label_smoothing must be >= 0 and < 1, got {label_smoothing!r}; "
-                "0.1 is usual, 0 switches it off"
+                f"label_smoothing must be >= 0 and < 1, got {label_smoothing!r}; 0.1 is usual, 0 switches it off"
             )
         self.label_smoothing = label_smoothing
         self.classifier = nn.Linear(dim, num_ids, bias=False)
@@ -62,9 +61,7 @@ class IdentityLoss(nn.Module):
         """
         return self._compute(bn_features, ids, valid)[0]
 
-    def with_statistics(
-        self, bn_features: Tensor, ids: Tensor, valid: Tensor | None = None
-    ) -> LossWithStatistics:
+    def with_statistics(self, bn_features: Tensor, ids: Tensor, valid: Tensor | None = None) -> LossWithStatistics:
         """The loss, and ``accuracy``: the share of valid rows whose identity has the largest logit."""
         loss, logits = self._compute(bn_features, ids, valid)
         with torch.no_grad():

@@ -94,9 +94,7 @@ class Objective(nn.Module):
             if isinstance(term.loss, CenterLoss):
                 term.loss.center_gradient_scale = 1.0 / term.weight
 
-    def forward(
-        self, features: Mapping[str, Tensor], ids: Tensor, valid: Tensor | None = None
-    ) -> ObjectiveReport:
+    def forward(self, features: Mapping[str, Tensor], ids: Tensor, valid: Tensor | None = None) -> ObjectiveReport:
         """Value of the objective on a batch.
 
         Args:

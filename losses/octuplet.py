@@ -86,9 +86,7 @@ class OctupletLoss(nn.Module):
         """What ``print`` shows."""
         return f"margin={self.margin}, distance={self.distance!r}, terms={self.terms}"
 
-    def _compute(
-        self, high: Tensor, low: Tensor, ids: Tensor, valid: Tensor | None
-    ) -> tuple[Tensor, HardestPairs]:
+    def _compute(self, high: Tensor, low: Tensor, ids: Tensor, valid: Tensor | None) -> tuple[Tensor, HardestPairs]:
         check_batch(high, ids, valid)
         if low.shape != high.shape:
             raise ReidError(

@@ -56,9 +56,7 @@ class BatchHardTripletLoss(nn.Module):
         """
         return self._compute(embeddings, ids, valid)[0]
 
-    def with_statistics(
-        self, embeddings: Tensor, ids: Tensor, valid: Tensor | None = None
-    ) -> LossWithStatistics:
+    def with_statistics(self, embeddings: Tensor, ids: Tensor, valid: Tensor | None = None) -> LossWithStatistics:
         """The loss, and the figures of :func:`losses.mining.pair_statistics`; arguments as above."""
         loss, pairs = self._compute(embeddings, ids, valid)
         return LossWithStatistics(loss, pair_statistics(pairs, self.margin))

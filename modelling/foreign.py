@@ -125,9 +125,7 @@ def load_foreign(extractor: nn.Module, weights: ForeignWeights, origin: str) -> 
     ]
     if problems:
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise ReidError(
-            f"{origin} ({weights.kind}) does not fit the network: {'; '.join(problems[:3])}{more}"
-        )
+        raise ReidError(f"{origin} ({weights.kind}) does not fit the network: {'; '.join(problems[:3])}{more}")
     extractor.load_state_dict(given, strict=False)
     logger.info(
         "%s (%s): %d tensors loaded%s; left out: %s",

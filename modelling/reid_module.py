@@ -138,9 +138,7 @@ class ReidModule(LightningModule):
         features = self.extractor(torch.cat(inputs) if len(inputs) > 1 else inputs[0])
         count = len(batch.images)
         named = {}
-        for suffix, raw, bn in zip(
-            self._views, features.raw.split(count), features.bn.split(count), strict=True
-        ):
+        for suffix, raw, bn in zip(self._views, features.raw.split(count), features.bn.split(count), strict=True):
             named[f"raw{suffix}"], named[f"bn{suffix}"] = raw, bn
         report: ObjectiveReport = self.objective(named, batch.labels)
         return report

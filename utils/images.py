@@ -30,8 +30,6 @@ def read_image(path: str | Path) -> Tensor:
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = (
-            "no such file" if isinstance(error, FileNotFoundError) else str(error) or type(error).__name__
-        )
+        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error) or type(error).__name__
         raise ReidError(f"cannot read image {path}: {' '.join(reason.split())}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1)

@@ -168,9 +168,7 @@ def _draw_clutter(scenery: Image, horizon: int, rng: np.random.Generator) -> Non
         )
         cv2.polylines(scenery, [frame.astype(np.int32)], False, colour, 3, cv2.LINE_AA)
     else:
-        cv2.line(
-            scenery, (x, horizon), (x + 3 * size - 90, _SCENERY_HEIGHT), (206, 212, 214), 10, cv2.LINE_AA
-        )
+        cv2.line(scenery, (x, horizon), (x + 3 * size - 90, _SCENERY_HEIGHT), (206, 212, 214), 10, cv2.LINE_AA)
 
 
 def _pick(colours: tuple[Colour, ...], rng: np.random.Generator) -> Colour:

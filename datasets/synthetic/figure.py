@@ -69,9 +69,7 @@ def _place_body(who: Appearance, pose: Pose) -> _Body:
         legs.append(_chain(hip_joint, (25.0, 24.0), (swing, swing - bend), pose.turn, 0.0))
         shoulder_joint = (_MIDDLE + sign * (shoulder - 2.0) * (1.0 - 0.45 * side), 34.5)
         arms.append(
-            _chain(
-                shoulder_joint, (17.0, 15.0), (-swing, 0.35 - swing), pose.turn, sign * 0.14 * (1.2 - side)
-            )
+            _chain(shoulder_joint, (17.0, 15.0), (-swing, 0.35 - swing), pose.turn, sign * 0.14 * (1.2 - side))
         )
     return _Body(build**0.7, shoulder, hip, torso, (legs[0], legs[1]), (arms[0], arms[1]))
 
@@ -159,9 +157,7 @@ def _draw_head(pen: Pen, who: Appearance, pose: Pose) -> None:
 
 
 def _draw_backpack_from_the_front(pen: Pen, who: Appearance, pose: Pose, body: _Body) -> None:
-    pen.box(
-        (_MIDDLE - (body.shoulder * 0.75 + 1.0) * pose.turn, 46.0), (10.0, 14.0), darken(who.bag_colour, 0.85)
-    )
+    pen.box((_MIDDLE - (body.shoulder * 0.75 + 1.0) * pose.turn, 46.0), (10.0, 14.0), darken(who.bag_colour, 0.85))
 
 
 def _draw_backpack_over_the_cloth(pen: Pen, who: Appearance, pose: Pose, body: _Body) -> None:

@@ -30,9 +30,7 @@ def check_consistency(cfg: CfgNode) -> None:
         raise ReidError("TRAINER.ACCELERATOR cuda needs a CUDA device, but torch sees none; set it to auto")
     devices = torch.cuda.device_count()
     if cfg.TRAINER.ACCELERATOR != "cpu" and 0 < devices < cfg.TRAINER.DEVICES:
-        raise ReidError(
-            f"TRAINER.DEVICES must be at most the number of GPUs, {devices}, got {cfg.TRAINER.DEVICES}"
-        )
+        raise ReidError(f"TRAINER.DEVICES must be at most the number of GPUs, {devices}, got {cfg.TRAINER.DEVICES}")
     if cfg.SOLVER.WARMUP_EPOCHS >= cfg.SOLVER.MAX_EPOCHS and cfg.SOLVER.WARMUP_EPOCHS:
         logger.warning(
             "SOLVER.WARMUP_EPOCHS %d of SOLVER.MAX_EPOCHS %d: the rate never reaches SOLVER.BASE_LR",

@@ -43,9 +43,7 @@ def build_run_folder(cfg: CfgNode, dataset: str, method: str) -> RunFolder:
     return new_run(Path(cfg.LOGS_DIR), Path(cfg.RUNS_DIR), Path(dataset, cfg.MODEL.NAME, method))
 
 
-def build_trainer(
-    cfg: CfgNode, folder: RunFolder | None = None, callbacks: list[Callback] | None = None
-) -> Trainer:
+def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list[Callback] | None = None) -> Trainer:
     """Lightning's trainer; without a folder it keeps nothing, as a test wants it."""
     options: dict[str, Any] = {"logger": False}
     if folder is not None:

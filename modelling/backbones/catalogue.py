@@ -96,9 +96,7 @@ def check_backbone_name(name: str) -> None:
         return
     near = get_close_matches(name, BACKBONES, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise ReidError(
-        f"MODEL.NAME must be one of {', '.join(BACKBONE_NAMES)}, or {PREFIX}NAME, got {name!r}{hint}"
-    )
+    raise ReidError(f"MODEL.NAME must be one of {', '.join(BACKBONE_NAMES)}, or {PREFIX}NAME, got {name!r}{hint}")
 
 
 def imagenet_state(name: str, input_size: tuple[int, int] = (256, 128)) -> dict[str, Tensor]:

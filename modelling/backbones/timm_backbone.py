@@ -32,9 +32,7 @@ class TimmBackbone(nn.Module):
         ReidError: if timm is not installed, does not know the name, or cannot build it for this size.
     """
 
-    def __init__(
-        self, name: str, input_size: tuple[int, int] = (256, 128), *, pretrained: bool = False
-    ) -> None:
+    def __init__(self, name: str, input_size: tuple[int, int] = (256, 128), *, pretrained: bool = False) -> None:
         super().__init__()
         base: Any = _create(name, input_size, pretrained).eval()
         self.base = base

@@ -36,9 +36,7 @@ def test_the_documentation_lists_exactly_the_schema() -> None:
 
 
 def test_tree_survives_yaml() -> None:
-    cfg = with_values(
-        get_cfg(), {"SOLVER.BASE_LR": 1e-7, "INPUT.SIZE_TRAIN": [64, 32], "DATASETS.NAMES": "한글 x"}
-    )
+    cfg = with_values(get_cfg(), {"SOLVER.BASE_LR": 1e-7, "INPUT.SIZE_TRAIN": [64, 32], "DATASETS.NAMES": "한글 x"})
     text = to_yaml(cfg)
     assert isinstance(cfg, CfgNode)
     assert with_values(get_cfg(), read_config(text)) == cfg

@@ -48,9 +48,7 @@ def test_batches_carry_rows_that_lead_back_to_the_samples(splits: ReidSplits) ->
 @pytest.mark.slow
 def test_the_number_of_workers_changes_no_pixel(splits: ReidSplits) -> None:
     def images(workers: int) -> torch.Tensor:
-        settings = LoaderSettings(
-            (32, 16), (32, 16), Augmentation(padding=2), 8, 2, test_batch=5, workers=workers
-        )
+        settings = LoaderSettings((32, 16), (32, 16), Augmentation(padding=2), 8, 2, test_batch=5, workers=workers)
         loader = ReidDataModule(splits, settings).train_dataloader()
         loader.batch_sampler.set_epoch(1)
         return torch.cat([batch.images for batch in loader])
@@ -95,9 +93,7 @@ def test_bad_files_are_skipped_and_counted(damaged: ReidSplits, caplog: pytest.L
     assert "3 of 6 images" in caplog.text
     assert not check_files(ReidSplits("damaged", (), damaged.query, damaged.train), "skip", workers=1).train
     with pytest.raises(ReidError, match="train split of damaged has no readable image left"):
-        check_files(
-            ReidSplits("damaged", damaged.train[1:], damaged.query, damaged.gallery), "skip", workers=1
-        )
+        check_files(ReidSplits("damaged", damaged.train[1:], damaged.query, damaged.gallery), "skip", workers=1)
 
 
 @pytest.mark.slow

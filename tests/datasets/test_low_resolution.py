@@ -33,9 +33,7 @@ def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
 def person(height: int, width: int) -> np.ndarray:
     """A smooth background and flat clothes with hard edges, as in photographs of people."""
     rows, columns = np.mgrid[0:height, 0:width]
-    image = np.stack(
-        [rows * 200 // height, 255 - columns * 180 // width, 40 + (rows + columns) % 90], axis=-1
-    )
+    image = np.stack([rows * 200 // height, 255 - columns * 180 // width, 40 + (rows + columns) % 90], axis=-1)
     image[height // 4 : height // 2, width // 4 : -width // 4] = (220, 30, 30)
     image[height // 2 :, width // 3 : -width // 3] = (10, 20, 60)
     return image.astype(np.uint8)
@@ -109,9 +107,7 @@ def test_other_formats_are_kept_without_loss(tmp_path: Path, name: str) -> None:
 )
 def test_colour_modes_of_png(tmp_path: Path, mode: str, kept: str) -> None:
     grey = Image.fromarray(noise(40, 24, 1))
-    image = (
-        Image.fromarray(noise(40, 24, 1).astype(np.uint16) * 200) if mode == "I;16" else grey.convert(mode)
-    )
+    image = Image.fromarray(noise(40, 24, 1).astype(np.uint16) * 200) if mode == "I;16" else grey.convert(mode)
     with Image.open(made(save(tmp_path, "a.png", image), tmp_path / "low")) as low:
         assert low.mode == kept
         assert low.size == (12, 20)
@@ -151,9 +147,7 @@ def test_a_full_disk_stops_and_leaves_no_half_file(tmp_path: Path, monkeypatch: 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(
-        ReidError, match=r"a\.png must be writable, but .*No space left.* the command goes on"
-    ):
+    with pytest.raises(ReidError, match=r"a\.png must be writable, but .*No space left.* the command goes on"):
         made(path, tmp_path / "low")
     assert list((tmp_path / "low").iterdir()) == []
 
@@ -201,9 +195,7 @@ def test_links_to_folders_are_followed_but_not_for_ever(tmp_path: Path) -> None:
 def test_folders_of_others_are_refused(tmp_path: Path) -> None:
     source, low = market(tmp_path), tmp_path / "low"
     write_text(low / "thesis.tex", "years of work")
-    with pytest.raises(
-        ReidError, match=r"low must be new, empty, .* holds something else; remove it or choose"
-    ):
+    with pytest.raises(ReidError, match=r"low must be new, empty, .* holds something else; remove it or choose"):
         make_plan(source, [Target(low, 2)], 95)
     assert [path.name for path in low.iterdir()] == ["thesis.tex"]
     with pytest.raises(ReidError, match=r"d\.bmp must be new, empty, .* something else"):
@@ -217,9 +209,7 @@ def test_a_different_mark_is_refused(tmp_path: Path, change: str) -> None:
     make_plan(source, [Target(low, 2)], 95)
     changed = source / "query" if change == "source" else source
     scale, quality = 3 if change == "scale" else 2, 90 if change == "quality" else 95
-    with pytest.raises(
-        ReidError, match=r"begun by the same command .* but it holds \{.*makelr\.py.*\}; remove it"
-    ):
+    with pytest.raises(ReidError, match=r"begun by the same command .* but it holds \{.*makelr\.py.*\}; remove it"):
         make_plan(changed, [Target(low, scale)], quality)
 
 
@@ -234,14 +224,10 @@ def test_the_mark_holds_when_both_folders_move(tmp_path: Path) -> None:
 
 def test_sources_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = market(tmp_path)
-    with pytest.raises(
-        ReidError, match=r"--data_dir must be the folder of a data set, but .*absent is no folder"
-    ):
+    with pytest.raises(ReidError, match=r"--data_dir must be the folder of a data set, but .*absent is no folder"):
         make_plan(tmp_path / "absent", [], 95)
     write_text(tmp_path / "texts" / "a.txt", "")
-    with pytest.raises(
-        ReidError, match=r"--data_dir must hold images, but .*texts has none \(1 other files\)"
-    ):
+    with pytest.raises(ReidError, match=r"--data_dir must hold images, but .*texts has none \(1 other files\)"):
         make_plan(tmp_path / "texts", [], 95)
     for inside in (source, source / "low"):
         with pytest.raises(ReidError, match=r"--out_dir must lie outside of the data set .*market, got"):
@@ -251,9 +237,7 @@ def test_sources_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(
-        ReidError, match=r"all folders in --data_dir must be readable, but .*Permission denied"
-    ):
+    with pytest.raises(ReidError, match=r"all folders in --data_dir must be readable, but .*Permission denied"):
         make_plan(source, [], 95)
 
 
@@ -266,9 +250,7 @@ def test_the_twin_lies_beside_the_data_set(tmp_path: Path, monkeypatch: pytest.M
     assert low_resolution_sibling(link, 4) == tmp_path / "links" / "market_x4"
     monkeypatch.chdir(folder)
     assert low_resolution_sibling(Path(), 2) == tmp_path / "market1501_x2"
-    with pytest.raises(
-        ReidError, match=r'x4 must exist.* python makelr\.py --scale 4 --data_dir ".*market1501"$'
-    ):
+    with pytest.raises(ReidError, match=r'x4 must exist.* python makelr\.py --scale 4 --data_dir ".*market1501"$'):
         low_resolution_folder(folder, 4)
     (tmp_path / "market1501_x4").mkdir()
     assert low_resolution_folder(folder, 4) == tmp_path / "market1501_x4"

@@ -17,9 +17,7 @@ def make(folder: Path, *names: str) -> None:
         (folder / name).touch()
 
 
-def market(
-    root: Path, train: tuple[str, ...] = ("0001_c1s1_000001_00.jpg", "0002_c1s1_000001_00.jpg")
-) -> Path:
+def market(root: Path, train: tuple[str, ...] = ("0001_c1s1_000001_00.jpg", "0002_c1s1_000001_00.jpg")) -> Path:
     make(root / "bounding_box_train", *train)
     make(root / "query", "0003_c1s1_000001_00.jpg")
     make(

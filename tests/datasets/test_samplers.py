@@ -28,9 +28,7 @@ def test_every_batch_holds_p_identities_with_k_images_and_every_identity_is_used
 ) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
     per_batch = data.draw(st.integers(2, len(counts)))
-    samplers = [
-        PKBatchSampler(labels, per_batch, instances, seed, Share(rank, world)) for rank in range(world)
-    ]
+    samplers = [PKBatchSampler(labels, per_batch, instances, seed, Share(rank, world)) for rank in range(world)]
     shares = [epoch(sampler, 3) for sampler in samplers]
     assert {len(share) for share in shares} == {len(samplers[0])}
     seen: set[int] = set()

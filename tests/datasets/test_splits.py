@@ -9,8 +9,7 @@ from utils.errors import ReidError
 
 def samples(*labels: tuple[int, int]) -> tuple[Sample, ...]:
     return tuple(
-        Sample(Path(f"{person:04d}_c{camera}_{i}.jpg"), person, camera)
-        for i, (person, camera) in enumerate(labels)
+        Sample(Path(f"{person:04d}_c{camera}_{i}.jpg"), person, camera) for i, (person, camera) in enumerate(labels)
     )
 
 

@@ -80,9 +80,7 @@ def test_an_empty_folder_is_filled_and_parents_are_made(drawn: Path, tmp_path: P
         assert read_bytes(draw_dataset(out, SMALL)) == read_bytes(drawn)
 
 
-def test_an_interrupted_drawing_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_drawing_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def interrupt(*_: object, **__: object) -> bytes:
@@ -97,9 +95,7 @@ def test_an_interrupted_drawing_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_processes_may_draw_the_same_folder(
-    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_may_draw_the_same_folder(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, draw_all = tmp_path / "out", synthetic._draw_all
 
     def draw_while_another_finishes(folder: Path, spec: SyntheticSpec, progress: bool) -> None:
@@ -113,17 +109,13 @@ def test_two_processes_may_draw_the_same_folder(
 
 
 def test_a_different_data_set_is_refused_with_the_difference(drawn: Path) -> None:
-    with pytest.raises(
-        ReidError, match=r"same synthetic data set, got .* with seed 0, not 3; remove it or give"
-    ):
+    with pytest.raises(ReidError, match=r"same synthetic data set, got .* with seed 0, not 3; remove it or give"):
         draw_dataset(drawn, SyntheticSpec(**{**vars(SMALL), "seed": 3}))
 
 
 def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(
-        ReidError, match=r"absent, empty or a synthetic data set, got the non-empty .*; remove it"
-    ):
+    with pytest.raises(ReidError, match=r"absent, empty or a synthetic data set, got the non-empty .*; remove it"):
         draw_dataset(tmp_path, SMALL)
     (tmp_path / "synthetic.json").write_text("[1]", encoding="utf-8")
     with pytest.raises(ReidError, match=r"whose synthetic\.json is no specification; remove it"):
@@ -133,9 +125,7 @@ def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(
-        ReidError, match=r"out must be a folder, got the file .*; remove it or give another folder"
-    ):
+    with pytest.raises(ReidError, match=r"out must be a folder, got the file .*; remove it or give another folder"):
         draw_dataset(tmp_path / "file", SMALL)
 
 
@@ -153,15 +143,10 @@ def test_command_draws_the_same_files_in_another_process(drawn: Path, tmp_path: 
     command = [sys.executable, "-m", "datasets.synthetic", str(tmp_path / "out"), *SMALL_OPTIONS]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert read_bytes(tmp_path / "out") == read_bytes(drawn)
-    assert (
-        done.stderr.rstrip().splitlines()[-1]
-        == f"the synthetic data set of 25 images is in {tmp_path / 'out'}"
-    )
+    assert done.stderr.rstrip().splitlines()[-1] == f"the synthetic data set of 25 images is in {tmp_path / 'out'}"
 
 
-def test_main_logs_one_line_and_records_the_arguments(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_main_logs_one_line_and_records_the_arguments(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         out = main([str(tmp_path / "out"), *SMALL_OPTIONS, "--seed", "4"])
     assert caplog.messages == [f"the synthetic data set of 25 images is in {out}"]

@@ -24,9 +24,7 @@ NAME = re.compile(r"^(-1|\d{4})_c(\d)s1_(\d{6})_(\d{2})\.jpg$")
 def test_plan_has_distinct_files_and_distinct_pictures_and_every_query_a_match(
     train_ids: int, test_ids: int, cameras: int, images: int, distractors: int, junk: int
 ) -> None:
-    plan = list(
-        plan_images(SyntheticSpec(train_ids, test_ids, cameras, images, distractors=distractors, junk=junk))
-    )
+    plan = list(plan_images(SyntheticSpec(train_ids, test_ids, cameras, images, distractors=distractors, junk=junk)))
     assert len(plan) == (train_ids + test_ids) * cameras * images + distractors + junk
     assert len({item.path for item in plan}) == len(plan)
     assert len({item[1:4] for item in plan}) == len(plan)

@@ -9,9 +9,7 @@ MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
 
 
 def image(seed: int = 0, height: int = 40, width: int = 30) -> torch.Tensor:
-    return torch.randint(
-        0, 256, (3, height, width), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
-    )
+    return torch.randint(0, 256, (3, height, width), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 def test_test_images_are_only_resized() -> None:

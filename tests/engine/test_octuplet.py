@@ -70,9 +70,7 @@ def test_other_terms_join_by_their_weights(tiny_arguments: list[str], source: Pa
 def test_the_ctl_script_evaluates_centroids_and_resumes(
     tiny_arguments: list[str], source: Path, tmp_path: Path
 ) -> None:
-    assert (
-        octuplet_ctl_script.main(["--scale", "2", *tiny_arguments, "MODEL.PRETRAIN_PATH", str(source)]) == 0
-    )
+    assert octuplet_ctl_script.main(["--scale", "2", *tiny_arguments, "MODEL.PRETRAIN_PATH", str(source)]) == 0
     folder = tmp_path / "logs/tiny/resnet18/octuplet_ctl/exp0"
     results = json.loads((folder / "report_1.json").read_text())["results"]
     assert {r["protocol"] for r in results} == {"instance", "centroid"}

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import test as test_script
 import train as train_script
 from configs import read_config
 from datasets.readers import read_dataset
+from datasets.synthetic import SyntheticSpec, draw_dataset
 from engine import build, run
 from engine.checkpoint import Checkpoint, read_weights
 from engine.cli import InterruptedRun, build_parser, read_settings
@@ -27,6 +29,7 @@ from modelling.extractor import FeatureExtractor
 from utils.errors import ReidError
 
 ROOT = Path(__file__).resolve().parents[2]
+TINY = SyntheticSpec(train_ids=8, test_ids=6, cameras=2, images_per_camera=3, height=64, width=32)
 
 
 def fit(arguments: list[str], *more: str) -> run.FitResult:
@@ -117,9 +120,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny_argum
     assert first.folder != again.folder
     assert_equal(weights(first.folder / "0_last.pth"), weights(again.folder / "0_last.pth"))
     name = "extractor.backbone.base.conv1.weight"
-    assert not torch.equal(
-        weights(first.folder / "0_last.pth")[name], weights(other.folder / "0_last.pth")[name]
-    )
+    assert not torch.equal(weights(first.folder / "0_last.pth")[name], weights(other.folder / "0_last.pth")[name])
 
 
 def test_four_epochs_are_two_and_two_resumed(tiny_arguments: list[str]) -> None:
@@ -189,9 +190,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_goes_on_exactly(
 def test_resuming_from_an_earlier_checkpoint_overwrites_nothing(tiny_arguments: list[str]) -> None:
     first = fit(tiny_arguments)
     before = {path: path.read_bytes() for path in first.folder.iterdir()}
-    second = fit(
-        tiny_arguments, "MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH", str(first.folder / "0.pth")
-    )
+    second = fit(tiny_arguments, "MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH", str(first.folder / "0.pth"))
     assert second.folder.name == "exp1"
     assert {path: path.read_bytes() for path in first.folder.iterdir()} == before
     assert_equal(weights(first.folder / "1_last.pth"), weights(second.folder / "1_last.pth"))
@@ -208,13 +207,9 @@ def test_resuming_refuses_what_would_be_another_run(tiny_arguments: list[str]) -
         fit(tiny_arguments, *resume, "MODEL.PRETRAIN_PATH", path, "MODEL.NAME", "resnet34")
 
 
-def test_training_starts_from_backbone_weights_or_a_checkpoint(
-    tiny_arguments: list[str], tmp_path: Path
-) -> None:
+def test_training_starts_from_backbone_weights_or_a_checkpoint(tiny_arguments: list[str], tmp_path: Path) -> None:
     donor = FeatureExtractor(ResNetBackbone("resnet18"))
-    torch.save(
-        {f"module.{k}": v for k, v in donor.backbone.base.state_dict().items()}, tmp_path / "plain.pth"
-    )
+    torch.save({f"module.{k}": v for k, v in donor.backbone.base.state_dict().items()}, tmp_path / "plain.pth")
     frozen = ("SOLVER.BASE_LR", "1e-12", "SOLVER.MAX_EPOCHS", "1", "SOLVER.WEIGHT_DECAY", "0")
     first = fit(tiny_arguments, *frozen, "MODEL.PRETRAIN_PATH", str(tmp_path / "plain.pth"))
     got = weights(first.folder / "0_last.pth")["extractor.backbone.base.layer4.1.conv2.weight"]
@@ -251,9 +246,68 @@ def test_a_test_says_what_it_cannot_use(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "odd.pth")
     with pytest.raises(ReidError, match=r"is neither \(its first entries: epoch\)"):
         evaluate(["MODEL.PRETRAIN_PATH", str(tmp_path / "odd.pth")])
-    torch.save({"w": torch.ones(1)}, tmp_path / "plain.pth")
-    with pytest.raises(ReidError, match=r"plain\.pth, which holds backbone weights"):
+    torch.save(ResNetBackbone("resnet18").base.state_dict(), tmp_path / "plain.pth")
+    with pytest.raises(ReidError, match=r"a trained model, got .*plain\.pth, which holds a "):
         evaluate(["MODEL.PRETRAIN_PATH", str(tmp_path / "plain.pth")])
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "m_ap", "rank_1"), [("market1501", 0.1058, 0.1030), ("msmt17", 0.1925, 0.2085)])
+def test_published_osnet_weights_give_their_figures_on_real_people(
+    workshop: Path, tmp_path: Path, name: str, m_ap: float, rank_1: float
+) -> None:
+    path = workshop / "weights" / f"osnet_x0_25_{name}.pth"
+    data = ["DATASETS.NAMES", str(workshop / "data/cuhk03_dev"), "OUTPUT_DIR", str(tmp_path / "o")]
+    report = evaluate(["MODEL.PRETRAIN_PATH", str(path), *data, "DATALOADER.NUM_WORKERS", "0"])
+    result = report.entries[0].result  # type: ignore[attr-defined]
+    assert result.mAP == pytest.approx(m_ap, abs=5e-4)
+    assert result.cmc[1] == pytest.approx(rank_1, abs=3e-3)
+    assert (result.num_valid_queries, result.num_gallery) == (398, 1518)
+
+
+def test_resuming_says_when_nothing_is_left_or_the_data_are_others(
+    tiny_arguments: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = fit(tiny_arguments).folder / "1_last.pth"
+    resume = ("MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH")
+    with pytest.raises(ReidError, match=r"has finished epoch 1, the last of SOLVER\.MAX_EPOCHS 2; set it higher"):
+        fit(tiny_arguments, *resume, str(path))
+    other = draw_dataset(tmp_path / "tiny", replace(TINY, seed=9))
+    (other / "bounding_box_train" / sorted(p.name for p in (other / "bounding_box_train").iterdir())[0]).unlink()
+    with pytest.raises(ReidError, match="training images of tiny must be those of the resumed run"):
+        fit(tiny_arguments, *resume, str(path), "SOLVER.MAX_EPOCHS", "3", "DATASETS.NAMES", str(other))
+    moved = tmp_path / "elsewhere" / "1_last.pth"
+    moved.parent.mkdir()
+    moved.write_bytes(path.read_bytes())
+    again = fit(tiny_arguments, *resume, str(moved), "SOLVER.MAX_EPOCHS", "3")
+    assert again.folder.name == "exp1"
+    assert "lies outside its run" in caplog.text
+
+
+def test_the_last_epoch_is_always_validated(tiny_arguments: list[str]) -> None:
+    result = fit(tiny_arguments, "SOLVER.EVAL_PERIOD", "5")
+    assert result.last
+    assert (result.folder / "best.pth").exists()
+
+
+def test_one_query_and_one_image_are_tested_without_verification(
+    tiny_arguments: list[str], tiny_market: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "0_last.pth"
+    splits = read_dataset(str(tiny_market), Path())
+    query = splits.query[0]
+    match = next(s for s in splits.gallery if s.person_id == query.person_id and s.camera_id != query.camera_id)
+    for sample, folder in ((query, "query"), (match, "bounding_box_test")):
+        (tmp_path / "one" / folder).mkdir(parents=True)
+        (tmp_path / "one" / folder / sample.path.name).write_bytes(sample.path.read_bytes())
+    report = evaluate([
+        *("MODEL.PRETRAIN_PATH", str(path), "DATASETS.NAMES", str(tmp_path / "one")),
+        *("OUTPUT_DIR", str(tmp_path / "o"), "DATALOADER.NUM_WORKERS", "0"),
+    ])  # fmt: skip
+    assert report.entries[0].result.mAP == 1.0  # type: ignore[attr-defined]
+    assert report.verification is None  # type: ignore[attr-defined]
+    assert "no verification" in caplog.text
 
 
 def test_keys_that_contradict_one_another_are_refused(tiny_arguments: list[str]) -> None:
@@ -266,9 +320,7 @@ def test_keys_that_contradict_one_another_are_refused(tiny_arguments: list[str])
     if not torch.cuda.is_available():
         with pytest.raises(ReidError, match=r"TRAINER\.ACCELERATOR cuda needs a CUDA device"):
             fit(tiny_arguments, "TRAINER.ACCELERATOR", "cuda")
-    off = [
-        f"SOLVER.{name}" for name in ("QUERY_XENT_WEIGHT", "QUERY_CONTRASTIVE_WEIGHT", "CENTER_LOSS_WEIGHT")
-    ]
+    off = [f"SOLVER.{name}" for name in ("QUERY_XENT_WEIGHT", "QUERY_CONTRASTIVE_WEIGHT", "CENTER_LOSS_WEIGHT")]
     with pytest.raises(ReidError, match="terms must be at least one"):
         fit(tiny_arguments, *(word for name in off for word in (name, "0")))
 
@@ -290,9 +342,7 @@ def test_a_diverged_run_says_so(tiny_arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "configs").glob("*.yml")))
 def test_every_shipped_config_builds_its_network(name: str) -> None:
-    cfg = read_settings(
-        build_parser("x").parse_args(["--config_file", str(ROOT / "configs" / name)])
-    ).resolve()
+    cfg = read_settings(build_parser("x").parse_args(["--config_file", str(ROOT / "configs" / name)])).resolve()
     build.check_consistency(cfg)
     assert build.build_extractor(cfg).dim > 0
     assert build.build_optimization(cfg).schedule(0) > 0

@@ -35,9 +35,7 @@ def test_the_choice_is_put_back_after_an_error() -> None:
         torch.set_float32_matmul_precision("highest")
 
 
-@pytest.mark.skipif(
-    not hasattr(torch.backends.mkldnn, "matmul"), reason="older torch has the global choice only"
-)
+@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="older torch has the global choice only")
 def test_a_choice_for_one_backend_which_the_global_getter_refuses_is_respected() -> None:
     # In a process of its own, so that no other test meets torch in this mixed state.
     code = """

@@ -60,9 +60,7 @@ def red_green_blue(style: str) -> int:
     return sum(map(int, re.findall(r"\d+", style.split(";")[0])))
 
 
-def page(
-    tmp_path: Path, content: dict[str, Any], *pictures: Picture, plots: tuple[Picture, ...] = ()
-) -> Page:
+def page(tmp_path: Path, content: dict[str, Any], *pictures: Picture, plots: tuple[Picture, ...] = ()) -> Page:
     write_html(tmp_path / "report.html", content, pictures, plots=plots)
     return Page(tmp_path / "report.html")
 
@@ -107,9 +105,7 @@ def test_every_text_is_escaped(tmp_path: Path) -> None:
     content |= {"dataset": NASTY, "checkpoint": NASTY}
     shown = page(tmp_path, content, Picture(NASTY, NASTY, b"x"), plots=(Picture(NASTY, NASTY, b"y"),))
     assert "<script" not in shown.source
-    assert (
-        shown.text.count(NASTY) == 11
-    )  # two titles, two facts, two rows, a heat map, two pictures' two texts
+    assert shown.text.count(NASTY) == 11  # two titles, two facts, two rows, a heat map, two pictures' two texts
     assert [attributes["alt"] for tag, attributes in shown.tags if tag == "img"] == [NASTY, NASTY]
 
 

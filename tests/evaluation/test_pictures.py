@@ -69,9 +69,7 @@ def test_frames_tell_query_match_and_other_apart(images: list[Image]) -> None:
 
 def test_a_mark_tells_them_apart_without_colour(images: list[Image]) -> None:
     grey = [
-        cv2.cvtColor(
-            draw_ranked_list(ranked([match]), images, images, average_precision=0.5), cv2.COLOR_RGB2GRAY
-        )
+        cv2.cvtColor(draw_ranked_list(ranked([match]), images, images, average_precision=0.5), cv2.COLOR_RGB2GRAY)
         for match in (True, False)
     ]
     below = slice(-60, None)  # under the pictures
@@ -88,9 +86,7 @@ def test_texts_name_everything(images: list[Image], texts: list[str]) -> None:
     assert "no match in the gallery" in texts[-1]
 
 
-def test_a_long_name_is_shortened_in_its_middle(
-    images: list[Image], tmp_path: Path, texts: list[str]
-) -> None:
+def test_a_long_name_is_shortened_in_its_middle(images: list[Image], tmp_path: Path, texts: list[str]) -> None:
     long = [Image(tmp_path / f"start{'x' * 150}end.jpg", 1, 1), *images[1:]]
     draw_ranked_list(ranked([True] * 5), long, images, average_precision=1.0)
     assert texts[-1].startswith("start")
@@ -107,9 +103,7 @@ def test_a_name_that_is_no_unicode_is_shown_as_far_as_it_goes(images: list[Image
 
 def test_an_image_keeps_its_shape(images: list[Image], tmp_path: Path) -> None:
     path = tmp_path / "wide.png"
-    cv2.imwrite(
-        str(path), np.full((30, 90, 3), (0, 0, 255), np.uint8)
-    )  # BGR: a red image, 3 x as wide as tall
+    cv2.imwrite(str(path), np.full((30, 90, 3), (0, 0, 255), np.uint8))  # BGR: a red image, 3 x as wide as tall
     wide = [Image(path, 1, 1), *images[1:]]
     picture = draw_ranked_list(ranked([True]), wide, images, average_precision=1.0, height=180)
     red = (picture == (255, 0, 0)).all(axis=2)
@@ -177,9 +171,7 @@ def test_pictures_of_two_runs_are_not_mixed(images: list[Image], tmp_path: Path)
 
 
 def test_lists_of_other_queries_are_refused(images: list[Image], tmp_path: Path) -> None:
-    with pytest.raises(
-        ReidError, match=r"lists must be those of the selected queries \(3, 1, 0\), got \(1, 0\)"
-    ):
+    with pytest.raises(ReidError, match=r"lists must be those of the selected queries \(3, 1, 0\), got \(1, 0\)"):
         write_pictures(tmp_path / "out", SELECTION, lists()[1:], images, images, np.ones(6))
     assert not (tmp_path / "out").exists()
 

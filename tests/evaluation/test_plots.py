@@ -106,9 +106,7 @@ def test_many_curves_leave_the_axes_their_room(figures: list[Figure]) -> None:
 
 def test_nothing_to_draw_is_refused() -> None:
     for plot in (cmc_plot, roc_plot):
-        with pytest.raises(
-            ReidError, match="curves must hold one curve or more, each with a point, got none"
-        ):
+        with pytest.raises(ReidError, match="curves must hold one curve or more, each with a point, got none"):
             plot({})
     with pytest.raises(ReidError, match="got no point in empty; plot the results"):
         cmc_plot({"empty": {}})

@@ -157,9 +157,7 @@ def test_permuting_the_gallery_changes_nothing(case: Case, random: object) -> No
 @given(cases)
 def test_a_far_distractor_changes_nothing(case: Case) -> None:
     far = case._replace(
-        gallery=np.concatenate(
-            [case.gallery, np.full((1, case.gallery.shape[1]), 1e3, dtype=case.gallery.dtype)]
-        ),
+        gallery=np.concatenate([case.gallery, np.full((1, case.gallery.shape[1]), 1e3, dtype=case.gallery.dtype)]),
         gallery_ids=np.append(case.gallery_ids, 0),
         gallery_cameras=np.append(case.gallery_cameras, 0),
     )
@@ -252,8 +250,7 @@ def without_near_ties(case: Case, distances: np.ndarray, smallest_gap: float) ->
     """Only the queries with no item of another person within the rounding of float32 of a match."""
     is_own = case.query_ids[:, None] == case.gallery_ids
     gaps = [
-        np.abs(row[own][:, None] - row[~own]).min(initial=np.inf)
-        for row, own in zip(distances, is_own, strict=True)
+        np.abs(row[own][:, None] - row[~own]).min(initial=np.inf) for row, own in zip(distances, is_own, strict=True)
     ]
     clear = np.array(gaps) > smallest_gap
     kept = case._replace(

@@ -66,9 +66,7 @@ def test_equals_sorting_all_pairs_up_to_the_bin_width(seed: int, camera_rule: bo
         assert low <= result.tpr_at_fpr[rate] <= high
         assert share_below(negative, result.thresholds[rate] - 1e-6) <= rate
     resolution = 2 / len(positive) + 2 / len(negative)
-    assert result.equal_error_rate == pytest.approx(
-        plain_equal_error_rate(positive, negative), abs=resolution
-    )
+    assert result.equal_error_rate == pytest.approx(plain_equal_error_rate(positive, negative), abs=resolution)
 
 
 def test_points_of_the_curve_are_those_of_the_plain_sort() -> None:
@@ -133,14 +131,10 @@ def test_refuses_too_few_bins() -> None:
 
 
 def test_refuses_data_without_a_positive_pair() -> None:
-    with pytest.raises(
-        ReidError, match=r"pairs of one person \(camera_rule=True\), got none; pass camera_rule"
-    ):
+    with pytest.raises(ReidError, match=r"pairs of one person \(camera_rule=True\), got none; pass camera_rule"):
         verification_curve(torch.eye(2), torch.eye(2), [1, 2], [1, 2], [0, 1], [0, 1])
 
 
 def test_refuses_data_without_a_negative_pair() -> None:
-    with pytest.raises(
-        ReidError, match=r"pairs of two persons \(camera_rule=False\), got none; check the labels"
-    ):
+    with pytest.raises(ReidError, match=r"pairs of two persons \(camera_rule=False\), got none; check the labels"):
         verification_curve(torch.eye(2), torch.eye(2), [1, 1], [1, 1], [0, 1], [0, 1], camera_rule=False)

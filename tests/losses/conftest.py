@@ -55,9 +55,7 @@ def value_and_gradients(loss: Callable[..., Tensor], *inputs: Tensor) -> list[Te
     return [part.double() for part in (value.detach(), *gradients)]
 
 
-def assert_equals_twin(
-    loss: Callable[..., Tensor], twin: Callable[..., Tensor], inputs: tuple[Tensor, ...]
-) -> None:
+def assert_equals_twin(loss: Callable[..., Tensor], twin: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:
     """Value and gradients agree with the float64 twin, to the digits of the dtype."""
     expected = value_and_gradients(twin, *(tensor.double() for tensor in inputs))
     for dtype, tolerance in ((torch.float64, 1e-8), (torch.float32, 2e-5)):

@@ -39,9 +39,7 @@ def test_padding_may_carry_any_id() -> None:
 
 
 def test_state_dict_has_the_name_of_the_field() -> None:
-    assert {name: tuple(value.shape) for name, value in CenterLoss(5, 7).state_dict().items()} == {
-        "centers": (5, 7)
-    }
+    assert {name: tuple(value.shape) for name, value in CenterLoss(5, 7).state_dict().items()} == {"centers": (5, 7)}
 
 
 def test_bad_arguments_are_refused() -> None:

@@ -75,9 +75,7 @@ def test_groups_weigh_the_same_whatever_their_size() -> None:
     first = hinge([(0.0, 0), (1.5, 0), (5.0, 1), (6.5, 1), (3.0, 2), (4.0, 2)])
     second = hinge([(1.0, 0), (1.0, 0), (6.0, 1), (6.0, 1), (4.0, 2), (3.0, 2)])
     third = hinge([(2.0, 0), (0.5, 0), (7.0, 1), (5.5, 1)])
-    assert float(CentroidTripletLoss(3.0)(embeddings, ids)) == pytest.approx(
-        (first + second + third) / 3, rel=1e-3
-    )
+    assert float(CentroidTripletLoss(3.0)(embeddings, ids)) == pytest.approx((first + second + third) / 3, rel=1e-3)
 
 
 def test_a_single_image_is_a_negative_and_nothing_else() -> None:
@@ -107,9 +105,7 @@ def test_float32_keeps_its_digits(offset: float, spread: float) -> None:
     embeddings = offset + centres + spread * torch.randn(24, 1024, generator=generator)
     loss = CentroidTripletLoss(100.0)
     ours, ours_gradient = value_and_gradients(lambda x: loss(x, ids), embeddings)
-    theirs, gradient = value_and_gradients(
-        lambda x: plain_centroid_triplet(x, ids, 100.0), embeddings.double()
-    )
+    theirs, gradient = value_and_gradients(lambda x: plain_centroid_triplet(x, ids, 100.0), embeddings.double())
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
     assert (ours_gradient - gradient).norm() / gradient.norm() < 1e-4
 

@@ -28,18 +28,14 @@ def test_masks_equal_plain_loops() -> None:
 
 
 def test_hardest_pairs_by_hand() -> None:
-    distances = torch.tensor(
-        [[0.0, 5.0, 2.0, 4.0], [5.0, 0.0, 1.0, 3.0], [2.0, 1.0, 0.0, 6.0], [4.0, 3.0, 6.0, 0.0]]
-    )
+    distances = torch.tensor([[0.0, 5.0, 2.0, 4.0], [5.0, 0.0, 1.0, 3.0], [2.0, 1.0, 0.0, 6.0], [4.0, 3.0, 6.0, 0.0]])
     pairs = hardest_pairs(distances, pair_masks(IDS))
     assert pairs.defined.tolist() == [True, False, True, False]
     assert pairs.positive.tolist() == [2.0, 0.0, 2.0, 0.0]
     assert pairs.negative.tolist() == [4.0, 0.0, 1.0, 0.0]
     assert triplet_losses(pairs, 0.5).tolist() == [0.0, 0.0, 1.5, 0.0]
     soft = torch.log1p(torch.tensor([-2.0, 1.0]).exp())
-    torch.testing.assert_close(
-        triplet_losses(pairs, None), torch.stack([soft[0], soft[0] * 0, soft[1], soft[0] * 0])
-    )
+    torch.testing.assert_close(triplet_losses(pairs, None), torch.stack([soft[0], soft[0] * 0, soft[1], soft[0] * 0]))
     statistics = pair_statistics(pairs, 0.5)
     assert {name: float(value) for name, value in statistics.items()} == {
         "hardest_positive": 2.0,
@@ -73,9 +69,7 @@ def test_padding_is_zeroed_even_if_nan() -> None:
 
 @pytest.mark.parametrize("margin", [-0.1, float("nan"), float("inf")])
 def test_bad_margin_is_refused(margin: float) -> None:
-    with pytest.raises(
-        ReidError, match=r"margin must be a finite number >= 0, or None .* got .*; 0\.3 is usual"
-    ):
+    with pytest.raises(ReidError, match=r"margin must be a finite number >= 0, or None .* got .*; 0\.3 is usual"):
         check_margin(margin)
 
 

@@ -33,8 +33,7 @@ def strong_objective(center_weight: float = 5e-4) -> Objective:
 def features() -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(2)
     return {
-        name: torch.randn(len(IDS), DIM, generator=generator, requires_grad=True)
-        for name in ("raw", "bn", "raw_low")
+        name: torch.randn(len(IDS), DIM, generator=generator, requires_grad=True) for name in ("raw", "bn", "raw_low")
     }
 
 

@@ -26,9 +26,7 @@ def low_view(high: Tensor) -> Tensor:
         (2.0, "euclidean", ("lh", "hl")),
     ],
 )
-def test_equals_plain_twin(
-    batch: LossBatch, margin: float | None, metric: Metric, terms: tuple[str, ...]
-) -> None:
+def test_equals_plain_twin(batch: LossBatch, margin: float | None, metric: Metric, terms: tuple[str, ...]) -> None:
     loss = OctupletLoss(margin, metric, terms)
     assert_equals_twin(
         lambda high, low: loss(high, low, batch.ids, batch.valid),

@@ -62,6 +62,4 @@ def test_bad_arguments_are_refused() -> None:
 
 
 def test_repr_shows_the_arguments() -> None:
-    assert (
-        repr(BatchHardTripletLoss(None, "cosine")) == "BatchHardTripletLoss(margin=None, distance='cosine')"
-    )
+    assert repr(BatchHardTripletLoss(None, "cosine")) == "BatchHardTripletLoss(margin=None, distance='cosine')"

@@ -115,9 +115,7 @@ def test_anything_else_is_not_recognised(content: dict[str, object]) -> None:
 def test_networks_that_are_not_ours_are_refused(network: type) -> None:
     resnet = centroids_reid(network("resnet18", "bnneck"))
     resnet = {name: value for name, value in resnet.items() if "layer3.1" not in name}
-    with pytest.raises(
-        ReidError, match=r"ResNet-18, 34, 50, 101 or 152, got stages of \(2, 2, 1, 2\) blocks"
-    ):
+    with pytest.raises(ReidError, match=r"ResNet-18, 34, 50, 101 or 152, got stages of \(2, 2, 1, 2\) blocks"):
         recognise({"state_dict": resnet})
     names = ("conv1.conv.weight", "conv5.conv.weight", "fc.0.weight")
     with pytest.raises(ReidError, match="got an OSNet with 8 channels in its stem"):

@@ -13,9 +13,7 @@ from modelling.heads import BNNeck
 from utils.errors import ReidError
 
 
-@pytest.mark.parametrize(
-    ("name", "channels"), [("resnet18", 512), ("resnet50", 2048), ("resnet50_ibn_a", 2048)]
-)
+@pytest.mark.parametrize(("name", "channels"), [("resnet18", 512), ("resnet50", 2048), ("resnet50_ibn_a", 2048)])
 @pytest.mark.parametrize(("last_stride", "size"), [(1, (4, 2)), (2, (2, 1))])
 def test_feature_maps_have_the_resolution_of_the_last_stride(
     name: str, channels: int, last_stride: int, size: tuple[int, int]
@@ -55,12 +53,8 @@ def test_resnet50_has_the_published_number_of_parameters() -> None:
 def test_ibn_normalises_the_first_half_by_image_and_the_rest_by_batch() -> None:
     x = torch.randn(4, 7, 5, 3) * 3 + 2
     got = InstanceBatchNorm(7).train()(x)
-    first = (x[:, :3] - x[:, :3].mean((2, 3), keepdim=True)) / x[:, :3].std(
-        (2, 3), correction=0, keepdim=True
-    )
-    rest = (x[:, 3:] - x[:, 3:].mean((0, 2, 3), keepdim=True)) / x[:, 3:].std(
-        (0, 2, 3), correction=0, keepdim=True
-    )
+    first = (x[:, :3] - x[:, :3].mean((2, 3), keepdim=True)) / x[:, :3].std((2, 3), correction=0, keepdim=True)
+    rest = (x[:, 3:] - x[:, 3:].mean((0, 2, 3), keepdim=True)) / x[:, 3:].std((0, 2, 3), correction=0, keepdim=True)
     torch.testing.assert_close(got, torch.cat([first, rest], 1), atol=1e-4, rtol=1e-4)
 
 
@@ -104,8 +98,7 @@ def test_imagenet_weights_come_through_torchs_cache(
     backbone = ResNetBackbone(name)
     load_backbone_weights(backbone, imagenet_weights(name), "the cache")
     assert all(
-        torch.equal(a, b)
-        for a, b in zip(backbone.state_dict().values(), donor.state_dict().values(), strict=True)
+        torch.equal(a, b) for a, b in zip(backbone.state_dict().values(), donor.state_dict().values(), strict=True)
     )
 
 
@@ -115,9 +108,7 @@ def test_without_a_connection_the_remedy_is_named(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(resnet, "load_state_dict_from_url", refuse)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(
-        ReidError, match=r"MODEL\.PRETRAINED True needs .*no route to host.*MODEL\.PRETRAINED False"
-    ):
+    with pytest.raises(ReidError, match=r"MODEL\.PRETRAINED True needs .*no route to host.*MODEL\.PRETRAINED False"):
         imagenet_weights("resnet18")
 
 

@@ -96,9 +96,7 @@ def light(x: Tensor, state: State, name: str) -> Tensor:
     padded, kernel = F.pad(x, (1, 1, 1, 1)), state[name + ".conv2.weight"][:, 0]
     height, width = x.shape[2:]
     shifted = [
-        padded[:, :, i : i + height, j : j + width] * kernel[:, i, j, None, None]
-        for i in range(3)
-        for j in range(3)
+        padded[:, :, i : i + height, j : j + width] * kernel[:, i, j, None, None] for i in range(3) for j in range(3)
     ]
     return norm(torch.stack(shifted).sum(0), state, name + ".bn").clamp_min(0)
 
@@ -126,9 +124,7 @@ def test_block_is_its_formula(inputs: int, normalisation: str) -> None:
             stream = light(stream, state, layer)
         mixed = mixed + block.gate(stream)
     residual = pointwise(mixed, state, "conv3.conv.weight")
-    residual = (
-        instance_norm(residual, state) if normalisation == "residual" else norm(residual, state, "conv3.bn")
-    )
+    residual = instance_norm(residual, state) if normalisation == "residual" else norm(residual, state, "conv3.bn")
     shortcut = x
     if inputs != 64:
         shortcut = norm(pointwise(x, state, "downsample.conv.weight"), state, "downsample.bn")

@@ -89,7 +89,5 @@ def test_a_failed_download_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", refuse)
-    with pytest.raises(
-        ReidError, match=r"needs timm's weights of resnet18.*no route.*MODEL\.PRETRAINED False"
-    ):
+    with pytest.raises(ReidError, match=r"needs timm's weights of resnet18.*no route.*MODEL\.PRETRAINED False"):
         timm_weights("resnet18")

@@ -66,9 +66,7 @@ def test_half_precision_input_gives_float32() -> None:
 
 
 def test_unknown_metric_is_refused() -> None:
-    with pytest.raises(
-        ReidError, match="metric must be one of euclidean, sqeuclidean, cosine, got 'manhattan'"
-    ):
+    with pytest.raises(ReidError, match="metric must be one of euclidean, sqeuclidean, cosine, got 'manhattan'"):
         distance_matrix(torch.ones(1, 1), torch.ones(1, 1), "manhattan")  # type: ignore[arg-type]
     with pytest.raises(ReidError, match="metric must be one of"):
         distances_from_products(torch.ones(1, 1), torch.ones(1), torch.ones(1), "l1")  # type: ignore[arg-type]
