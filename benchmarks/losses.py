@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -70,6 +71,20 @@ def losses_and_twins() -> dict[str, tuple[Loss, Loss]]:
     }
 
 
+def synchronisations(loss: Loss, inputs: tuple[Tensor, Tensor, Tensor]) -> int:
+    """How often a forward and a backward pass on CUDA wait for the device; it must be 0."""
+    on_device = tuple(given.detach().cuda().requires_grad_(given.is_floating_point()) for given in inputs)
+    loss(*on_device).backward()  # type: ignore[arg-type]
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            loss(*on_device).backward()  # type: ignore[arg-type]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(warning.message) for warning in caught)
+
+
 def milliseconds(loss: Loss, inputs: tuple[Tensor, Tensor, Tensor], repeats: int) -> float:
     """Least time of a forward and a backward pass, after one to warm up."""
     times = []
@@ -98,6 +113,8 @@ def measure(num_ids: int, repeats: int) -> list[dict[str, str | int | float]]:
                 "ratio": round(theirs / ours, 1),
             }
         )
+        if torch.cuda.is_available() and name in ("triplet", "centroid_triplet", "octuplet"):
+            rows[-1]["synchronisations"] = synchronisations(loss, (raw, low, ids))
     return rows
 
 

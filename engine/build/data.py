@@ -11,6 +11,7 @@ from datasets.readers import read_dataset
 from datasets.sample import ReidSplits
 from datasets.splits import check_test, check_train
 from datasets.transforms import Augmentation, NetworkInput
+from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,9 @@ def build_splits(cfg: CfgNode, *, with_train: bool) -> ReidSplits:
         splits = check_files(splits, cfg.DATASETS.ON_BAD_FILE, workers=max(1, cfg.DATALOADER.NUM_WORKERS))
     instances = cfg.DATALOADER.NUM_INSTANCE
     warnings = check_train(splits, cfg.SOLVER.IMS_PER_BATCH // instances, instances) if with_train else []
+    images = len(splits.query) + len(splits.gallery)
+    if cfg.TRAINER.DEVICES > images:
+        raise ReidError(f"TRAINER.DEVICES must be at most the {images} test images, got {cfg.TRAINER.DEVICES}")
     for warning in (*warnings, *check_test(splits, camera_rule=cfg.TEST.CAMERA_RULE)):
         logger.warning("%s", warning)
     return splits

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -349,31 +350,44 @@ def test_every_shipped_config_builds_its_network(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_agree(tiny_arguments: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, "train.py", *tiny_arguments, "TRAINER.DEVICES", "2"]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    folder = tmp_path / "logs/tiny/resnet18/baseline/exp0"
+def test_two_processes_with_unequal_shares_train_test_and_agree(
+    tiny_arguments: list[str], tiny_market: Path, tmp_path: Path
+) -> None:
+    """An odd number of images, of which one process has a batch more than the other."""
+    data = tmp_path / "data" / "tiny"
+    shutil.copytree(tiny_market, data)
+    count = len(list((data / "query").iterdir())) + len(read_dataset(str(data), Path()).gallery)
+    if count % 2 == 0:
+        next(path for path in sorted((data / "bounding_box_test").iterdir()) if path.name.startswith("0000")).unlink()
+        count -= 1
+    share = -(-count // 2)
+    two = ["DATASETS.NAMES", str(data), "TRAINER.DEVICES", "2", "TEST.IMS_PER_BATCH", str(share - 1)]
+
+    def run_script(name: str, *arguments: str) -> None:
+        command = [sys.executable, name, *arguments]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+    run_script("train_ctl.py", *tiny_arguments, *two)
+    folder = tmp_path / "logs/tiny/resnet18/ctl/exp0"
     assert not folder.with_name("exp1").exists()
-    report = json.loads((folder / "report_1.json").read_text())["results"][0]
-    alone = evaluate(
-        [
-            "MODEL.PRETRAIN_PATH",
-            str(folder / "1_last.pth"),
-            "OUTPUT_DIR",
-            str(tmp_path / "o"),
-            "TRAINER.DEVICES",
-            "1",
-        ]
-    )
-    assert alone.entries[0].result.mAP == pytest.approx(report["mAP"], abs=1e-5)  # type: ignore[attr-defined]
+    trained = json.loads((folder / "report_1.json").read_text())["results"]
+    path = [
+        "MODEL.PRETRAIN_PATH",
+        str(folder / "1_last.pth"),
+        "DATALOADER.NUM_WORKERS",
+        "0",
+        "TRAINER.ACCELERATOR",
+        "cpu",
+    ]
+    run_script("test.py", *path, *two, "OUTPUT_DIR", str(tmp_path / "two"))
+    tested = json.loads((tmp_path / "two/report.json").read_text())["results"]
+    alone = evaluate([*path, "DATASETS.NAMES", str(data), "OUTPUT_DIR", str(tmp_path / "one")])
+    for entry, *others in zip(alone.entries, trained, tested, strict=True):  # type: ignore[attr-defined]
+        for other in others:
+            assert other["num_gallery"] == entry.result.num_gallery
+            assert other["mAP"] == pytest.approx(entry.result.mAP, abs=1e-5)
 
 
 @pytest.mark.slow

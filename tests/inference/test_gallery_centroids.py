@@ -8,8 +8,9 @@ from utils.errors import ReidError
 def test_identities_are_averaged_distractors_stay_and_junk_leaves() -> None:
     ids = torch.tensor([7, 0, -1, 3, 7, 0, 3, 7, -2])
     vectors = torch.randn(9, 4)
-    centroids, people = gallery_centroids(vectors, ids)
+    centroids, people, first = gallery_centroids(vectors, ids)
     assert people.tolist() == [0, 0, 3, 7]
+    assert first.tolist() == [1, 5, 3, 0]
     expected = [
         vectors[1],
         vectors[5],
@@ -21,7 +22,8 @@ def test_identities_are_averaged_distractors_stay_and_junk_leaves() -> None:
 
 def test_only_distractors_and_only_junk() -> None:
     vectors = torch.randn(2, 3)
-    centroids, people = gallery_centroids(vectors, torch.zeros(2, dtype=torch.int32))
+    centroids, people, first = gallery_centroids(vectors.double(), torch.zeros(2, dtype=torch.int32))
+    assert first.tolist() == [0, 1]
     assert people.tolist() == [0, 0]
     torch.testing.assert_close(centroids, vectors)
     with pytest.raises(ReidError, match="got junk only"):
