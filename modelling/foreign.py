@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from modelling.backbones.catalogue import StemPool
 from modelling.backbones.timm_backbone import PREFIX, classifier_names
+from modelling.fitting import check_fit
 from modelling.foreign_formats import FORMATS, IMAGENET_MEAN, IMAGENET_STD, Format, plain_format
 from modelling.foreign_names import network_name, with_our_osnet_names
-from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
@@ -113,19 +113,8 @@ def load_foreign(extractor: nn.Module, weights: ForeignWeights, origin: str) -> 
         ReidError: if a tensor is missing, unknown or of another shape; the message names it.
     """
     target, given = extractor.state_dict(), weights.state
-    optional = {name for name in target if name.endswith("num_batches_tracked")}  # absent in old files
-    if not weights.has_head:
-        optional |= {name for name in target if name.startswith("head.")}
-    problems = [f"{name} is missing" for name in target if name not in given and name not in optional]
-    problems += [f"{name} is unknown" for name in given if name not in target]
-    problems += [
-        f"{name} has shape {tuple(tensor.shape)} instead of {tuple(target[name].shape)}"
-        for name, tensor in given.items()
-        if name in target and tensor.shape != target[name].shape
-    ]
-    if problems:
-        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise ReidError(f"{origin} ({weights.kind}) does not fit the network: {'; '.join(problems[:3])}{more}")
+    optional = frozenset() if weights.has_head else {name for name in target if name.startswith("head.")}
+    check_fit(target, given, optional, f"{origin} ({weights.kind})")
     extractor.load_state_dict(given, strict=False)
     logger.info(
         "%s (%s): %d tensors loaded%s; left out: %s",

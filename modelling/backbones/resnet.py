@@ -8,6 +8,7 @@ from torch.hub import get_dir, load_state_dict_from_url
 from torchvision.models.resnet import ResNet
 
 from modelling.backbones.ibn import InstanceBatchNorm
+from modelling.fitting import check_fit
 from utils.errors import ReidError
 
 _IBN_WEIGHTS = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
@@ -81,18 +82,7 @@ def load_backbone_weights(backbone: nn.Module, state: dict[str, Tensor], origin:
         ReidError: if a tensor is missing, unknown or of another shape; the message names it.
     """
     given = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
-    target = backbone.base.state_dict()  # type: ignore[union-attr]
-    counters = {name for name in target if name.endswith("num_batches_tracked")}  # absent in old files
-    problems = [f"{name} is missing" for name in target if name not in given and name not in counters]
-    problems += [f"{name} is unknown" for name in given if name not in target]
-    problems += [
-        f"{name} has shape {tuple(tensor.shape)} instead of {tuple(target[name].shape)}"
-        for name, tensor in given.items()
-        if name in target and tensor.shape != target[name].shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-        raise ReidError(f"{origin} does not fit MODEL.NAME: {shown}")
+    check_fit(backbone.base.state_dict(), given, frozenset(), origin)  # type: ignore[union-attr]
     backbone.base.load_state_dict(given, strict=False)  # type: ignore[union-attr]
 
 

@@ -123,5 +123,5 @@ def test_without_a_connection_the_remedy_is_named(tmp_path: Path, monkeypatch: p
 def test_weights_that_do_not_fit_are_named(change: object, message: str) -> None:
     state = ResNetBackbone("resnet18").base.state_dict()
     change(state)  # type: ignore[operator]
-    with pytest.raises(ReidError, match=f"x.pth does not fit MODEL.NAME: {message}"):
+    with pytest.raises(ReidError, match=rf"x\.pth does not fit the network of MODEL\.NAME: {message}"):
         load_backbone_weights(ResNetBackbone("resnet18"), state, "x.pth")
