@@ -89,7 +89,8 @@ def test_tensors_that_do_not_fit_are_named(
     weights = recognise({"state_dict": state})
     assert weights is not None
     with pytest.raises(
-        ReidError, match=rf"x.pth \(checkpoint of centroids-reid\) does not fit the network of MODEL\.NAME: .*{message}"
+        ReidError,
+        match=rf"x.pth \(checkpoint of centroids-reid\) does not fit the network of MODEL\.NAME: .*{message}",
     ):
         load_foreign(twin_of(weights), weights, "x.pth")
 
