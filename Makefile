@@ -28,8 +28,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 demo: $(VENV)/.installed  ## Draw synthetic people, train on them, test: a few minutes on two cores
 	$(PY) -m datasets.synthetic demo_data/synthetic
 	$(PY) train.py --config_file configs/demo.yml
-	$(PY) test.py MODEL.PRETRAIN_PATH $(DEMO_RUN)best.pth OUTPUT_DIR output_dir/demo
+	$(PY) test.py MODEL.PRETRAIN_PATH $(DEMO_RUN)best.pth OUTPUT_DIR output_dir/demo TEST.RERANK True TEST.VISUALIZE yes
 	@echo "The run: $(DEMO_RUN) (checkpoints, metrics.csv); curves: $(BIN)/tensorboard --logdir runs"
+	@echo "Pictures, to open in a browser: output_dir/demo/report.html"
 
 test: $(VENV)/.installed-dev  ## Run all tests that need no GPU
 	$(PY) -m pytest -n auto

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def test_batches_carry_rows_that_lead_back_to_the_samples(splits: ReidSplits) ->
 @pytest.mark.slow
 def test_the_number_of_workers_changes_no_pixel(splits: ReidSplits) -> None:
     def images(workers: int) -> torch.Tensor:
-        settings = LoaderSettings((32, 16), (32, 16), Augmentation(padding=2), 8, 2, test_batch=5, workers=workers)
+        settings = replace(SETTINGS, workers=workers)
         loader = ReidDataModule(splits, settings).train_dataloader()
         loader.batch_sampler.set_epoch(1)
         return torch.cat([batch.images for batch in loader])

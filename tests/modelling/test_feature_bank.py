@@ -17,7 +17,6 @@ def test_rows_come_back_in_order() -> None:
     torch.testing.assert_close(bank.gather(3, torch.device("cpu")), vectors)
 
 
-@pytest.mark.parametrize(("rows", "message"), [([0, 1], "row 2 was filled 0"), ([0, 1, 1, 2], "row 1 was filled")])
 def test_a_row_doubled_within_one_batch_is_noticed() -> None:
     bank = FeatureBank(2)
     bank.put(torch.tensor([0, 0, 1]), torch.ones(3, 2))
@@ -25,6 +24,7 @@ def test_a_row_doubled_within_one_batch_is_noticed() -> None:
         bank.gather(2, torch.device("cpu"))
 
 
+@pytest.mark.parametrize(("rows", "message"), [([0, 1], "row 2 was filled 0"), ([0, 1, 1, 2], "row 1 was filled")])
 def test_rows_filled_never_or_twice_are_our_mistake(rows: list[int], message: str) -> None:
     bank = FeatureBank(3)
     for row in rows:
