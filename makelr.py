@@ -34,7 +34,7 @@ from datasets.low_resolution import (
     make_plan,
     read_size,
 )
-from engine.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR
+from engine.cli import exit_code
 from utils.atomic import write_text
 from utils.errors import ReidError
 from utils.log import setup_logging
@@ -166,18 +166,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Make the folders; return the exit code."""
     options = build_parser().parse_args(argv)
     setup_logging()
+    return exit_code(partial(_make, options))
+
+
+def _make(options: argparse.Namespace) -> None:
     targets = targets_of(options.data_dir, options.scale, options.out_dir)
-    try:
-        faults = make_low_resolution(options.data_dir, targets, quality=options.quality, workers=options.workers)
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except ReidError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return EXIT_USER_ERROR
+    faults = make_low_resolution(options.data_dir, targets, quality=options.quality, workers=options.workers)
     if faults:
-        sys.stderr.write("\n".join([*faults, f"error: {len(faults)} images could not be read\n"]))
-        return EXIT_USER_ERROR
-    return 0
+        sys.stderr.write("\n".join([*faults, ""]))
+        raise ReidError(f"{len(faults)} images could not be read")
 
 
 if __name__ == "__main__":

@@ -104,12 +104,21 @@ def run_script(action: Callable[[Settings], object], description: str, argv: Seq
         argv: arguments without the program's name; None = those of the process.
 
     Returns:
-        0, 2 after a user's mistake, 130 after an interruption.
+        See :func:`exit_code`.
     """
     options = build_parser(description).parse_intermixed_args(argv)
     setup_logging()
+    return exit_code(lambda: action(read_settings(options)))
+
+
+def exit_code(work: Callable[[], object]) -> int:
+    """Do the work of a script.
+
+    Returns:
+        0, 2 after a user's mistake (told in one line), 130 after an interruption.
+    """
     try:
-        action(read_settings(options))
+        work()
     except InterruptedRun as stop:
         logger.warning("%s", stop)
         return EXIT_INTERRUPTED
