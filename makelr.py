@@ -12,17 +12,12 @@ named at the end, the others are done.
 
 import argparse
 import logging
-import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
-
-from tqdm import tqdm
 
 from datasets.low_resolution import (
     MARK,
@@ -38,14 +33,12 @@ from engine.cli import exit_code
 from utils.atomic import write_text
 from utils.errors import ReidError
 from utils.log import setup_logging
+from utils.processes import each
 from utils.resolution import low_resolution_size
 
 logger = logging.getLogger(__name__)
 
 SMALLEST_SIDE = 8  # pixels
-_CHUNK = 16  # images that a process takes at once
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -100,12 +93,12 @@ def make_low_resolution(
     """
     plan = make_plan(data_dir, targets, quality)
     _report_found(data_dir, plan)
-    sizes = _each(read_size, [job.source for job in plan.jobs], workers, "check sizes")
+    sizes = each(read_size, [job.source for job in plan.jobs], workers, "check sizes")
     sized = {job: size for job, size in zip(plan.jobs, sizes, strict=True) if not isinstance(size, str)}
     check_sizes(sized)
     for folder, mark in plan.marks.items():
         write_text(folder / MARK, mark)
-    faults = _each(partial(make_images, quality=quality), list(sized), workers, "low resolution")
+    faults = each(partial(make_images, quality=quality), list(sized), workers, "low resolution")
     written = sum(len(job.targets) for job, fault in zip(sized, faults, strict=True) if not fault)
     logger.info("%d files written to %s", written, ", ".join(map(str, plan.marks)))
     return [size for size in sizes if isinstance(size, str)] + [fault for fault in faults if fault]
@@ -145,21 +138,6 @@ def check_sizes(sizes: Mapping[Job, tuple[int, int]]) -> None:
         of_scale = [low[0] for low in lows if low[1] == scale]
         first, last = (f"{height} x {width}" for height, width in (of_scale[0], of_scale[-1]))
         logger.info("x%d: %s pixels (height x width)", scale, first if first == last else f"{first} to {last}")
-
-
-def _each(work: Callable[[T], R], items: Sequence[T], workers: int, title: str) -> list[R]:
-    """``work`` on each item, in processes: on images this small threads wait for the interpreter's lock."""
-    progress = partial(tqdm, total=len(items), desc=title, unit="image")
-    workers = min(workers, len(items) // _CHUNK)
-    if workers <= 1:
-        return list(progress(map(work, items))) if items else []
-    # A fork spares each process the seconds of importing torch; where it is unsafe the default is right.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    pool = ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
-    try:
-        return list(progress(pool.map(work, items, chunksize=_CHUNK)))
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -46,7 +46,7 @@ def make_module(settings: Settings, num_ids: int) -> ReidModule:
     torch.manual_seed(0)
     extractor = build.build_extractor(cfg)
     objective = Objective(BASELINE.terms(cfg, num_ids, extractor.dim))
-    protocols = build.build_protocols(cfg, [(1, 1)])
+    protocols = build.build_protocols(cfg, [(1, 1)], rule=True)
     return ReidModule(extractor, build.build_input(cfg), protocols, objective, build.build_optimization(cfg))
 
 

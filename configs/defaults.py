@@ -10,6 +10,14 @@ KEYS: dict[str, Key] = {
     "MODEL.HEAD": Key(
         "bnneck", "bnneck (Luo et al.), or projection: OSNet's linear layer", one_of("bnneck", "projection")
     ),
+    "MODEL.EMBEDDING_DIM": Key(
+        0,
+        "components of an embedding, by a linear layer; 0 = none, the backbone's width (projection: 512)",
+        at_least(0),
+    ),
+    "MODEL.BACKBONE_EMB_SIZE": Key(
+        0, "channels of the backbone's feature map; 0 = found by itself, another number must be right", at_least(0)
+    ),
     "MODEL.POOLING": Key("avg", "of the feature map; gem learns its power", one_of("avg", "max", "gem")),
     "MODEL.PRETRAINED": Key(
         True, "start from ImageNet weights (torchvision downloads them) when MODEL.PRETRAIN_PATH is empty"
@@ -49,8 +57,19 @@ KEYS: dict[str, Key] = {
         numbers(None, 1),
     ),
     "INPUT.LR_ANTIALIAS": Key(True, "low-pass before downsampling, as a camera does; False: the seed's"),
-    "DATASETS.NAMES": Key("market1501", "a data set by name, or a folder in Market-1501 layout"),
+    "DATASETS.NAMES": Key(
+        "market1501", "a data set by name, a folder, a CSV file, or several: \"('market1501','cuhk03')\""
+    ),
+    "DATASETS.TEST_NAMES": Key(
+        "", "what test.py evaluates on, one data set or several; validation uses the first; empty = DATASETS.NAMES"
+    ),
     "DATASETS.ROOT_DIR": Key("../datasets", "folder that holds the data sets"),
+    "DATASETS.LR_SOURCE": Key(
+        "online",
+        "where low resolution comes from: online = from the network's input, on the device; disk = from the files "
+        "of makelr.py in {folder}_x{scale}",
+        one_of("online", "disk"),
+    ),
     "DATASETS.CHECK_FILES": Key(False, "decode every image before anything runs"),
     "DATASETS.ON_BAD_FILE": Key(
         "error", "what DATASETS.CHECK_FILES does with an undecodable image", one_of("error", "skip")

@@ -1,7 +1,6 @@
 """The data of one run as Lightning wants it."""
 
 import signal
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +9,10 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from datasets.image_dataset import ImageDataset, collate
-from datasets.sample import Item, ReidSplits, Sample, identities
+from datasets.sample import Item, ReidSplits, identities
 from datasets.samplers import PKBatchSampler, SequentialShare, Share
 from datasets.transforms import Augmentation, TestTransform, TrainTransform
+from datasets.twins import Twins
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,18 @@ class ReidDataModule(LightningDataModule):
         splits: the data set; its training split may be empty for a test.
         settings: see :class:`LoaderSettings`.
         resume_at: epoch and batch at which training goes on after an interruption.
+        twins: low-resolution files that take the place of what the device would make; None = none.
     """
 
-    def __init__(self, splits: ReidSplits, settings: LoaderSettings, resume_at: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self,
+        splits: ReidSplits,
+        settings: LoaderSettings,
+        resume_at: tuple[int, int] = (0, 0),
+        twins: Twins | None = None,
+    ) -> None:
         super().__init__()
-        self.splits = splits
+        self.splits, self._twins = splits, twins or Twins()
         self._settings, self._resume_at = settings, resume_at
         self._label_of = {person: label for label, person in enumerate(identities(splits.train))}
 
@@ -83,28 +90,26 @@ class ReidDataModule(LightningDataModule):
         )
         sampler.start_at(*self._resume_at)
         return ResumableLoader(
-            ImageDataset(self.splits.train, labels, transform),
+            ImageDataset(self.splits.train, labels, transform, self._twins.train),
             batch_sampler=sampler,
             **self._loader_options(),
         )
 
     def val_dataloader(self) -> DataLoader[Item]:
-        """Query, then gallery, in one loader; the labels are the identities of the files."""
-        return self.test_loader((*self.splits.query, *self.splits.gallery))
-
-    def test_dataloader(self) -> DataLoader[Item]:
-        """The same as :meth:`val_dataloader`."""
-        return self.val_dataloader()
-
-    def test_loader(self, samples: Sequence[Sample]) -> DataLoader[Item]:
-        """This process's share of ``samples``, in order."""
+        """This process's share of query, then gallery, in order; the labels are the identities of the files."""
+        samples = (*self.splits.query, *self.splits.gallery)
         labels = [sample.person_id for sample in samples]
+        transform = TestTransform(self._settings.test_size, self._settings.interpolation)
         return DataLoader(
-            ImageDataset(samples, labels, TestTransform(self._settings.test_size, self._settings.interpolation)),
+            ImageDataset(samples, labels, transform, self._twins.test),
             batch_size=self._settings.test_batch,
             sampler=SequentialShare(len(samples), self._share()),
             **self._loader_options(),
         )
+
+    def test_dataloader(self) -> DataLoader[Item]:
+        """The same as :meth:`val_dataloader`."""
+        return self.val_dataloader()
 
     def _share(self) -> Share:
         if self.trainer is None:

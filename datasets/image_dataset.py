@@ -1,6 +1,9 @@
 """Samples as a torch data set, with random transforms that depend on the draw's seed alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,7 +13,14 @@ from datasets.sample import Batch, Draw, Item, Sample
 from datasets.transforms import Transformed
 from utils.images import read_image
 
-Transform = Callable[[Tensor], Transformed]
+_NO_TWINS: Mapping[int, Sequence[Path]] = MappingProxyType({})
+
+
+class Transform(Protocol):
+    """What a worker makes of one image and its low-resolution files."""
+
+    def __call__(self, image: Tensor, low: Mapping[int, Tensor]) -> Transformed:
+        """(3, h, w) uint8 and scale -> (3, h', w') uint8 -> all at one size (3, H, W)."""
 
 
 class ImageDataset(Dataset[Item]):
@@ -20,10 +30,17 @@ class ImageDataset(Dataset[Item]):
         samples: files, identities, cameras.
         labels: one whole number per sample.
         transform: (3, h, w) uint8 -> (3, H, W) uint8 and what the device does to it.
+        twins: scale -> the low-resolution file of each sample; empty where the device lowers the resolution.
     """
 
-    def __init__(self, samples: Sequence[Sample], labels: Sequence[int], transform: Transform) -> None:
-        self._samples, self._labels, self._transform = samples, labels, transform
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        labels: Sequence[int],
+        transform: Transform,
+        twins: Mapping[int, Sequence[Path]] = _NO_TWINS,
+    ) -> None:
+        self._samples, self._labels, self._transform, self._twins = samples, labels, transform, twins
 
     def __len__(self) -> int:
         """Number of images."""
@@ -50,13 +67,14 @@ class ImageDataset(Dataset[Item]):
 
     def _item(self, row: int) -> Item:
         sample = self._samples[row]
-        image, erased, scale = self._transform(read_image(sample.path))
-        return Item(image, self._labels[row], sample.camera_id, row, erased, scale)
+        low = {scale: read_image(paths[row]) for scale, paths in self._twins.items()}
+        made = self._transform(read_image(sample.path), low)
+        return Item(made.image, self._labels[row], sample.camera_id, row, made.erased, made.scale, made.low)
 
 
 def collate(items: Sequence[Item]) -> Batch:
     """Stack items of one size into a batch."""
-    images, labels, cameras, rows, boxes, scales = zip(*items, strict=True)
+    images, labels, cameras, rows, boxes, scales, low = zip(*items, strict=True)
     return Batch(
         torch.stack(images),
         torch.tensor(labels),
@@ -64,4 +82,5 @@ def collate(items: Sequence[Item]) -> Batch:
         torch.tensor(rows),
         torch.tensor(boxes),
         torch.tensor(scales),
+        {scale: torch.stack([images[scale] for images in low]) for scale in low[0]},
     )

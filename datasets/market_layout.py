@@ -13,6 +13,7 @@ from utils.errors import ReidError
 logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+_ENDINGS = tuple(IMAGE_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,18 @@ class MarketLayout:
 
     Attributes:
         pattern: matched against the start of a file's *name* (never its path); its groups ``id`` and
-            ``camera`` are whole numbers.
+            ``camera`` are whole numbers. Without the group ``camera`` the images have none.
     """
 
     train: str = "bounding_box_train"
     query: str = "query"
     gallery: str = "bounding_box_test"
     pattern: str = r"(?P<id>-?\d+)_c(?P<camera>\d+)"
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image; hidden files, such as the ``._*`` of macOS, are none."""
+    return name.lower().endswith(_ENDINGS) and not name.startswith(".")
 
 
 def parse_names(names: Iterable[str], pattern: str, folder: Path) -> tuple[list[Sample], list[str]]:
@@ -40,19 +46,25 @@ def parse_names(names: Iterable[str], pattern: str, folder: Path) -> tuple[list[
 
     Returns:
         The samples sorted by file name, without junk (-1) and ambiguous (-2) images, and the names of
-        image files that the pattern does not fit.
+        image files that the pattern does not fit. Camera 0 where the pattern names none.
     """
     compiled = re.compile(pattern)
+    cameras = has_cameras(pattern)
     samples, strangers = [], []
     for name in sorted(names):
-        if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:  # noqa: PTH122 (a Path per name is slow)
+        if not is_image(name):
             continue
         match = compiled.match(name)
         if match is None:
             strangers.append(name)
         elif (person_id := int(match["id"])) not in (JUNK_ID, AMBIGUOUS_ID):
-            samples.append(Sample(folder / name, person_id, int(match["camera"])))
+            samples.append(Sample(folder / name, person_id, int(match["camera"]) if cameras else 0))
     return samples, strangers
+
+
+def has_cameras(pattern: str) -> bool:
+    """Whether a pattern of file names tells the camera."""
+    return "camera" in re.compile(pattern).groupindex
 
 
 def read_split(folder: Path, pattern: str) -> tuple[Sample, ...]:
@@ -64,7 +76,7 @@ def read_split(folder: Path, pattern: str) -> tuple[Sample, ...]:
     """
     if not folder.is_dir():
         raise ReidError(f"data set folder {folder} must exist, but does not; see the layout in README.md")
-    samples, strangers = parse_names((entry.name for entry in os.scandir(folder)), pattern, folder)
+    samples, strangers = parse_names(os.listdir(folder), pattern, folder)  # noqa: PTH208 (names only)
     if strangers:
         shown = ", ".join(strangers[:3])
         raise ReidError(
@@ -100,4 +112,4 @@ def read_market_layout(
         read_split(folder / part, layout.pattern) if part else ()
         for part in (layout.train if with_train else "", layout.query, layout.gallery)
     )
-    return ReidSplits(name, train, query, gallery)
+    return ReidSplits(name, train, query, gallery, (folder,), has_cameras(layout.pattern))

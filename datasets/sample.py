@@ -1,6 +1,6 @@
 """The values every reader produces: one image with its labels, and the three splits of a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +10,8 @@ from torch import Tensor
 DISTRACTOR_ID = 0  # stays in the gallery, never matches, is not one person
 JUNK_ID = -1  # out of train, query and gallery
 AMBIGUOUS_ID = -2  # PRW: a person without an identity; never used
+
+DRAWN = 0  # in the place of a low-resolution scale: the one that was drawn for each image
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +25,24 @@ class Sample:
 
 @dataclass(frozen=True)
 class ReidSplits:
-    """A data set: its name and the samples of its three splits, each sorted by file."""
+    """A data set: the samples of its three splits, each sorted by file.
+
+    Attributes:
+        name: what to call it.
+        train: images to learn from; empty where only a test is wanted.
+        query: images to search with.
+        gallery: images to find.
+        folders: its root folders; every image lies below one of them. Empty where a list names images
+            that lie elsewhere.
+        cameras: False = its images have no camera (all are 0), so no camera rule can apply.
+    """
 
     name: str
     train: tuple[Sample, ...]
     query: tuple[Sample, ...]
     gallery: tuple[Sample, ...]
+    folders: tuple[Path, ...] = ()
+    cameras: bool = True
 
 
 class Draw(NamedTuple):
@@ -47,6 +61,7 @@ class Item(NamedTuple):
     row: int
     erased: tuple[int, int, int, int]  # top, left, height, width; a height of 0 erases nothing
     scale: int  # the low-resolution scale drawn for it
+    low: Mapping[int, Tensor]  # scale, or DRAWN -> its low-resolution file at the same size; {} = none is read
 
 
 class Batch(NamedTuple):
@@ -58,6 +73,7 @@ class Batch(NamedTuple):
     rows: Tensor  # (N,) int64: position in the split
     erased: Tensor  # (N, 4) int64: top, left, height, width
     scales: Tensor  # (N,) int64: the low-resolution scale drawn for each image
+    low: Mapping[int, Tensor]  # scale, or DRAWN -> (N, 3, H, W) uint8 from low-resolution files
 
 
 def identities(samples: Sequence[Sample]) -> list[int]:

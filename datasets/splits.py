@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from datasets.sample import DISTRACTOR_ID, ReidSplits, Sample
+from datasets.sample import DISTRACTOR_ID, ReidSplits, Sample, identities
 from utils.errors import ReidError
 
 
@@ -19,8 +19,10 @@ def check_train(splits: ReidSplits, per_batch: int, instances: int) -> list[str]
         Warnings, one sentence each.
 
     Raises:
-        ReidError: if there are fewer than P identities, or one stands in both train and test.
+        ReidError: if there are fewer than P identities, or one stands in both train and test, or an image
+            has no identity.
     """
+    _refuse_nobody(splits.train, "training images", splits.name)
     counts = Counter(sample.person_id for sample in splits.train)
     if len(counts) < per_batch:
         raise ReidError(
@@ -49,7 +51,8 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
 
     Args:
         splits: the data set.
-        camera_rule: whether gallery images of the query's own identity and camera are ignored.
+        camera_rule: whether gallery images of the query's own identity and camera are ignored; a data set
+            without cameras has no such images, whatever is said here.
 
     Returns:
         Warnings, one sentence each.
@@ -57,40 +60,41 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
     Raises:
         ReidError: if no query has a match at all, or one has no identity.
     """
-    nobody = [query for query in splits.query if query.person_id <= DISTRACTOR_ID]
-    if nobody:
-        raise ReidError(
-            f"queries must have an identity from 1 on, but {len(nobody)} of {splits.name} have not (e.g. "
-            f"{_names(nobody)}): 0 means a distractor; number people from 1"
-        )
+    _refuse_nobody(splits.query, "queries", splits.name)
+    camera_rule = camera_rule and splits.cameras
     cameras: dict[int, set[int]] = defaultdict(set)
     for sample in splits.gallery:
         cameras[sample.person_id].add(sample.camera_id)
     absent = [query for query in splits.query if query.person_id not in cameras]
-    same = [
-        query
-        for query in splits.query
-        if camera_rule and query.person_id in cameras and cameras[query.person_id] == {query.camera_id}
-    ]
+    same = [query for query in splits.query if camera_rule and cameras.get(query.person_id) == {query.camera_id}]
     lost = len(absent) + len(same)
     if not lost:
         return []
-    reasons = [
-        f"{len(queries)} because {reason} (e.g. {_names(queries)})"
-        for queries, reason in (
-            (absent, "the gallery lacks the identity"),
-            (same, "only the query's own camera has it"),
+    reasons, remedies = [], []
+    if absent:
+        reasons.append(f"{len(absent)} because the gallery lacks the identity (e.g. {_names(absent)})")
+        remedies.append("check the split: query and gallery must number people alike and share them")
+    if same:
+        reasons.append(f"{len(same)} because only the query's own camera has it (e.g. {_names(same)})")
+        remedies.append(
+            "give the gallery images of other cameras, or for data of one camera set TEST.CAMERA_RULE False"
         )
-        if queries
-    ]
     message = (
         f"{lost} of {len(splits.query)} queries of {splits.name} have no match in the gallery: "
         + ", and ".join(reasons)
     )
-    if lost == len(splits.query):
-        remedy = "; for data of one camera set TEST.CAMERA_RULE False" if same else "; check the split"
-        raise ReidError(message + remedy)
-    return [message + "; they are not counted"]
+    if lost < len(splits.query):
+        return [f"{message}; they are not counted ({'; '.join(remedies)})"]
+    found = f"query identities {_some(identities(splits.query))}; gallery identities {_some(sorted(cameras))}"
+    raise ReidError(f"{message}; {found}; {'; '.join(remedies)}")
+
+
+def _refuse_nobody(samples: Sequence[Sample], what: str, name: str) -> None:
+    if nobody := [sample for sample in samples if sample.person_id <= DISTRACTOR_ID]:
+        raise ReidError(
+            f"{what} must have an identity from 1 on, but {len(nobody)} of {name} have not (e.g. "
+            f"{_names(nobody)}): 0 means a distractor; number people from 1"
+        )
 
 
 def _some(values: Sequence[int]) -> str:
@@ -98,4 +102,4 @@ def _some(values: Sequence[int]) -> str:
 
 
 def _names(samples: Sequence[Sample]) -> str:
-    return ", ".join(sample.path.name for sample in samples[:3])
+    return ", ".join("/".join(sample.path.parts[-2:]) for sample in samples[:3])

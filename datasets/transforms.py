@@ -4,17 +4,21 @@ Workers hand over uint8 pixels, a quarter of the bytes of float32. The device do
 what needs floating point, in this order: lower the resolution, normalise, erase.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.transforms import v2
 
+from datasets.sample import DRAWN
 from utils.resolution import degrade, degrade_each
 
 NO_BOX = (0, 0, 0, 0)
+_NOTHING: Mapping[int, Tensor] = MappingProxyType({})
 
 
 class Transformed(NamedTuple):
@@ -24,11 +28,14 @@ class Transformed(NamedTuple):
         image: (3, H, W) uint8.
         erased: top, left, height, width of the box that the device erases.
         scale: of the low resolution that the device gives it where a view asks for it.
+        low: scale, or DRAWN -> its low-resolution file, transformed alike, (3, H, W) uint8; it takes the
+            place of what the device would make.
     """
 
     image: Tensor
     erased: tuple[int, int, int, int] = NO_BOX
     scale: int = 1
+    low: Mapping[int, Tensor] = _NOTHING
 
 
 @dataclass(frozen=True)
@@ -57,11 +64,12 @@ class TestTransform:
     __test__ = False  # not a test case, whatever pytest makes of its name
 
     def __init__(self, size: Sequence[int], interpolation: str = "bilinear") -> None:
-        self._resize = _resize(size, interpolation)
+        self._resize, self._size = _resize(size, interpolation), size
 
-    def __call__(self, image: Tensor) -> Transformed:
-        """(3, h, w) uint8 -> (3, H, W) uint8; nothing is erased."""
-        return Transformed(self._resize(image))
+    def __call__(self, image: Tensor, low: Mapping[int, Tensor] = _NOTHING) -> Transformed:
+        """(3, h, w) uint8 -> (3, H, W) uint8, low-resolution files by scale too; nothing is erased."""
+        restored = {scale: _restore(small, self._size) for scale, small in low.items()}
+        return Transformed(self._resize(image), low=restored)
 
 
 class TrainTransform:
@@ -83,20 +91,29 @@ class TrainTransform:
     ) -> None:
         self._scales = scales
         crop = [v2.Pad(augmentation.padding), v2.RandomCrop(list(size))] if augmentation.padding else []
-        self._geometry = v2.Compose([_resize(size, interpolation), v2.RandomHorizontalFlip(augmentation.flip), *crop])
+        self._resize, self._size = _resize(size, interpolation), size
+        self._geometry = v2.Compose([v2.RandomHorizontalFlip(augmentation.flip), *crop])
         self._erase = augmentation.erase
         self._eraser = v2.RandomErasing(p=1.0, scale=(0.02, 0.4), ratio=(0.3, 1 / 0.3))
 
-    def __call__(self, image: Tensor) -> Transformed:
-        """(3, h, w) uint8 -> (3, H, W) uint8, the box to erase and the scale drawn."""
-        image = self._geometry(image)
+    def __call__(self, image: Tensor, low: Mapping[int, Tensor] = _NOTHING) -> Transformed:
+        """(3, h, w) uint8 -> (3, H, W) uint8, the box to erase and the scale drawn.
+
+        Of the low-resolution files the one of the drawn scale stays, flipped and cropped as the image is.
+        """
+        together = torch.stack([self._resize(image), *(_restore(small, self._size) for small in low.values())])
+        image, *restored = self._geometry(together).unbind()
         scale = self._scales[int(torch.randint(len(self._scales), ()))]
+        drawn = {DRAWN: dict(zip(low, restored, strict=True)).get(scale, image)} if low else _NOTHING
+        return Transformed(image, self._box(image), scale, drawn)
+
+    def _box(self, image: Tensor) -> tuple[int, int, int, int]:
         if float(torch.rand(())) >= self._erase:
-            return Transformed(image, scale=scale)
+            return NO_BOX
         box = self._eraser.make_params([image])
         if box["v"] is None:  # no box of the drawn shapes fitted
-            return Transformed(image, scale=scale)
-        return Transformed(image, (box["i"], box["j"], box["h"], box["w"]), scale)
+            return NO_BOX
+        return box["i"], box["j"], box["h"], box["w"]
 
 
 class NetworkInput(nn.Module):
@@ -149,6 +166,12 @@ class NetworkInput(nn.Module):
 
 def _resize(size: Sequence[int], interpolation: str) -> v2.Resize:
     return v2.Resize(list(size), v2.InterpolationMode(interpolation), antialias=True)
+
+
+def _restore(small: Tensor, size: Sequence[int]) -> Tensor:
+    """Upsample as :func:`utils.resolution.degrade` does; on bytes torch's kernel would be another one."""
+    large = F.interpolate(small.unsqueeze(0).float(), list(size), mode="bicubic")
+    return large.squeeze(0).round().clamp(0, 255).to(torch.uint8)
 
 
 def _inside(boxes: Tensor, images: Tensor) -> Tensor:

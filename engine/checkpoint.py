@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from configs import KEYS, read_config
 from modelling.extractor import FeatureExtractor
 from modelling.foreign import ForeignWeights, recognise
+from modelling.weight_file import read_content
 from utils.errors import ReidError
 
 SECTION = "reid"  # our part of a Lightning checkpoint
@@ -20,6 +21,7 @@ SECTION = "reid"  # our part of a Lightning checkpoint
 # What a checkpoint's tensors depend on: a configuration that says otherwise cannot be meant.
 ARCHITECTURE_KEYS = (
     "MODEL.NAME", "MODEL.LAST_STRIDE", "MODEL.STEM_RELU", "MODEL.STEM_POOL", "MODEL.HEAD", "MODEL.POOLING",
+    "MODEL.EMBEDDING_DIM",
 )  # fmt: skip
 
 
@@ -110,7 +112,7 @@ def read_weights(path: Path, model_name: str = "") -> Weights:
         ReidError: if the file is missing, needs more than plain tensors to load, or is neither a checkpoint
             of ours nor of a project we know.
     """
-    content = _load(path)
+    content = read_content(path)
     if SECTION in content:
         return _as_checkpoint(path, content)
     foreign = recognise(content, model_name)
@@ -178,19 +180,6 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> 
         module.load_state_dict(state)
     except RuntimeError as error:
         raise ReidError(f"{path} does not fit the network: {' '.join(str(error).split())}") from error
-
-
-def _load(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ReidError(f"MODEL.PRETRAIN_PATH must be an existing file, got {path}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a file of any other kind fails in any way
-        reason = " ".join(str(error).split())[:200]
-        raise ReidError(f"{path} cannot be loaded as plain tensors (weights_only=True): {reason}") from error
-    if not isinstance(content, dict):
-        raise ReidError(f"{path} must hold a mapping of tensors, got {type(content).__name__}")
-    return content
 
 
 def _as_checkpoint(path: Path, content: dict[str, Any]) -> Checkpoint:

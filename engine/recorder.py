@@ -17,7 +17,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from engine.checkpoint import SECTION, RunCard, section
 from engine.cli import InterruptedRun
-from evaluation.report import Entry, Report
+from evaluation.report import Entry, Report, Resolution
 from modelling.reid_module import ReidModule
 from utils.atomic import write_text
 from utils.errors import ReidError
@@ -36,13 +36,18 @@ class RunRecorder(Callback):
         folder: where the files go; made by the caller.
         card: what every checkpoint says about the run.
         keep_every: epochs between kept checkpoints.
+        validated_on: the data set of the validation.
+        resolutions: of the validation.
 
     Attributes:
         last: the entries of the last validation.
     """
 
-    def __init__(self, folder: Path, card: RunCard, keep_every: int) -> None:
+    def __init__(
+        self, folder: Path, card: RunCard, keep_every: int, validated_on: str, resolutions: tuple[Resolution, ...]
+    ) -> None:
         self._folder, self._card, self._keep_every = folder, card, keep_every
+        self._validated_on, self._resolutions = validated_on, resolutions
         self._best = -math.inf
         self._position = (0, 0)
         self._rng: Mapping[str, Any] | None = None
@@ -132,7 +137,7 @@ class RunRecorder(Callback):
         self.last = entries
         path = self._folder / "best.pth"
         if trainer.is_global_zero:
-            report = Report(self._card.dataset, f"epoch {epoch}", entries)
+            report = Report(self._validated_on, f"epoch {epoch}", entries, resolutions=self._resolutions)
             report.write(self._folder / f"report_{epoch}.json")
             logger.info("epoch %d: %s", epoch, entries[0].summary())
         # One process decides for all: saving is a common act, and a last bit may differ between devices.

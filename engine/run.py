@@ -11,18 +11,19 @@ from yacs.config import CfgNode
 
 from configs import to_yaml
 from datasets.datamodule import ReidDataModule
+from datasets.sample import ReidSplits
+from datasets.twins import Twins
 from engine import build, start
 from engine.checkpoint import Checkpoint, ForeignFile, RunCard, Weights, architecture_of, check_architecture
 from engine.cli import Settings
-from engine.folders import RunFolder
 from engine.recipes import Recipe
 from engine.recorder import RunRecorder
-from evaluation.outputs import Evidence, write_outputs
+from evaluation.outputs import Evidence, write_outputs, write_summary
 from evaluation.report import Entry, Report, table
 from losses.objectives import Objective
+from modelling.extractor import FeatureExtractor
 from modelling.reid_module import ReidModule
 from utils.errors import ReidError
-from utils.resolution import low_resolution_size
 
 logger = logging.getLogger(__name__)
 
@@ -59,24 +60,31 @@ def fit(recipe: Recipe, settings: Settings) -> FitResult:
     cfg = settings.resolve(dict(recipe.defaults), inherited, above_file=settled)
     build.check_consistency(cfg)
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
-    splits = build.build_splits(cfg, with_train=True)
-    data = ReidDataModule(splits, build.loader_settings(cfg), resumed.position if resumed else (0, 0))
+    splits, validated_on = build.build_training_data(cfg)
+    views = recipe.views(cfg)
+    protocols = build.build_protocols(cfg, build.validation_pairs(cfg, views), rule=build.camera_rule(cfg, splits))
+    twins = build.build_twins(cfg, splits, build.trained_scales(cfg), build.scales_of(protocols))
+    data = ReidDataModule(splits, build.loader_settings(cfg), resumed.position if resumed else (0, 0), twins)
     card = RunCard(to_yaml(cfg), splits.name, data.num_ids, cfg.INPUT.SCALE, recipe.name, start.digest(splits.train))
     if resumed is not None:
         start.check_resumption(resumed, cfg, card)
-    module = _training_module(cfg, recipe, data)
+    extractor = build.build_extractor(cfg)
+    objective = Objective(recipe.terms(cfg, data.num_ids, extractor.dim))
+    module = ReidModule(extractor, build.build_input(cfg), protocols, objective, build.build_optimization(cfg), views)
     if resumed is None:
         start.initialise(module.extractor, cfg, weights)
     folder = start.run_folder(cfg, card, resumed)
-    recorder = RunRecorder(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD)
+    validated = build.resolutions(twins, build.scales_of(protocols), cfg.INPUT.SIZE_TEST)
+    recorder = RunRecorder(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD, validated_on, validated)
     trainer = build.build_trainer(cfg, folder, [recorder])
-    _announce(cfg, card, data, folder)
+    _announce(cfg, card, data, twins)
+    logger.info("files in %s", folder.logs)
     trainer.fit(module, datamodule=data, ckpt_path=resumed.path if resumed else None, weights_only=True)
     return FitResult(trainer, folder.logs, recorder.last)
 
 
-def evaluate(settings: Settings) -> Report:
-    """Evaluate a checkpoint; print the table and write report.json below OUTPUT_DIR.
+def evaluate(settings: Settings) -> tuple[Report, ...]:
+    """Evaluate a checkpoint on one data set or several; print the tables and write below OUTPUT_DIR.
 
     Raises:
         ReidError: for anything in the settings or the data that cannot work.
@@ -88,19 +96,37 @@ def evaluate(settings: Settings) -> Report:
     check_architecture(weights, {**settings.file, **settings.overrides})
     cfg = settings.resolve(_kept_in_a_test(weights, settings))
     build.check_consistency(cfg)
-    _announce_test(cfg, weights)
-    splits = build.build_splits(cfg, with_train=False)
+    _compare_inputs(cfg, weights)
+    sets = [build.build_test_data(cfg, name) for name in build.test_names(cfg)]
+    if len({splits.name for splits in sets}) < len(sets):
+        raise ReidError(f"DATASETS.TEST_NAMES must have different names, got {[splits.name for splits in sets]}")
     extractor = build.build_extractor(cfg)
     start.initialise(extractor, cfg, weights)
-    protocols = build.build_protocols(cfg, build.test_pairs(cfg))
+    folder = build.output_folder(cfg)
+    folders = [folder / splits.name if len(sets) > 1 else folder for splits in sets]
+    reports = [_test(cfg, extractor, splits, str(weights.path), at) for splits, at in zip(sets, folders, strict=True)]
+    if len(reports) > 1:
+        write_summary(folder, reports)
+    return tuple(reports)
+
+
+def _test(cfg: CfgNode, extractor: FeatureExtractor, splits: ReidSplits, checkpoint: str, folder: Path) -> Report:
+    rule = build.camera_rule(cfg, splits)
+    protocols = build.build_protocols(cfg, build.test_pairs(cfg), rule=rule)
+    scales = build.scales_of(protocols)
+    twins = build.build_twins(cfg, splits, (), scales)
+    sizes = build.resolutions(twins, scales, cfg.INPUT.SIZE_TEST)
+    logger.info("testing on %s, resolution %s", splits.name, ", ".join(map(str, sizes)))
     module = ReidModule(extractor, build.build_input(cfg), protocols)
     trainer = build.build_trainer(cfg)
-    trainer.test(module, datamodule=ReidDataModule(splits, build.loader_settings(cfg)), verbose=False)
-    evidence = Evidence(module.vectors, splits.query, splits.gallery, build.plain_protocol(cfg, protocols[0]))
+    data = ReidDataModule(splits, build.loader_settings(cfg), twins=twins)
+    trainer.test(module, datamodule=data, verbose=False)
+    plain = build.plain_protocol(protocols[0], rule=rule)
+    evidence = Evidence(module.vectors, splits.query, splits.gallery, plain)
     verification = build.build_verification(cfg, evidence)
-    report = Report(splits.name, str(weights.path), module.results, verification)
+    report = Report(splits.name, checkpoint, module.results, verification, sizes)
     if trainer.is_global_zero:
-        _publish(cfg, report, evidence)
+        _publish(cfg, report, evidence, folder)
     return report
 
 
@@ -109,40 +135,23 @@ def _kept_in_a_test(weights: Weights, settings: Settings) -> dict[str, Any]:
     resolution = {"INPUT.SCALE": settings.get("INPUT.SCALE"), "INPUT.LR_SCALES": []}
     if isinstance(weights, Checkpoint):
         kept = {name: value for name, value in weights.config.items() if name.startswith(_KEPT_IN_A_TEST)}
+        if "DATASETS.NAMES" in {**settings.file, **settings.overrides}:
+            kept["DATASETS.TEST_NAMES"] = ""  # who names a data set means that one
         return kept | resolution
     return start.preprocessing_of(weights) | architecture_of(weights) | resolution
 
 
-def _training_module(cfg: CfgNode, recipe: Recipe, data: ReidDataModule) -> ReidModule:
-    extractor = build.build_extractor(cfg)
-    views = recipe.views(cfg)
-    return ReidModule(
-        extractor,
-        build.build_input(cfg),
-        build.build_protocols(cfg, build.validation_pairs(cfg, views)),
-        Objective(recipe.terms(cfg, data.num_ids, extractor.dim)),
-        build.build_optimization(cfg),
-        views,
-    )
-
-
-def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, folder: RunFolder) -> None:
+def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, twins: Twins) -> None:
     height, width = cfg.INPUT.SIZE_TRAIN
     images = f"{len(data.splits.train)} images of {card.num_ids} identities at {height}x{width}"
-    lows = [scale for scale in build.trained_scales(cfg) if scale > 1]
-    sizes = (f"x{scale} to {'x'.join(map(str, low_resolution_size(height, width, scale)))}" for scale in lows)
-    if lows:
-        images += f", degraded by {', '.join(sizes)} and back"
+    sizes = build.resolutions(twins, build.trained_scales(cfg), cfg.INPUT.SIZE_TRAIN)
+    if lows := [str(size) for size in sizes if size.scale > 1]:
+        images += f", low resolution {', '.join(lows)}"
     logger.info("%s of %s on %s: %s", card.method, cfg.MODEL.NAME, card.dataset, images)
-    logger.info("files in %s", folder.logs)
 
 
-def _announce_test(cfg: CfgNode, weights: Weights) -> None:
-    """Say at which resolution the test runs, and where it differs from the training."""
-    height, width = cfg.INPUT.SIZE_TEST
-    scales = sorted({scale for pair in build.test_pairs(cfg) for scale in pair})
-    sizes = (f"x{scale} ({'x'.join(map(str, low_resolution_size(height, width, scale)))})" for scale in scales)
-    logger.info("testing at %dx%d, resolution %s", height, width, ", ".join(sizes))
+def _compare_inputs(cfg: CfgNode, weights: Weights) -> None:
+    """Say where a test's images differ from those of the training."""
     if not isinstance(weights, Checkpoint):
         return
     for name in ("SIZE_TEST", "PIXEL_MEAN", "PIXEL_STD", "INTERPOLATION"):
@@ -151,12 +160,11 @@ def _announce_test(cfg: CfgNode, weights: Weights) -> None:
                 "INPUT.%s is %s here and %s in the checkpoint", name, cfg.INPUT[name], weights.config[f"INPUT.{name}"]
             )
     trained = weights.card.scale
-    if trained not in scales:
+    if trained not in {scale for pair in build.test_pairs(cfg) for scale in pair}:
         logger.warning("the checkpoint was trained at x%d (--scale %d tests there)", trained, trained)
 
 
-def _publish(cfg: CfgNode, report: Report, evidence: Evidence) -> None:
-    folder = build.output_folder(cfg)
+def _publish(cfg: CfgNode, report: Report, evidence: Evidence, folder: Path) -> None:
     write_outputs(folder, report, evidence, build.build_pictures(cfg))
     console = Console()
     console.print(table(report.dataset, report.entries))

@@ -1,5 +1,6 @@
 """Everything a test leaves on disk: figures to read by programs and by people, and pictures to look at."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,24 @@ def write_outputs(folder: Path, report: Report, evidence: Evidence, settings: Pi
         lists = _draw_lists(folder / "pictures", report, evidence, settings)
         write_html(folder / "report.html", report.as_dict(), lists, plots=_draw_plots(folder, report))
         logger.info("pictures: %s", folder / "report.html")
+
+
+def write_summary(folder: Path, reports: Sequence[Report]) -> None:
+    """Write report.json and report.md of a checkpoint on several data sets, each of which has its own too.
+
+    Args:
+        folder: made where it is absent; results of an earlier test are moved as by :func:`write_outputs`.
+        reports: one per data set.
+    """
+    keep_previous(folder, _NAMES)
+    merged = {
+        "dataset": "+".join(report.dataset for report in reports),
+        "checkpoint": reports[0].checkpoint,
+        "results": [result for report in reports for result in report.as_dict()["results"]],
+    }
+    write_text(folder / "report.json", json.dumps(merged, indent=2) + "\n")
+    tables = (f"## {report.dataset}\n\n{markdown_table(report.as_dict())}" for report in reports)
+    write_text(folder / "report.md", "\n".join(tables))
 
 
 def _draw_lists(folder: Path, report: Report, evidence: Evidence, settings: PictureSettings) -> list[Picture]:

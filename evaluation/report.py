@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from rich.box import SIMPLE
 from rich.table import Table
@@ -112,6 +112,27 @@ class Verification:
         }
 
 
+class Resolution(NamedTuple):
+    """What a scale leaves of an image: the pixels that carry information.
+
+    Attributes:
+        scale: 1 = full.
+        height: pixels; of files their median.
+        width: pixels; of files their median.
+        source: ``online``, made from the network's input, or ``disk``, files of makelr.py.
+    """
+
+    scale: int
+    height: int
+    width: int
+    source: Literal["online", "disk"]
+
+    def __str__(self) -> str:
+        """For the log."""
+        files = " (files)" if self.source == "disk" else ""
+        return f"x{self.scale} {self.height}x{self.width}{files}"
+
+
 @dataclass(frozen=True)
 class Report:
     """All evaluations of one checkpoint on one data set."""
@@ -120,13 +141,15 @@ class Report:
     checkpoint: str
     entries: tuple[Entry, ...]
     verification: Verification | None = None
+    resolutions: tuple[Resolution, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The report as report.json holds it."""
         report: dict[str, Any] = {
             "dataset": self.dataset,
             "checkpoint": self.checkpoint,
-            "results": [entry.as_dict() for entry in self.entries],
+            "resolutions": [resolution._asdict() for resolution in self.resolutions],
+            "results": [{"dataset": self.dataset, **entry.as_dict()} for entry in self.entries],
         }
         if self.verification is not None:
             report["verification"] = self.verification.as_dict()

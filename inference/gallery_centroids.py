@@ -40,16 +40,19 @@ def gallery_centroids(vectors: Tensor, person_ids: Tensor) -> GalleryCentroids:
         raise ReidError(
             f"person_ids must name each of the {len(vectors)} vectors, got {len(person_ids)}; one per row"
         )
-    rows = ((person_ids != JUNK_ID) & (person_ids != AMBIGUOUS_ID)).nonzero().flatten()
-    if not len(rows):
+    ids = person_ids.long()
+    distractor = ids == DISTRACTOR_ID
+    of_people = ~(distractor | (ids == JUNK_ID) | (ids == AMBIGUOUS_ID))
+    single, rows = distractor.nonzero().flatten(), of_people.nonzero().flatten()
+    if not len(single) + len(rows):
         raise ReidError("person_ids must hold an identity, got junk only; give the gallery's own images")
-    ids = person_ids[rows].long()
-    single, of_people = rows[ids == DISTRACTOR_ID], rows[ids != DISTRACTOR_ID]
-    people, member = torch.unique(person_ids[of_people].long(), return_inverse=True)
-    means = group_means(vectors[of_people].float(), member, len(people)).means
-    first = torch.full_like(people, len(person_ids)).scatter_reduce(0, member, of_people, "amin")
+    people, member = torch.unique(ids[rows], return_inverse=True)
+    groups = torch.zeros_like(ids).index_copy_(0, rows, member)
+    # Masked, not selected: a selection would copy the vectors, which may be a file larger than the memory.
+    means = group_means(vectors, groups, max(1, len(people)), of_people).means[: len(people)]
+    first = torch.full_like(people, len(ids)).scatter_reduce(0, member, rows, "amin")
     return GalleryCentroids(
-        torch.cat([vectors[single].float(), means]),
+        torch.cat([vectors[single].float(), means.float()]),
         torch.cat([torch.zeros_like(single), people]),
         torch.cat([single, first]),
     )

@@ -11,9 +11,10 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from modelling.backbones.catalogue import StemPool
+from modelling.backbones.pixels import Pixels
 from modelling.backbones.timm_backbone import PREFIX, classifier_names
 from modelling.fitting import check_fit
-from modelling.foreign_formats import FORMATS, IMAGENET_MEAN, IMAGENET_STD, Format, plain_format
+from modelling.foreign_formats import FORMATS, Format, plain_format
 from modelling.foreign_names import network_name, with_our_osnet_names
 
 logger = logging.getLogger(__name__)
@@ -35,8 +36,8 @@ class Preprocessing:
 
     size: tuple[int, int] = (256, 128)
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, float, float] = Pixels().mean
+    std: tuple[float, float, float] = Pixels().std
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +115,8 @@ def load_foreign(extractor: nn.Module, weights: ForeignWeights, origin: str) -> 
     """
     target, given = extractor.state_dict(), weights.state
     optional = frozenset() if weights.has_head else {name for name in target if name.startswith("head.")}
+    if weights.num_ids is not None:  # a fresh linear layer would scramble what was learned
+        optional -= {"head.linear.weight"}
     check_fit(target, given, optional, f"{origin} ({weights.kind})")
     extractor.load_state_dict(given, strict=False)
     logger.info(

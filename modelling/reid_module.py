@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 from datasets.datamodule import ReidDataModule
-from datasets.sample import Batch
+from datasets.sample import DRAWN, Batch
 from datasets.transforms import NetworkInput
 from evaluation.protocols import Protocol, evaluate
 from evaluation.report import Entry
@@ -19,8 +19,6 @@ from losses.objectives import Objective, ObjectiveReport
 from modelling.extractor import FeatureExtractor
 from modelling.feature_bank import FeatureBank
 from modelling.optimization import Optimization
-
-DRAWN = 0  # the scale of a view in which each image has the one that was drawn for it
 
 
 class ReidModule(LightningModule):
@@ -35,8 +33,8 @@ class ReidModule(LightningModule):
         objective: what training minimises; None for a test.
         optimization: how; None for a test.
         views: suffix of the feature names -> scale of the low resolution. ``{"": 1}`` trains on the
-            images, ``{"": 1, "_low": 4}`` on the images and their low-resolution twins; :data:`DRAWN` takes
-            each image's own scale. All views of a batch go through the network together.
+            images, ``{"": 1, "_low": 4}`` on the images and their low-resolution twins; ``DRAWN`` takes each
+            image's own scale. All views of a batch go through the network together.
         protocols: what validation and test measure.
 
     Attributes:
@@ -60,11 +58,6 @@ class ReidModule(LightningModule):
         self._banks: dict[int, FeatureBank] = {}
         self.results: tuple[Entry, ...] = ()
         self.vectors: dict[int, Tensor] = {}
-
-    def forward(self, images: Tensor, scale: int = 1) -> Tensor:
-        """(N, 3, H, W) uint8 -> (N, D) float32 embeddings for retrieval (after the BNNeck)."""
-        features: Tensor = self.extractor(self.network_input(images, scale)).bn
-        return features
 
     def configure_optimizers(self) -> list[Optimizer]:
         """The network's optimizer and, where the objective has centers, theirs."""
@@ -99,7 +92,7 @@ class ReidModule(LightningModule):
         """Embed a batch of query and gallery images at every scale the protocols ask for."""
         for scale in self._scales():
             bank = self._banks.setdefault(scale, FeatureBank(self._test_rows()))
-            bank.put(batch.rows, self(batch.images, scale))
+            bank.put(batch.rows, self.extractor(self._pixels(batch, scale)).bn)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """The same as validation."""
@@ -133,8 +126,7 @@ class ReidModule(LightningModule):
 
     def _objective_of(self, batch: Batch) -> ObjectiveReport:
         assert self.objective is not None
-        scales = [batch.scales if scale == DRAWN else scale for scale in self._views.values()]
-        inputs = [self.network_input(batch.images, scale, batch.erased) for scale in scales]
+        inputs = [self._pixels(batch, scale, batch.erased) for scale in self._views.values()]
         features = self.extractor(torch.cat(inputs) if len(inputs) > 1 else inputs[0])
         count = len(batch.images)
         named = {}
@@ -142,6 +134,13 @@ class ReidModule(LightningModule):
             named[f"raw{suffix}"], named[f"bn{suffix}"] = raw, bn
         report: ObjectiveReport = self.objective(named, batch.labels)
         return report
+
+    def _pixels(self, batch: Batch, scale: int, erased: Tensor | None = None) -> Tensor:
+        """The network's input at a scale: from a low-resolution file where there is one, else made here."""
+        made = batch.images, batch.scales if scale == DRAWN else scale
+        source, remaining = (batch.low[scale], 1) if scale in batch.low else made
+        pixels: Tensor = self.network_input(source, remaining, erased)
+        return pixels
 
     def _set_rate(self, optimizer: LightningOptimizer, batch_idx: int) -> None:
         assert self._optimization is not None

@@ -1,7 +1,17 @@
 """The only reader of the configuration tree: from keys to plain arguments of everything below."""
 
 from engine.build.checks import check_consistency
-from engine.build.data import build_input, build_splits, loader_settings, trained_scales
+from engine.build.data import (
+    TrainingData,
+    build_input,
+    build_test_data,
+    build_training_data,
+    camera_rule,
+    loader_settings,
+    test_names,
+    trained_scales,
+)
+from engine.build.low_resolution import build_twins, resolutions, scales_of
 from engine.build.measures import (
     build_pictures,
     build_protocols,
@@ -16,6 +26,7 @@ from engine.build.objectives import metric_terms, octuplet_terms, single_view, t
 from engine.build.training import build_optimization, build_run_folder, build_schedule, build_trainer
 
 __all__ = [
+    "TrainingData",
     "build_extractor",
     "build_input",
     "build_optimization",
@@ -23,9 +34,12 @@ __all__ = [
     "build_protocols",
     "build_run_folder",
     "build_schedule",
-    "build_splits",
+    "build_test_data",
     "build_trainer",
+    "build_training_data",
+    "build_twins",
     "build_verification",
+    "camera_rule",
     "check_consistency",
     "initial_weights",
     "loader_settings",
@@ -33,7 +47,10 @@ __all__ = [
     "octuplet_terms",
     "output_folder",
     "plain_protocol",
+    "resolutions",
+    "scales_of",
     "single_view",
+    "test_names",
     "test_pairs",
     "trained_scales",
     "twin_views",

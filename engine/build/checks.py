@@ -5,7 +5,7 @@ import logging
 import torch
 from yacs.config import CfgNode
 
-from modelling.backbones.catalogue import check_backbone_name
+from modelling.backbones.catalogue import check_backbone_name, takes_one_size
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
@@ -18,6 +18,7 @@ def check_consistency(cfg: CfgNode) -> None:
         ReidError: naming both keys.
     """
     check_backbone_name(cfg.MODEL.NAME)
+    _check_size(cfg)
     batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
     if batch % instances or batch < 2 * instances:
         raise ReidError(
@@ -36,3 +37,12 @@ def check_consistency(cfg: CfgNode) -> None:
             "SOLVER.WARMUP_EPOCHS %d of SOLVER.MAX_EPOCHS %d: the rate never reaches SOLVER.BASE_LR",
             cfg.SOLVER.WARMUP_EPOCHS, cfg.SOLVER.MAX_EPOCHS,
         )  # fmt: skip
+
+
+def _check_size(cfg: CfgNode) -> None:
+    train, test = cfg.INPUT.SIZE_TRAIN, cfg.INPUT.SIZE_TEST
+    if train != test and takes_one_size(cfg.MODEL.NAME):
+        raise ReidError(
+            f"INPUT.SIZE_TRAIN and INPUT.SIZE_TEST must be equal for {cfg.MODEL.NAME}, whose position embeddings "
+            f"are made for one size, got {train} and {test}; set both alike, to test to the size of the training"
+        )

@@ -1,7 +1,10 @@
 """From keys to data: splits, loaders, network inputs."""
 
+import ast
 import logging
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from yacs.config import CfgNode
 
@@ -9,6 +12,7 @@ from datasets.datamodule import LoaderSettings
 from datasets.file_check import check_files
 from datasets.readers import read_dataset
 from datasets.sample import ReidSplits
+from datasets.sources import join_sources
 from datasets.splits import check_test, check_train
 from datasets.transforms import Augmentation, NetworkInput
 from utils.errors import ReidError
@@ -16,23 +20,91 @@ from utils.errors import ReidError
 logger = logging.getLogger(__name__)
 
 
-def build_splits(cfg: CfgNode, *, with_train: bool) -> ReidSplits:
-    """Read the data set and check it before anything runs.
+class TrainingData(NamedTuple):
+    """What a run trains and validates on.
+
+    Attributes:
+        splits: the training images of all sources; query and gallery of the set that is validated.
+        validated_on: the name of the latter.
+    """
+
+    splits: ReidSplits
+    validated_on: str
+
+
+def build_training_data(cfg: CfgNode) -> TrainingData:
+    """Read what is trained on, and check it before anything runs.
 
     Raises:
         ReidError: for a missing folder, a bad file, or splits that cannot work.
     """
-    splits = read_dataset(cfg.DATASETS.NAMES, Path(cfg.DATASETS.ROOT_DIR), with_train=with_train)
-    if cfg.DATASETS.CHECK_FILES:
-        splits = check_files(splits, cfg.DATASETS.ON_BAD_FILE, workers=max(1, cfg.DATALOADER.NUM_WORKERS))
+    trained, validated = _names(cfg.DATASETS.NAMES), test_names(cfg)[0]
+    parts = {name: _read(cfg, name, with_train=name in trained) for name in dict.fromkeys((validated, *trained))}
+    first = parts[validated]
+    splits = first if trained == [validated] else join_sources(list(parts.values()))
+    splits = _checked_files(cfg, replace(splits, name="+".join(parts[name].name for name in trained)))
     instances = cfg.DATALOADER.NUM_INSTANCE
-    warnings = check_train(splits, cfg.SOLVER.IMS_PER_BATCH // instances, instances) if with_train else []
+    for warning in check_train(splits, cfg.SOLVER.IMS_PER_BATCH // instances, instances):
+        logger.warning("%s", warning)
+    _check_test(cfg, replace(splits, name=first.name))
+    return TrainingData(splits, first.name)
+
+
+def build_test_data(cfg: CfgNode, name: str) -> ReidSplits:
+    """Read what is tested on, without its training images, and check it before anything runs.
+
+    Raises:
+        ReidError: for a missing folder, a bad file, or splits that cannot work.
+    """
+    splits = _checked_files(cfg, _read(cfg, name, with_train=False))
+    _check_test(cfg, splits)
+    return splits
+
+
+def test_names(cfg: CfgNode) -> list[str]:
+    """The data sets that a checkpoint is evaluated on; training validates on the first."""
+    return _names(cfg.DATASETS.TEST_NAMES) or _names(cfg.DATASETS.NAMES)
+
+
+def camera_rule(cfg: CfgNode, splits: ReidSplits) -> bool:
+    """Whether gallery images of a query's own identity and camera are ignored."""
+    return bool(cfg.TEST.CAMERA_RULE and splits.cameras)
+
+
+def _names(text: str) -> list[str]:
+    """One name, or a list of them written as in Python."""
+    if not text.startswith(("(", "[")):
+        return [text] if text else []
+    try:
+        names = list(ast.literal_eval(text))
+    except (ValueError, SyntaxError, TypeError):
+        names = []
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ReidError(
+            "DATASETS.NAMES and TEST_NAMES must be a name, or different names like ('market1501','cuhk03'), "
+            f"got {text}"
+        )
+    return names
+
+
+def _read(cfg: CfgNode, name: str, *, with_train: bool) -> ReidSplits:
+    return read_dataset(name, Path(cfg.DATASETS.ROOT_DIR), with_train=with_train, seed=cfg.REPRODUCIBLE_SEED)
+
+
+def _checked_files(cfg: CfgNode, splits: ReidSplits) -> ReidSplits:
+    if not cfg.DATASETS.CHECK_FILES:
+        return splits
+    return check_files(splits, cfg.DATASETS.ON_BAD_FILE, workers=max(1, cfg.DATALOADER.NUM_WORKERS))
+
+
+def _check_test(cfg: CfgNode, splits: ReidSplits) -> None:
     images = len(splits.query) + len(splits.gallery)
     if cfg.TRAINER.DEVICES > images:
         raise ReidError(f"TRAINER.DEVICES must be at most the {images} test images, got {cfg.TRAINER.DEVICES}")
-    for warning in (*warnings, *check_test(splits, camera_rule=cfg.TEST.CAMERA_RULE)):
+    if cfg.TEST.CAMERA_RULE and not splits.cameras:
+        logger.warning("%s tells no cameras: the camera rule is off, a query may find its own camera", splits.name)
+    for warning in check_test(splits, camera_rule=camera_rule(cfg, splits)):
         logger.warning("%s", warning)
-    return splits
 
 
 def loader_settings(cfg: CfgNode) -> LoaderSettings:

@@ -16,15 +16,16 @@ from utils.errors import ReidError
 logger = logging.getLogger(__name__)
 
 
-def build_protocols(cfg: CfgNode, pairs: Sequence[tuple[int, int]]) -> tuple[Protocol, ...]:
+def build_protocols(cfg: CfgNode, pairs: Sequence[tuple[int, int]], *, rule: bool) -> tuple[Protocol, ...]:
     """What validation and test measure.
 
     Args:
         cfg: the configuration.
         pairs: low-resolution scales of query and gallery. At each of them every protocol runs, and
             instance retrieval once more with what improves it.
+        rule: ignore gallery images of the query's own identity and camera.
     """
-    rule, test = cfg.TEST.CAMERA_RULE, cfg.TEST
+    test = cfg.TEST
     names = list(test.PROTOCOLS)
     if cfg.MODEL.USE_CENTROIDS and "centroid" not in names:
         names.append("centroid")
@@ -70,9 +71,9 @@ def validation_pairs(cfg: CfgNode, views: Mapping[str, int]) -> list[tuple[int, 
     return [*low, (1, 1)]
 
 
-def plain_protocol(cfg: CfgNode, first: Protocol) -> Protocol:
+def plain_protocol(first: Protocol, *, rule: bool) -> Protocol:
     """Instance retrieval at the resolutions of ``first``: what verification and ranked lists go by."""
-    return Protocol("instance", first.query_scale, first.gallery_scale, cfg.TEST.CAMERA_RULE)
+    return Protocol("instance", first.query_scale, first.gallery_scale, rule)
 
 
 def build_verification(cfg: CfgNode, evidence: Evidence) -> Verification | None:

@@ -6,6 +6,7 @@ from functools import partial
 from torch import nn
 from yacs.config import CfgNode
 
+from datasets.sample import DRAWN
 from engine.build.data import trained_scales
 from losses.center import CenterLoss
 from losses.centroid_triplet import CentroidTripletLoss
@@ -13,13 +14,12 @@ from losses.identity import IdentityLoss
 from losses.objectives import Term
 from losses.octuplet import OctupletLoss
 from losses.triplet import BatchHardTripletLoss
-from modelling.reid_module import DRAWN
 from utils.errors import ReidError
 
 
 def single_view(cfg: CfgNode) -> Mapping[str, int]:
     """One view of a batch, at the scale that is trained."""
-    return {"": DRAWN if cfg.INPUT.LR_SCALES else cfg.INPUT.SCALE}
+    return {"": _low_scale(cfg)}
 
 
 def twin_views(cfg: CfgNode) -> Mapping[str, int]:
@@ -30,7 +30,13 @@ def twin_views(cfg: CfgNode) -> Mapping[str, int]:
     """
     if trained_scales(cfg) == [1]:
         raise ReidError("octuplet fine-tuning needs low-resolution twins: set --scale 2 or more, got 1")
-    return {"": 1, "_low": DRAWN if cfg.INPUT.LR_SCALES else cfg.INPUT.SCALE}
+    return {"": 1, "_low": _low_scale(cfg)}
+
+
+def _low_scale(cfg: CfgNode) -> int:
+    """The scale of the low-resolution view; a file is read for each image, whatever its scale."""
+    read = cfg.DATASETS.LR_SOURCE == "disk" and trained_scales(cfg) != [1]
+    return DRAWN if cfg.INPUT.LR_SCALES or read else cfg.INPUT.SCALE
 
 
 def metric_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:

@@ -8,8 +8,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from modelling.backbones.osnet import OSNETS, OSNetBackbone
+from modelling.backbones.pixels import Pixels
 from modelling.backbones.resnet import ResNetBackbone, imagenet_weights
-from modelling.backbones.timm_backbone import PREFIX, TimmBackbone, timm_weights
+from modelling.backbones.timm_backbone import PREFIX, TimmBackbone, built_for_one_size, timm_pixels, timm_weights
 from utils.errors import ReidError
 
 # The maximum pooling of a ResNet's stem: torchvision's, whose windows begin one pixel outside the map, or
@@ -97,6 +98,21 @@ def check_backbone_name(name: str) -> None:
     near = get_close_matches(name, BACKBONES, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise ReidError(f"MODEL.NAME must be one of {', '.join(BACKBONE_NAMES)}, or {PREFIX}NAME, got {name!r}{hint}")
+
+
+def takes_one_size(name: str) -> bool:
+    """Whether a backbone is built for one input size and takes no other: a network of tokens.
+
+    Raises:
+        ReidError: for an unknown name.
+    """
+    check_backbone_name(name)
+    return name.startswith(PREFIX) and built_for_one_size(name.removeprefix(PREFIX))
+
+
+def imagenet_pixels(name: str) -> Pixels:
+    """How the images were normalised on which the weights of :func:`imagenet_state` were trained."""
+    return timm_pixels(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else Pixels()
 
 
 def imagenet_state(name: str, input_size: tuple[int, int] = (256, 128)) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from modelling.backbones.pixels import Pixels
 from utils.errors import ReidError
 
 PREFIX = "timm:"
@@ -79,6 +80,22 @@ def classifier_names(name: str) -> tuple[str, ...]:
     return (found,) if isinstance(found, str) else tuple(found)
 
 
+def built_for_one_size(name: str) -> bool:
+    """Whether a timm network is built for one input size and takes no other.
+
+    Raises:
+        ReidError: if timm is not installed or does not know the name.
+    """
+    config = _configuration(_timm(), name)
+    return bool(config and config.fixed_input_size)
+
+
+def timm_pixels(name: str) -> Pixels:
+    """How the images were normalised on which timm's weights of a network were trained."""
+    config = _configuration(_timm(), name)
+    return Pixels(config.mean, config.std) if config else Pixels()
+
+
 def _timm() -> ModuleType:
     try:
         import timm
@@ -104,8 +121,7 @@ def _configuration(timm: ModuleType, name: str) -> Any:  # noqa: ANN401 (timm's 
 
 def _create(name: str, size: tuple[int, int], pretrained: bool) -> nn.Module:
     timm = _timm()
-    config = _configuration(timm, name)
-    options: dict[str, Any] = {"img_size": size} if config and config.fixed_input_size else {}
+    options: dict[str, Any] = {"img_size": size} if built_for_one_size(name) else {}
     try:
         network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     except Exception as error:  # downloads and constructors fail in any way

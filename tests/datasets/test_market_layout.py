@@ -1,3 +1,4 @@
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +15,7 @@ PATTERN = MarketLayout().pattern
 def make(folder: Path, *names: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        (folder / name).touch()
+        os.close(os.open(f"{folder}/{name}", os.O_CREAT))
 
 
 def market(root: Path, train: tuple[str, ...] = ("0001_c1s1_000001_00.jpg", "0002_c1s1_000001_00.jpg")) -> Path:
@@ -30,11 +31,18 @@ def market(root: Path, train: tuple[str, ...] = ("0001_c1s1_000001_00.jpg", "000
 
 
 def test_names_become_sorted_samples_without_junk(tmp_path: Path) -> None:
-    names = ["0002_c1s1_000451_03.jpg", "-1_c3s2_1_1.jpg", "0000_c6s1_2_1.JPG", "-2_c1s1_1_1.jpg", "Thumbs.db",
+    names = ["0002_c1s1_000451_03.jpg", "-1_c3s2_1_1.jpg", "0000_c6s1_2_1.JPG", "-2_c1s1_1_1.jpg", "Thumbs.db", "._0001_c1s1_1_1.jpg",
              "0001_c12_f0046985.png"]  # fmt: skip
     samples, strangers = parse_names(names, PATTERN, tmp_path)
     assert [(s.person_id, s.camera_id) for s in samples] == [(0, 6), (1, 12), (2, 1)]
     assert strangers == []
+
+
+def test_a_pattern_without_camera_gives_none(tmp_path: Path) -> None:
+    samples, strangers = parse_names(["0003_c2_1.jpg", "x.jpg"], r"(?P<id>-?\d+)_", tmp_path)
+    assert (samples, strangers) == ([Sample(tmp_path / "0003_c2_1.jpg", 3, 0)], ["x.jpg"])
+    splits = read_market_layout(market(tmp_path), "x", MarketLayout(pattern=r"(?P<id>-?\d+)_"))
+    assert (splits.cameras, splits.folders) == (False, (tmp_path,))
 
 
 def test_only_the_name_counts_never_the_path(tmp_path: Path) -> None:

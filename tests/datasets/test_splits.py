@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,18 +49,36 @@ def test_identities_with_a_single_image_are_counted_and_named() -> None:
     ]
 
 
+def test_training_images_need_an_identity() -> None:
+    with pytest.raises(ReidError, match=r"training images must have an identity from 1 on, but 1 of toy have not"):
+        check_train(splits((*GOOD_TRAIN, (0, 1)), ((3, 1),), ((3, 2), (0, 1))), 2, 4)
+
+
 def test_queries_without_a_match_are_counted_by_reason_and_named() -> None:
     data = splits(GOOD_TRAIN, ((3, 1), (4, 1), (5, 1), (6, 2)), ((3, 2), (4, 1), (6, 2), (6, 2)))
     (warning,) = check_test(data, camera_rule=True)
     assert warning.startswith("3 of 4 queries of toy have no match")
     assert "1 because the gallery lacks the identity (e.g. 0005_c1_2.jpg)" in warning
     assert "2 because only the query's own camera has it (e.g. 0004_c1_1.jpg, 0006_c2_3.jpg)" in warning
+    assert "they are not counted (check the split: query and gallery must number people alike" in warning
+    assert "for data of one camera set TEST.CAMERA_RULE False)" in warning
     (without_rule,) = check_test(data, camera_rule=False)
     assert without_rule.startswith("1 of 4 queries")
+    assert "CAMERA_RULE" not in without_rule
+    assert check_test(replace(data, cameras=False), camera_rule=True) == [without_rule]
 
 
 def test_no_match_at_all_is_an_error_with_the_remedy() -> None:
-    with pytest.raises(ReidError, match=r"set TEST\.CAMERA_RULE False"):
+    with pytest.raises(ReidError, match=r"set TEST\.CAMERA_RULE False") as error:
         check_test(splits(GOOD_TRAIN, ((3, 1),), ((3, 1),)), camera_rule=True)
-    with pytest.raises(ReidError, match="check the split"):
-        check_test(splits(GOOD_TRAIN, ((3, 1),), ((4, 1),)), camera_rule=True)
+    assert "check the split" not in str(error.value)
+    with pytest.raises(
+        ReidError, match=r"query identities 3, 5; gallery identities 1, 2, 4, \.\.\.; check the split"
+    ):
+        check_test(splits(GOOD_TRAIN, ((3, 1), (5, 1)), ((4, 1), (1, 1), (2, 1), (6, 1))), camera_rule=True)
+
+
+def test_examples_tell_the_folder_of_the_image() -> None:
+    query, other = Sample(Path("data/query/anna/1.jpg"), 3, 0), Sample(Path("data/gallery/bob/1.jpg"), 4, 0)
+    with pytest.raises(ReidError, match=r"lacks the identity \(e\.g\. anna/1\.jpg\)"):
+        check_test(ReidSplits("toy", (), (query,), (other,)), camera_rule=True)

@@ -1,7 +1,9 @@
 import pytest
 import torch
+from torch.nn import functional as F
 from torchvision.transforms import v2
 
+from datasets.sample import DRAWN
 from datasets.transforms import NO_BOX, Augmentation, NetworkInput, TestTransform, TrainTransform
 from utils.resolution import degrade
 
@@ -13,10 +15,10 @@ def image(seed: int = 0, height: int = 40, width: int = 30) -> torch.Tensor:
 
 
 def test_test_images_are_only_resized() -> None:
-    resized, box, scale = TestTransform((20, 10))(image())
+    resized, box, scale, low = TestTransform((20, 10))(image())
     assert resized.shape == (3, 20, 10)
     assert resized.dtype == torch.uint8
-    assert (box, scale) == (NO_BOX, 1)
+    assert (box, scale, low) == (NO_BOX, 1, {})
 
 
 def test_without_augmentation_training_sees_the_test_image() -> None:
@@ -99,3 +101,29 @@ def test_scales_are_drawn_evenly_and_by_the_seed() -> None:
     torch.manual_seed(0)
     drawn = [transform(image()).scale for _ in range(300)]
     assert {scale: 70 < drawn.count(scale) < 130 for scale in (1, 2, 8)} == {1: True, 2: True, 8: True}
+
+
+def test_a_low_resolution_file_is_restored_as_the_device_restores_it() -> None:
+    full, small = image(0)[..., :8, :4], image(1)[..., :8, :4]
+    made = TestTransform((32, 16))(full, {4: small})
+    expected = F.interpolate(small[None].float(), (32, 16), mode="bicubic").clamp(0, 255)[0]
+    assert set(made.low) == {4}
+    assert (made.low[4].float() - expected).abs().max() <= 1  # rounded to whole pixel values
+    assert torch.equal(made.image, TestTransform((32, 16))(full).image)
+
+
+def test_a_low_resolution_file_moves_with_its_image_and_changes_no_draw() -> None:
+    transform = TrainTransform((20, 10), Augmentation(flip=0.5, padding=4, erase=0.5), scales=(1, 2, 3))
+    full = TestTransform((20, 10))(image()).image
+    for seed in range(20):
+        torch.manual_seed(seed)
+        alone = transform(full)
+        torch.manual_seed(seed)
+        paired = transform(full, {2: full, 3: full.flip(-2)})  # files of the input's size: nothing to restore
+        assert torch.equal(paired.image, alone.image)
+        assert (paired.erased, paired.scale) == (alone.erased, alone.scale)
+        if paired.scale < 3:
+            assert torch.equal(paired.low[DRAWN], alone.image)
+        else:
+            torch.manual_seed(seed)
+            assert torch.equal(paired.low[DRAWN], transform(full.flip(-2)).image)

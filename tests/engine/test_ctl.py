@@ -24,7 +24,7 @@ def test_ctl_trains_resumes_exactly_and_reports_both_protocols(
     tiny_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train_ctl_script.main(tiny_arguments) == 0
-    folder = tmp_path / "logs/tiny/resnet18/ctl/exp0"
+    folder = tmp_path / "logs/tiny/osnet_x0_25/ctl/exp0"
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
     for term in ("identity", "triplet", "center", "centroid_triplet"):
         assert float(rows[-1][f"train/{term}"]) >= 0
@@ -82,7 +82,7 @@ def test_centroids_of_all_cameras_are_called_what_they_are(
     path = fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "0_last.pth"
     given = ["MODEL.PRETRAIN_PATH", str(path), "OUTPUT_DIR", str(tmp_path / "o")]
     honest, easy = (
-        run.evaluate(read_settings(build_parser("x").parse_args([*given, "MODEL.KEEP_CAMID_CENTROIDS", keep])))
+        run.evaluate(read_settings(build_parser("x").parse_args([*given, "MODEL.KEEP_CAMID_CENTROIDS", keep])))[0]
         for keep in ("True", "False")
     )
     assert easy.entries[1].result.mAP > honest.entries[1].result.mAP

@@ -39,7 +39,7 @@ def test_fine_tuning_takes_the_network_from_the_checkpoint_and_leaves_its_folder
     options = [*without_architecture(tiny_arguments), "SOLVER.IMS_PER_BATCH", "8", "SOLVER.MAX_EPOCHS", "2"]
     assert octuplet_script.main(["--scale", "4", "MODEL.PRETRAIN_PATH", str(source), *options]) == 0
     assert {path: path.read_bytes() for path in source.parent.iterdir()} == before
-    folder = tmp_path / "logs/tiny/resnet18/octuplet/exp0"
+    folder = tmp_path / "logs/tiny/osnet_x0_25/octuplet/exp0"
     tuned = read_weights(folder / "1_last.pth")
     assert isinstance(tuned, Checkpoint)
     assert (tuned.card.method, tuned.card.scale) == ("octuplet", 4)
@@ -71,7 +71,7 @@ def test_the_ctl_script_evaluates_centroids_and_resumes(
     tiny_arguments: list[str], source: Path, tmp_path: Path
 ) -> None:
     assert octuplet_ctl_script.main(["--scale", "2", *tiny_arguments, "MODEL.PRETRAIN_PATH", str(source)]) == 0
-    folder = tmp_path / "logs/tiny/resnet18/octuplet_ctl/exp0"
+    folder = tmp_path / "logs/tiny/osnet_x0_25/octuplet_ctl/exp0"
     results = json.loads((folder / "report_1.json").read_text())["results"]
     assert {r["protocol"] for r in results} == {"instance", "centroid"}
     again = ["MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH", str(folder / "0.pth"), *tiny_arguments]

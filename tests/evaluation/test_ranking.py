@@ -169,71 +169,6 @@ def test_a_far_distractor_changes_nothing(case: Case) -> None:
         assert after.num_gallery == before.num_gallery + 1
 
 
-def perfect_case() -> Case:
-    eye = np.eye(5, dtype=np.float32)
-    ids = np.arange(1, 6)
-    return Case(eye, eye.repeat(3, 0), ids, ids.repeat(3), np.zeros(5, int), np.tile([0, 1, 2], 5))
-
-
-def test_a_perfect_ranking_gives_one_and_an_inverted_one_the_least_possible() -> None:
-    case = perfect_case()
-    best = evaluate_ranking(*case)
-    assert (best.mAP, best.mINP, set(best.cmc.values())) == (1.0, 1.0, {1.0})
-    worst = evaluate_ranking(*case._replace(query=-case.query))
-    assert worst.mAP == pytest.approx((1 / 13 + 2 / 14) / 2)  # 12 others come first
-    assert worst.mINP == pytest.approx(2 / 14)
-    assert worst.cmc == {1: 0.0, 5: 0.0, 10: 0.0, 20: 1.0, 50: 1.0}
-
-
-def test_a_match_never_gains_from_a_tie() -> None:
-    case = perfect_case()
-    result = evaluate_distances(np.zeros((5, 15)), *case[2:])
-    assert result.first_match_rank.tolist() == [13] * 5
-    assert result.average_precision == pytest.approx([(1 / 13 + 2 / 14) / 2] * 5)
-
-
-def test_infinite_distances_rank_last_and_ties_among_them_do_not_help() -> None:
-    distances = np.full((1, 4), np.inf)
-    distances[0, 3] = 1.0
-    result = evaluate_distances(distances, [1], [1, 1, 2, 3], [0], [1, 0, 1, 1])
-    assert result.first_match_rank.tolist() == [3]
-
-
-def test_an_infinitely_far_match_is_counted_alike_beside_a_query_with_more_images() -> None:
-    # The second query has three images, so the first one's single image is padded to three in their block.
-    distances = np.array([[np.inf, 1.0, 1.0, 1.0], [9.0, 1.0, 1.0, 1.0]])
-    result = evaluate_distances(distances, [1, 2], [1, 2, 2, 2], [0, 0], [1] * 4)
-    assert result.first_match_rank.tolist() == [4, 1]
-
-
-def test_figures_of_a_case_worked_by_hand() -> None:
-    # Query 1: kept items by distance: 2, [1], 2, [1]; its third item is its own camera's.
-    # Query 2 (person 3) has a same-camera item only and is not counted.
-    distances = [[0.2, 0.4, 0.1, 0.1, 0.3, 0.5], [0.1] * 6]
-    ids, cameras = [1, 1, 1, 2, 2, 3], [1, 1, 0, 0, 0, 0]
-    result = evaluate_distances(torch.tensor(distances), [1, 3], ids, [0, 0], cameras)
-    assert result.mAP == pytest.approx((1 / 2 + 2 / 4) / 2)
-    assert result.mINP == pytest.approx(2 / 4)
-    assert result.cmc == {1: 0.0, 5: 1.0, 10: 1.0, 20: 1.0, 50: 1.0}
-    assert (result.num_queries, result.num_valid_queries, result.num_gallery) == (2, 1, 6)
-    assert np.isnan(result.average_precision[1])
-    assert result.first_match_rank.tolist() == [2, 0]
-
-
-def test_one_item_far_out_does_not_cost_the_others_their_digits() -> None:
-    # |g|^2 is 1e14 for the far item; the near two differ by 0.01 in squared distance.
-    gallery = torch.tensor([[1.0, 0.1], [1.0, 0.0], [0.0, 1.0], [1e7, 0.0]])
-    result = evaluate_ranking(
-        torch.tensor([[1.0, 0.0]]), gallery, [1], [2, 1, 3, 0], [0], [1] * 4, metric="euclidean"
-    )
-    assert result.mAP == 1.0
-
-
-def test_one_query_and_one_item() -> None:
-    result = evaluate_ranking(torch.ones(1, 3), torch.ones(1, 3), [7], [7], [0], [1])
-    assert (result.mAP, result.mINP, result.cmc[1], result.num_gallery) == (1.0, 1.0, 1.0, 1)
-
-
 def realistic_case(seed: int) -> Case:
     rng = np.random.default_rng(seed)
     query_ids, gallery_ids = rng.integers(1, 61, 120), rng.integers(0, 61, 600)
@@ -288,28 +223,6 @@ def test_blocks_tensors_arrays_and_layouts_agree() -> None:
         assert result.cmc == pytest.approx(expected.cmc, abs=1e-6)
 
 
-def test_a_half_precision_gallery_ranks_as_its_widened_copy() -> None:
-    case = realistic_case(5)
-    half = torch.from_numpy(case.gallery).half()
-    query = torch.from_numpy(case.query)
-    narrow, wide = evaluate_ranking(query, half, *case[2:]), evaluate_ranking(query, half.float(), *case[2:])
-    assert narrow.mAP == pytest.approx(wide.mAP, abs=1e-6)
-
-
-def test_neither_autocast_nor_a_lowered_product_precision_enters() -> None:
-    case = realistic_case(6)
-    expected = evaluate_ranking(*case).mAP
-    torch.set_float32_matmul_precision("medium")
-    try:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            tensors = [torch.from_numpy(case.query).requires_grad_(), torch.from_numpy(case.gallery)]
-            result = evaluate_ranking(*tensors, *case[2:])
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision("highest")
-    assert result.mAP == expected
-
-
 def test_inputs_are_left_untouched() -> None:
     case = realistic_case(7)
     case = case._replace(query=case.query.astype(np.float64), gallery=case.gallery.astype(np.float64))
@@ -330,76 +243,3 @@ def test_a_read_only_memory_map_is_read_in_blocks(tmp_path: Path, recwarn: pytes
     result = evaluate_distances(mapped, *case[2:], memory_budget=ROWS_ONE_BY_ONE)
     assert_equal(result, plain_ranking(distances, case))
     assert not recwarn.list
-
-
-def small(**changes: object) -> list[object]:
-    arguments: dict[str, object] = {
-        "query": torch.eye(2),
-        "gallery": torch.eye(2),
-        "query_ids": [1, 2],
-        "gallery_ids": [1, 2],
-        "query_cameras": [0, 0],
-        "gallery_cameras": [1, 1],
-    }
-    return list({**arguments, **changes}.values())
-
-
-NAN_ROW = torch.tensor([[1.0, 0.0], [float("nan"), 1.0]])
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"gallery_cameras": [0, 0]}, r"camera_rule leaves none of 2 queries a match.*camera_rule=False"),
-        (
-            {"gallery_ids": [3, 0]},
-            "query_ids must occur in gallery_ids, got none of 2.*number the identities",
-        ),
-        (
-            {"query": torch.zeros(0, 2), "query_ids": [], "query_cameras": []},
-            "query must hold at least one row",
-        ),
-        ({"gallery": torch.zeros(0, 2)}, "gallery must hold at least one row"),
-        ({"query": NAN_ROW}, "query must be finite.*got the norm nan in row 1"),
-        ({"gallery": NAN_ROW / 0}, "gallery must be finite.*2 such rows"),
-        ({"gallery": torch.eye(3)[:2]}, "one dimension, got 2 and 3; embed both with one model"),
-        ({"query": torch.zeros(2)}, r"query must be an \(N, D\) tensor.*got \(2,\) torch.float32"),
-        ({"gallery": torch.ones(2, 2, dtype=torch.int64)}, "gallery must be .* floating point.*int64"),
-        ({"gallery": np.ones((2, 2), dtype=int)}, "gallery must be .* floating point.*int64"),
-        ({"gallery": [[1.0, 0.0]]}, "gallery must be .* floating point.*list"),
-        ({"query_ids": [1]}, r"query_ids must have one entry per feature \(2,\), got \(1,\)"),
-        ({"gallery_ids": [1, 2, 3]}, r"gallery_ids must have one entry per feature \(2,\)"),
-        ({"query_cameras": [1]}, "query_cameras must have one entry"),
-        ({"gallery_cameras": [1]}, "gallery_cameras must have one entry"),
-        ({"gallery_cameras": [0.0, 1.0]}, "gallery_cameras must be integers, got float64"),
-        ({"query_ids": [1, 0]}, "query_ids must be at least 1 .* got 0 in row 1; leave junk out"),
-        ({"gallery_ids": [-1, 2]}, "gallery_ids must be at least 0 .* got -1 in row 0"),
-    ],
-)
-def test_refuses(changes: dict[str, object], message: str) -> None:
-    with pytest.raises(ReidError, match=message):
-        evaluate_ranking(*small(**changes))
-
-
-def test_refuses_an_unknown_metric() -> None:
-    with pytest.raises(ReidError, match="metric must be one of euclidean, sqeuclidean, cosine, got 'dot'"):
-        evaluate_ranking(*small(), metric="dot")
-
-
-def test_without_the_camera_rule_one_camera_is_enough() -> None:
-    assert evaluate_ranking(*small(gallery_cameras=[0, 0]), camera_rule=False).mAP == 1.0
-
-
-@pytest.mark.parametrize(
-    ("distances", "message"),
-    [
-        (np.zeros(4), r"distances must be \(Q, G\), got \(4,\)"),
-        (np.zeros((2, 0)), "gallery must hold at least one row"),
-        (np.array([[0.0, 1.0], [np.nan, 1.0]]), "distances must not hold NaN, got one in row 1"),
-        (np.zeros((2, 3)), r"gallery_ids must have one entry per feature \(3,\), got \(2,\)"),
-        (np.array([["a", "b"]]), "must hold real numbers, got <U1"),
-    ],
-)
-def test_refuses_distances(distances: np.ndarray, message: str) -> None:
-    with pytest.raises(ReidError, match=message):
-        evaluate_distances(distances, *small()[2:])

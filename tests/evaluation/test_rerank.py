@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -7,10 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from evaluation.features import check_features
-from evaluation.neighbours import nearest_among, normalised
+from evaluation.neighbours import nearest_among
 from evaluation.rerank import k_reciprocal, k_reciprocal_blocks
-from utils.errors import ReidError
 
 Matrix = NDArray[np.float64]
 
@@ -166,125 +162,6 @@ def test_equal_features_give_finite_distances(value: float) -> None:
     distances = k_reciprocal(torch.full((3, 8), value), torch.full((40, 8), value), k1=5)
     assert distances.isfinite().all()
     assert distances.min() >= 0
-
-
-def test_takes_half_precision_read_only_arrays_and_gradients() -> None:
-    query, gallery = clustered(5, 40)
-    reference = k_reciprocal(query.astype(np.float16), gallery.astype(np.float16))
-    gallery.setflags(write=False)
-    assert k_reciprocal(query, gallery).isfinite().all()
-    halves = torch.from_numpy(query).half().requires_grad_(), torch.from_numpy(gallery.copy()).half()
-    got = k_reciprocal(*halves)
-    assert not got.requires_grad
-    torch.testing.assert_close(got, reference)
-
-
-def test_autocast_does_not_reach_the_neighbours() -> None:
-    query, gallery = (part.astype(np.float32) for part in clustered(10, 80))
-    expected = k_reciprocal(query, gallery)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = k_reciprocal(query, gallery)
-    torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
-
-
-def test_a_narrow_product_is_forbidden_inside_and_the_callers_choice_holds_between_blocks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    inside = []
-
-    def recorded(*args: object) -> object:
-        inside.append(torch.get_float32_matmul_precision())
-        return nearest_among(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("evaluation.rerank.nearest_among", recorded)
-    torch.set_float32_matmul_precision("medium")
-    try:
-        for _ in k_reciprocal_blocks(*clustered(5, 40), memory_budget=1):
-            assert torch.get_float32_matmul_precision() == "medium"
-            assert torch.is_grad_enabled()
-    finally:
-        torch.set_float32_matmul_precision("highest")
-    assert inside == ["highest"]
-
-
-@pytest.mark.parametrize("kind", ["tensor", "array", "memmap"])
-def test_writes_into_out(kind: str, tmp_path: Path) -> None:
-    query, gallery = clustered(6, 40)
-    out = {
-        "tensor": lambda: torch.zeros(6, 40),
-        "array": lambda: np.zeros((6, 40), np.float32),
-        "memmap": lambda: np.memmap(tmp_path / "out", np.float32, "w+", shape=(6, 40)),
-    }[kind]()
-    got = k_reciprocal(query, gallery, out=out)
-    torch.testing.assert_close(torch.as_tensor(out), k_reciprocal(query, gallery))
-    assert got.data_ptr() == torch.as_tensor(out).data_ptr()
-
-
-@pytest.mark.parametrize(
-    "out",
-    [
-        np.zeros((6, 39), np.float32),
-        np.zeros((6, 40)),
-        np.zeros((40, 6), np.float32).T,
-        torch.zeros(6, 40).half(),
-    ],
-)
-def test_out_must_fit(out: object) -> None:
-    with pytest.raises(ReidError, match=r"out must be writable, C-ordered, float32 and of shape \(6, 40\)"):
-        k_reciprocal(*clustered(6, 40), out=out)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "rule"),
-    [
-        ("k1", 0, "k1 must be an integer of 1 or more, got 0"),
-        ("k1", 2.5, "k1 must be an integer of 1 or more, got 2.5"),
-        ("k1", True, "k1 must be an integer of 1 or more, got True"),
-        ("k2", 0, "k2 must be an integer of 1 or more, got 0"),
-        ("memory_budget", -1, "memory_budget must be an integer of 1 or more, got -1"),
-        ("lambda_value", -0.1, "lambda_value must be from 0 .* to 1 .*, got -0.1"),
-        ("lambda_value", 1.5, "lambda_value must be from 0 .* to 1 .*, got 1.5"),
-        ("lambda_value", float("nan"), "lambda_value must be from 0 .* to 1 .*, got nan"),
-    ],
-)
-def test_parameters_out_of_range(name: str, value: object, rule: str) -> None:
-    with pytest.raises(ReidError, match=rule):
-        k_reciprocal(*clustered(5, 20), **{name: value})  # type: ignore[arg-type]
-    with pytest.raises(ReidError, match=rule):  # at the call, before the first block is asked for
-        k_reciprocal_blocks(*clustered(5, 20), **{name: value})  # type: ignore[arg-type]
-
-
-def _spoilt(value: float) -> Matrix:
-    gallery = np.ones((20, 16))
-    gallery[[4, 9], 3] = value
-    return gallery
-
-
-@pytest.mark.parametrize(
-    ("gallery", "rule"),
-    [
-        (np.ones((20, 15)), "query and gallery must have features of one dimension, got 16 and 15"),
-        (np.ones((20, 16), int), r"gallery must be an \(N, D\) tensor .*, got \(20, 16\) int64"),
-        (np.ones(16), r"gallery must be an \(N, D\) tensor or array of floating point, got \(16,\) float64"),
-        ([[1.0]], r"gallery must be an \(N, D\) tensor .*, got <class 'list'>"),
-        (np.ones((0, 16)), "gallery must hold at least one row"),
-        (_spoilt(np.nan), r"gallery must be finite .*, got the norm nan in row 4 \(2 such rows\)"),
-        (_spoilt(np.inf), r"gallery must be finite .*, got the norm inf in row 4 \(2 such rows\)"),
-    ],
-)
-def test_features_that_do_not_fit(gallery: object, rule: str) -> None:
-    with pytest.raises(ReidError, match=rule):
-        k_reciprocal(np.ones((5, 16)), gallery)  # type: ignore[arg-type]
-
-
-def test_features_are_not_copied_or_changed() -> None:
-    query, gallery = clustered(5, 40)
-    kept = gallery.copy()
-    checked = check_features(query, gallery)
-    assert checked.gallery.data_ptr() == gallery.ctypes.data
-    normalised(checked.query, checked.gallery)
-    k_reciprocal(query, gallery)
-    assert np.array_equal(gallery, kept)
 
 
 @pytest.mark.gpu

@@ -3,7 +3,14 @@ import torch
 from torch import nn
 
 from modelling.backbones import catalogue
-from modelling.backbones.catalogue import BACKBONE_NAMES, build_backbone, check_backbone_name, imagenet_state
+from modelling.backbones.catalogue import (
+    BACKBONE_NAMES,
+    build_backbone,
+    check_backbone_name,
+    imagenet_pixels,
+    imagenet_state,
+    takes_one_size,
+)
 from modelling.backbones.osnet import OSNetBackbone
 from modelling.backbones.resnet import ResNetBackbone
 from utils.errors import ReidError
@@ -54,3 +61,18 @@ def test_imagenet_weights_come_from_where_each_network_has_them(monkeypatch: pyt
     assert imagenet_state("timm:resnet18", (64, 32)) == {"from timm": ("resnet18", (64, 32))}
     with pytest.raises(ReidError, match=r"no download for osnet_x0_5: give torchreid's osnet_x0_5_imagenet"):
         imagenet_state("osnet_x0_5")
+
+
+def test_only_networks_of_tokens_take_one_size_only() -> None:
+    assert not any(takes_one_size(name) for name in BACKBONE_NAMES)
+    pytest.importorskip("timm")
+    assert takes_one_size("timm:vit_tiny_patch16_224")
+    assert not takes_one_size("timm:convnext_atto")
+    with pytest.raises(ReidError, match=r"MODEL\.NAME must be one of"):
+        takes_one_size("resnet51")
+
+
+def test_the_pixels_of_imagenet_weights_are_those_of_their_authors() -> None:
+    assert imagenet_pixels("resnet50_ibn_a") == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    pytest.importorskip("timm")
+    assert imagenet_pixels("timm:vit_tiny_patch16_224") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

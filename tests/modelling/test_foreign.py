@@ -11,6 +11,7 @@ from datasets.readers import read_dataset
 from datasets.transforms import TestTransform
 from modelling.backbones.timm_backbone import classifier_names
 from modelling.foreign import ForeignWeights, load_foreign, recognise
+from modelling.heads import BNNeck
 from utils.distance import distance_matrix
 from utils.errors import ReidError
 from utils.images import read_image
@@ -93,6 +94,19 @@ def test_tensors_that_do_not_fit_are_named(
         match=rf"x.pth \(checkpoint of centroids-reid\) does not fit the network of MODEL\.NAME: .*{message}",
     ):
         load_foreign(twin_of(weights), weights, "x.pth")
+
+
+def test_a_trained_network_gets_no_linear_layer_it_never_had(network: type) -> None:
+    donor = network("resnet18", "fresh", last_stride=2)
+    state = donor.backbone.base.state_dict()
+    receiver = network("resnet18", "fresh", last_stride=2)
+    receiver.head = BNNeck(512, dim=64)
+    plain, trained = recognise(state), recognise({**state, "classifier.weight": torch.ones(7, 512)})
+    assert plain is not None
+    assert trained is not None
+    load_foreign(receiver, plain, "a backbone")
+    with pytest.raises(ReidError, match=r"r\.pth \(ResNet of torchreid\) does not .*head\.linear\.weight is missing"):
+        load_foreign(receiver, trained, "r.pth")
 
 
 def test_counters_that_old_files_lack_are_no_mistake(network: type, twin_of: Twin, images: Tensor) -> None:

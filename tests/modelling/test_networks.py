@@ -74,6 +74,21 @@ def test_the_neck_pools_normalises_and_keeps_its_bias_at_zero() -> None:
     assert neck.bn.weight.requires_grad
 
 
+def test_the_neck_reduces_before_it_normalises() -> None:
+    neck = BNNeck(5, dim=3).train()
+    feature_map = torch.randn(8, 5, 4, 2)
+    features = neck(feature_map)
+    assert neck.dim == 3
+    weight = neck.state_dict()["linear.weight"]
+    torch.testing.assert_close(features.raw, torch.einsum("ncij,dc->nd", feature_map, weight) / 8)
+    centred = features.raw - features.raw.mean(0)
+    torch.testing.assert_close(features.bn, centred / (centred.square().mean(0) + 1e-5).sqrt())
+    assert {name for name in neck.state_dict() if "linear" in name} == {"linear.weight"}
+    assert [name for name in BNNeck(5).state_dict() if "linear" in name] == []
+    with torch.autocast("cpu", torch.bfloat16):
+        assert neck(feature_map.bfloat16()).bn.dtype == torch.float32
+
+
 def test_features_are_float32_under_autocast() -> None:
     extractor = FeatureExtractor(ResNetBackbone("resnet18")).eval()
     with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():

@@ -1,0 +1,113 @@
+"""``python -m datasets.convert prw|mot17 RAW OUT`` makes a data set of a release as it was downloaded."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from datasets.convert.crops import write_crops
+from datasets.convert.mot17 import DETECTORS, Mot17Rules, plan_mot17
+from datasets.convert.prw import plan_prw
+from utils.errors import ReidError
+
+_DESCRIPTION = """\
+Cut people out of the frames of a release and write them in Market-1501 layout:
+
+python -m datasets.convert prw PRW-v16.04.20 ../datasets/PRW
+python -m datasets.convert mot17 MOT17 ../datasets/MOT17_reid
+
+OUT appears when it is complete; until then the files are in OUT.unfinished. Repeat a command that was stopped: it
+skips finished files and goes on. A folder that was not begun by the same command (its convert.json tells) is
+never touched. Exit code 2: a mistake, or files that cannot be read.
+"""
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of this script."""
+    parser = _OneLineParser(
+        prog="python -m datasets.convert",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    releases = parser.add_subparsers(dest="release", required=True, metavar="prw|mot17")
+    prw, mot17 = (
+        releases.add_parser(name, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        for name, text in (("prw", "PRW-v16.04.20"), ("mot17", "MOT17"))
+    )
+    prw.add_argument(
+        "--keep-ambiguous", action="store_true", help="people without an identity (-2) join the gallery as 0000"
+    )
+    rules = Mot17Rules()
+    add = mot17.add_argument
+    add("--detector", choices=DETECTORS, default=rules.detector, help="which copy of each sequence is read")
+    tests = "sequences to test on (default: the last third)"
+    add("--test-sequences", type=_number(int, 1), nargs="+", default=argparse.SUPPRESS, metavar="N", help=tests)
+    visible = "leave out people of whom less is visible, 0 to 1"
+    add("--min-visibility", type=_number(float, 0, 1), default=rules.min_visibility, metavar="X", help=visible)
+    small = "leave out people who are smaller, in pixels"
+    add("--min-height", type=_number(int, 1), default=rules.min_height, metavar="N", help=small)
+    add("--every", type=_number(int, 1), default=rules.every, metavar="N", help="take every N-th frame")
+    for each in (prw, mot17):
+        each.add_argument("raw", type=Path, metavar="RAW", help="folder of the release")
+        each.add_argument("out", type=Path, metavar="OUT", help="folder to make")
+        each.add_argument(
+            "--quality", type=_number(int, 1, 100), default=95, metavar="N", help="of JPEG files, 1 to 100"
+        )
+        cpus = os.cpu_count() or 1
+        each.add_argument("--workers", type=_number(int, 1), default=cpus, metavar="N", help="processes")
+    return parser
+
+
+def _number(kind: type[int] | type[float], lowest: int, highest: float = float("inf")) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = kind(lowest - 1)
+        if not lowest <= number <= highest:
+            limits = f"from {lowest} to {highest}" if highest < float("inf") else f"of {lowest} or more"
+            name = "whole number" if kind is int else "number"
+            raise argparse.ArgumentTypeError(f"must be a {name} {limits}, got {text!r}")
+        return number
+
+    return convert
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Make the data set that the command line asks for, and return its folder.
+
+    Exits with code 2 and one line on stderr where an argument or a file cannot be used, with 130 after Ctrl-C.
+    """
+    parser = build_parser()
+    options = vars(parser.parse_args(argv))
+    release, raw, out = options.pop("release"), options.pop("raw"), options.pop("out")
+    quality, workers = options.pop("quality"), options.pop("workers")
+    origin = Path(os.path.relpath(raw.resolve(), out.resolve())).as_posix()  # holds if both move
+    mark = {"made_by": f"datasets.convert {release}", "source": origin, "quality": quality, **options}
+    if "test_sequences" in options:
+        options["test_sequences"] = tuple(options["test_sequences"])
+    try:
+        frames = (
+            plan_prw(raw, workers=workers, **options) if release == "prw" else plan_mot17(raw, Mot17Rules(**options))
+        )
+        write_crops(frames, out, mark, quality=quality, workers=workers)
+    except (ReidError, OSError) as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    return Path(out)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the processes would outlive this one
+    main()

@@ -1,0 +1,182 @@
+"""People cut out of frames, in Market-1501 layout: in parallel, resumable, the folder whole or absent."""
+
+import json
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from datasets.market_layout import MarketLayout
+from datasets.sample import DISTRACTOR_ID
+from utils.atomic import write_text, written_aside
+from utils.errors import ReidError
+from utils.images import read_image
+from utils.processes import each
+
+logger = logging.getLogger(__name__)
+
+TRAIN, QUERY, GALLERY = MarketLayout.train, MarketLayout.query, MarketLayout.gallery
+MARK = "convert.json"  # in each folder that we made: how it was made
+
+
+class Box(NamedTuple):
+    """A rectangle in whole pixels; right and bottom are the first column and row that it lacks."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class Crop(NamedTuple):
+    """An image to write: its split (a folder's name), identity, file name, and place in the frame."""
+
+    split: str
+    person_id: int
+    name: str
+    box: Box
+
+
+class Frame(NamedTuple):
+    """A frame, its size in pixels, and all that is cut out of it."""
+
+    path: Path
+    height: int
+    width: int
+    crops: tuple[Crop, ...]
+
+
+def clip_box(corner: tuple[float, float], size: tuple[float, float], frame: tuple[int, int]) -> Box | None:
+    """Round a box to whole pixels and clip it to the frame.
+
+    Args:
+        corner: left and top, in pixels from 0.
+        size: width and height of the box, in pixels.
+        frame: height and width of the frame, in pixels.
+
+    Returns:
+        The box, or None where nothing of it lies in the frame.
+    """
+    left, right = (_pixel(x, frame[1]) for x in (corner[0], corner[0] + size[0]))
+    top, bottom = (_pixel(y, frame[0]) for y in (corner[1], corner[1] + size[1]))
+    return Box(left, top, right, bottom) if left < right and top < bottom else None
+
+
+def _pixel(value: float, end: int) -> int:
+    return min(max(math.floor(value + 0.5), 0), end)
+
+
+def write_crops(
+    frames: Sequence[Frame], out: Path, mark: Mapping[str, object], *, quality: int = 95, workers: int = 1
+) -> None:
+    """Write all crops as JPEG files; each frame is decoded once.
+
+    ``out`` appears when it is complete; until then the files are in ``{out}.unfinished``, where a repeated
+    command goes on. In a complete folder it makes what is missing.
+
+    Args:
+        frames: what to cut out of which file.
+        out: the folder to make.
+        mark: what tells this conversion from any other; it is kept in the folder.
+        quality: of the JPEG files, 1 to 100.
+        workers: processes.
+
+    Raises:
+        ReidError: if a split has no image, two have one name, the folder was not made by the same command,
+            or a frame cannot be read (the crops of the others are then written).
+    """
+    out = Path(os.path.abspath(out))  # noqa: PTH100 (resolve() would go to where a link points)
+    planned = _planned(frames)
+    folder = _begin(out, json.dumps(mark))
+    present = {f"{split}/{name}" for split in (TRAIN, QUERY, GALLERY) for name in _names(folder / split)}
+    if strangers := sorted(present - planned):
+        raise ReidError(
+            f"{folder} must hold images of this conversion only, but has {len(strangers)} others, first "
+            f"{strangers[0]}; remove the folder or give another OUT"
+        )
+    if present:
+        logger.info("%d crops are finished and skipped", len(present))
+    left = [frame._replace(crops=tuple(c for c in frame.crops if _key(c) not in present)) for frame in frames]
+    jobs = [frame for frame in left if frame.crops]
+    work = partial(_write_frame, folder=folder, quality=quality)
+    if faults := [fault for fault in each(work, jobs, workers, "cut out people", "frame") if fault]:
+        raise ReidError(
+            f"all frames must be readable, but {len(faults)} are not: {'; '.join(faults[:3])}; the others are done "
+            f"in {folder}: repair these and repeat the command"
+        )
+    if folder != out:
+        if out.is_dir():
+            out.rmdir()
+        folder.rename(out)
+    _report(frames, out)
+
+
+def _key(crop: Crop) -> str:
+    return f"{crop.split}/{crop.name}"
+
+
+def _planned(frames: Sequence[Frame]) -> set[str]:
+    counts = Counter(_key(crop) for frame in frames for crop in frame.crops)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise ReidError(
+            f"a person must be annotated once in a frame, but {len(twice)} crops occur twice, first "
+            f"{twice[0]}; remove one of the annotations"
+        )
+    found = {crop.split for frame in frames for crop in frame.crops}
+    if missing := [split for split in (TRAIN, QUERY, GALLERY) if split not in found]:
+        raise ReidError(f"each split must have images, but {', '.join(missing)} would have none; see --help")
+    return set(counts)
+
+
+def _names(folder: Path) -> list[str]:
+    return os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 (names, not paths)
+
+
+def _begin(out: Path, mark: str) -> Path:
+    """The folder to work in: ``out`` if it is finished, else one beside it."""
+    begun = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+    folder = out if begun else out.with_name(f"{out.name}.unfinished")
+    found = (folder / MARK).read_text(encoding="utf-8") if (folder / MARK).is_file() else ""
+    if found != mark and (found or folder.is_file() or _names(folder)):
+        raise ReidError(
+            f"{folder} must be absent, empty, or begun by the same command with the mark {mark}, "
+            f"but it holds {found or 'something else'}; remove it or give another OUT"
+        )
+    for part in folder.glob("*/.*.part"):  # what a killed run left half-written
+        part.unlink(missing_ok=True)
+    if not found:
+        write_text(folder / MARK, mark)
+    return folder
+
+
+def _write_frame(frame: Frame, folder: Path, quality: int) -> str:
+    """Write the crops of one frame; return what is wrong with it, or an empty text."""
+    try:
+        pixels = read_image(frame.path).permute(1, 2, 0).contiguous().numpy()
+    except ReidError as error:
+        return str(error)
+    if pixels.shape[:2] != (frame.height, frame.width):
+        height, width = pixels.shape[:2]
+        return f"{frame.path} is {height} x {width} pixels, not {frame.height} x {frame.width} (height x width)"
+    for crop in frame.crops:
+        image = Image.fromarray(pixels[crop.box.top : crop.box.bottom, crop.box.left : crop.box.right])
+        with written_aside(folder / crop.split / crop.name) as aside:
+            # Chroma at full resolution: a distant person's clothes are a few pixels wide.
+            image.save(aside, "JPEG", quality=quality, subsampling=0)
+    return ""
+
+
+def _report(frames: Sequence[Frame], out: Path) -> None:
+    crops = [crop for frame in frames for crop in frame.crops]
+    for split in (TRAIN, QUERY, GALLERY):
+        ids = [crop.person_id for crop in crops if crop.split == split]
+        distractors = ids.count(DISTRACTOR_ID)
+        extra = f", {distractors} distractors among them" if distractors else ""
+        logger.info("%s: %d identities, %d images%s", split, len({*ids} - {DISTRACTOR_ID}), len(ids), extra)
+    logger.info("the data set is in %s", out)

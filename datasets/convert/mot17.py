@@ -1,0 +1,182 @@
+"""MOT17 (Milan et al. 2016, "MOT16: A Benchmark for Multi-Object Tracking"): what to cut out of its sequences."""
+
+import configparser
+import logging
+import re
+import warnings
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from datasets.convert.crops import GALLERY, QUERY, TRAIN, Box, Crop, Frame, clip_box
+from utils.errors import ReidError
+
+logger = logging.getLogger(__name__)
+
+DETECTORS = ("FRCNN", "DPM", "SDP")
+_SEQUENCE = re.compile(r"MOT17-(?P<number>\d+)(-(?P<detector>[A-Z]+))?")
+_IDS_PER_SEQUENCE = 10_000  # identity = sequence * this + number of the track
+_PEDESTRIAN = 1
+
+
+@dataclass(frozen=True)
+class Mot17Rules:
+    """What is taken of the sequences.
+
+    Attributes:
+        detector: of the three copies of each sequence (same frames, same people) the one that is read.
+        test_sequences: the sequences to test on; empty = the last third, in the order of their numbers.
+        min_visibility: of a person, 0 to 1.
+        min_height: of a person within the frame, in pixels.
+        every: of the frames the first and each n-th after it.
+    """
+
+    detector: str = DETECTORS[0]
+    test_sequences: tuple[int, ...] = ()
+    min_visibility: float = 0.3
+    min_height: int = 64
+    every: int = 10
+
+
+class Sequence(NamedTuple):
+    """A sequence: folder of its frames, ending of their names, size in pixels, and the boxes to cut out."""
+
+    images: Path
+    suffix: str
+    height: int
+    width: int
+    boxes: dict[int, dict[int, Box]]  # frame -> track -> box; frames in ascending order
+
+
+def plan_mot17(raw: Path, rules: Mot17Rules) -> list[Frame]:
+    """Read the annotations of the release.
+
+    An identity is a track of one sequence: people are not matched across sequences, and each has one camera.
+    Of each test identity with two images or more the first is the query; all others are the gallery.
+
+    Args:
+        raw: the folder of the release, or its folder ``train`` (the other has no annotations).
+        rules: what is taken.
+
+    Returns:
+        The frames, by sequence and number.
+
+    Raises:
+        ReidError: if ``raw`` is no such release, a file of it is missing or damaged, or the split leaves
+            nothing to train or to test on.
+    """
+    folders = _find_sequences(raw, rules.detector)
+    test = _test_sequences(sorted(folders), rules.test_sequences)
+    logger.info(
+        "train: sequences %s; test: sequences %s",
+        ", ".join(str(number) for number in sorted(folders) if number not in test),
+        ", ".join(map(str, sorted(test))),
+    )
+    frames = list[Frame]()
+    for number, folder in sorted(folders.items()):
+        frames += _plan_sequence(number, _read_sequence(folder, rules), is_test=number in test)
+    return frames
+
+
+def _find_sequences(raw: Path, detector: str) -> dict[int, Path]:
+    top = raw / "train" if (raw / "train").is_dir() else raw
+    found = dict[int, Path]()
+    for folder in sorted(top.iterdir()) if top.is_dir() else ():
+        match = _SEQUENCE.fullmatch(folder.name)
+        if match and folder.is_dir() and match["detector"] in (None, detector):
+            found[int(match["number"])] = folder
+    if not found:
+        raise ReidError(
+            f"RAW must be the folder of MOT17 with sequences such as train/MOT17-02-{detector} or MOT17-02, but "
+            f"{raw} has none; see --detector"
+        )
+    return found
+
+
+def _test_sequences(numbers: list[int], chosen: tuple[int, ...]) -> set[int]:
+    if len(numbers) < 2:
+        raise ReidError(f"there must be two sequences or more, for training and test, but there is only {numbers[0]}")
+    test = set(chosen) or set(numbers[-max(1, len(numbers) // 3) :])
+    if not test < set(numbers):
+        raise ReidError(
+            f"--test-sequences must be some of {', '.join(map(str, numbers))} and leave one to train on, "
+            f"got {', '.join(map(str, sorted(test)))}"
+        )
+    return test
+
+
+def _read_sequence(folder: Path, rules: Mot17Rules) -> Sequence:
+    info = configparser.ConfigParser()
+    path = folder / "seqinfo.ini"
+    try:
+        info.read_string(path.read_text(encoding="utf-8-sig"))
+        section = info["Sequence"]
+        height, width = int(section["imHeight"]), int(section["imWidth"])
+        images, suffix = folder / section["imDir"], section["imExt"]
+    except (OSError, KeyError, ValueError, configparser.Error) as error:
+        raise ReidError(
+            f"{path} must tell imDir, imExt, imHeight and imWidth, but: {_reason(error)}; unpack the release again"
+        ) from error
+    return Sequence(images, suffix, height, width, _kept_boxes(folder / "gt" / "gt.txt", (height, width), rules))
+
+
+def _kept_boxes(path: Path, size: tuple[int, int], rules: Mot17Rules) -> dict[int, dict[int, Box]]:
+    rows = _read_rows(path)
+    frame, active, kind, visibility = (rows[:, column] for column in (0, 6, 7, 8))
+    keep = (active != 0) & (kind == _PEDESTRIAN) & (visibility >= rules.min_visibility)
+    keep &= (frame - 1) % rules.every == 0
+    boxes: dict[int, dict[int, Box]] = defaultdict(dict)
+    for number, person, x, y, w, h in sorted(rows[keep, :6].tolist()):
+        box = clip_box((x - 1, y - 1), (w, h), size)  # the release counts pixels from 1
+        if box is None or box.bottom - box.top < rules.min_height:
+            continue
+        if int(person) in boxes[int(number)]:
+            raise ReidError(f"{path} must have a person once in a frame, but has {person:g} twice in {number:g}")
+        boxes[int(number)][int(person)] = box
+    logger.info("%s: %d of %d boxes", path.parents[1].name, sum(map(len, boxes.values())), len(rows))
+    return dict(boxes)
+
+
+def _read_rows(path: Path) -> np.ndarray:
+    """(N, 9) float64: frame, track, left, top, width, height, active, class, visibility."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an empty file, refused below
+            rows = np.loadtxt(path, delimiter=",", ndmin=2, usecols=range(9), encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ReidError(
+            f"cannot read annotation {path}: {_reason(error)}; it must have lines "
+            "'frame,id,x,y,w,h,active,class,visibility'"
+        ) from error
+    labels = rows[:, :2]
+    if not len(rows) or not np.isfinite(rows).all() or (labels % 1).any() or labels.min() < 1:
+        raise ReidError(f"annotation {path} must have rows of finite numbers with whole frames and ids from 1 on")
+    if labels[:, 1].max() >= _IDS_PER_SEQUENCE:
+        raise ReidError(f"ids in {path} must be less than {_IDS_PER_SEQUENCE}, got {labels[:, 1].max():g}")
+    return rows
+
+
+def _plan_sequence(number: int, sequence: Sequence, *, is_test: bool) -> list[Frame]:
+    counts = Counter(track for people in sequence.boxes.values() for track in people)
+    waiting = {track for track, count in counts.items() if is_test and count > 1}  # for their query
+    names = {path.name for path in sequence.images.iterdir()} if sequence.images.is_dir() else set[str]()
+    frames = list[Frame]()
+    for moment, people in sequence.boxes.items():
+        name = f"{moment:06d}{sequence.suffix}"
+        if name not in names:
+            raise ReidError(f"frame {sequence.images / name} must exist, but does not; unpack the release again")
+        crops = list[Crop]()
+        for track, box in people.items():
+            split = TRAIN if not is_test else QUERY if track in waiting else GALLERY
+            waiting.discard(track)
+            person = number * _IDS_PER_SEQUENCE + track
+            crops.append(Crop(split, person, f"{person:06d}_c1s{number}_{moment:06d}.jpg", box))
+        frames.append(Frame(sequence.images / name, sequence.height, sequence.width, tuple(crops)))
+    return frames
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

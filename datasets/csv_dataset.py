@@ -1,0 +1,131 @@
+"""A data set as a CSV file: ``path,person_id[,camera_id][,split]``."""
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from datasets.file_presence import absent_files
+from datasets.labelled_images import GALLERY, NOBODY, SPLITS, TEST, UNDECIDED, LabelledImage, root_of
+from utils.atomic import written_aside
+from utils.errors import ReidError
+
+_REQUIRED, _OPTIONAL = ("path", "person_id"), ("camera_id", "split")
+_FORM = "path,person_id[,camera_id][,split]"
+
+
+def csv_images(file: Path) -> list[LabelledImage]:
+    """The images that a CSV file lists; all must exist.
+
+    Raises:
+        ReidError: see :func:`parse_csv`; or for missing files, named with their lines.
+    """
+    images = parse_csv(file)
+    absent = set(absent_files(image.path for image in images.values()))
+    _refuse(file, [f"line {line}: no file {image.path}" for line, image in images.items() if image.path in absent])
+    return list(images.values())
+
+
+def parse_csv(file: Path) -> dict[int, LabelledImage]:
+    """Read and check the lines of a CSV file, without a look at the images.
+
+    The first line names the columns, in any order. ``path`` is absolute or relative to the file's folder.
+    ``person_id`` is any text; it may be empty, a distractor, in the ``gallery`` or ``test`` split only.
+    ``camera_id`` is a whole number. ``split`` is ``train``, ``query``, ``gallery`` or ``test`` (to be
+    divided into query and gallery; the gallery itself where there are queries).
+
+    Args:
+        file: UTF-8, with or without a byte order mark.
+
+    Returns:
+        The images by their line in the file, counted from 1.
+
+    Raises:
+        ReidError: for a wrong header, or lines that break a rule; the first three are named.
+    """
+    root = root_of(file.parent)
+    images: dict[int, LabelledImage] = {}
+    faults: list[str] = []
+    line_of: dict[str, int] = {}
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            reader = csv.reader(text)
+            columns = _columns(file, next(reader, []))
+            for cells in reader:
+                if not cells:
+                    continue
+                try:
+                    image = _image(dict(zip(columns, cells, strict=True)), root)
+                    if (first := line_of.setdefault(image.path, reader.line_num)) != reader.line_num:
+                        raise ValueError(f"{image.path} is on line {first} already")
+                    images[reader.line_num] = image
+                except ValueError as error:
+                    faults.append(f"line {reader.line_num}: {_reason(error, cells, columns)}")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ReidError(f"CSV file {file} must be readable UTF-8 text with commas, but: {error}") from error
+    _refuse(file, faults)
+    if not images:
+        raise ReidError(f"CSV file {file} must list images below its header, but lists none")
+    return images
+
+
+def write_csv(file: Path, images: Iterable[LabelledImage]) -> None:
+    """Write images as a CSV file that :func:`parse_csv` reads; whole or not at all.
+
+    Args:
+        file: to be written; paths below its folder become relative to it.
+        images: with cameras, or all without.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    ordered = sorted(images)
+    prefix = f"{root_of(file.parent)}/"
+    with_camera = ordered[0].camera is not None
+    with written_aside(file) as aside, aside.open("w", encoding="utf-8", newline="") as text:
+        writer = csv.writer(text)
+        writer.writerow(["path", "person_id", *(["camera_id"] if with_camera else []), "split"])
+        for path, person, camera, split in ordered:
+            writer.writerow([path.removeprefix(prefix), person, *([camera] if with_camera else []), split])
+
+
+def _columns(file: Path, header: Sequence[str]) -> list[str]:
+    columns = [name.strip() for name in header]
+    unknown = set(columns) - {*_REQUIRED, *_OPTIONAL}
+    if unknown or len(set(columns)) != len(columns) or not set(_REQUIRED) <= set(columns):
+        raise ReidError(
+            f"CSV file {file} must begin with the header {_FORM}, got {','.join(header)!r}; "
+            "rename its columns and remove others"
+        )
+    return columns
+
+
+def _image(cells: dict[str, str], root: str) -> LabelledImage:
+    if not cells["path"]:
+        raise ValueError("path is empty")
+    path = os.path.normpath(os.path.join(root, cells["path"]))  # noqa: PTH118 (texts: a Path per image is slow)
+    split = cells["split"].strip() if "split" in cells else UNDECIDED
+    if "split" in cells and split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    person = cells["person_id"].strip()
+    if person == NOBODY and split not in (GALLERY, TEST):
+        raise ValueError("person_id is empty (allowed in the gallery only, for a distractor)")
+    if "camera_id" not in cells:
+        return LabelledImage(path, person, None, split)
+    camera = cells["camera_id"].strip()
+    if not camera.isdecimal():
+        raise ValueError(f"camera_id must be a whole number from 0 on, got {camera!r}")
+    return LabelledImage(path, person, int(camera), split)
+
+
+def _reason(error: ValueError, cells: Sequence[str], columns: Sequence[str]) -> str:
+    return str(error) if len(cells) == len(columns) else f"{len(cells)} cells instead of {len(columns)}"
+
+
+def _refuse(file: Path, faults: Sequence[str]) -> None:
+    if faults:
+        shown = "; ".join(faults[:3])
+        raise ReidError(
+            f"the lines of CSV file {file} must read {_FORM} with one existing image each, but {len(faults)} "
+            f"do not: {shown}; correct or remove them"
+        )

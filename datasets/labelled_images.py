@@ -1,0 +1,69 @@
+"""Images of a user's own data set: identities as text, perhaps without camera, perhaps without split."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from datasets.sample import DISTRACTOR_ID, ReidSplits, Sample
+from utils.errors import ReidError
+
+NOBODY = ""  # the identity of a distractor
+UNDECIDED = ""  # a split is to be drawn
+TRAIN, QUERY, GALLERY, TEST = "train", "query", "gallery", "test"
+SPLITS = (TRAIN, QUERY, GALLERY, TEST)
+
+
+class LabelledImage(NamedTuple):
+    """One image as its owner labels it.
+
+    Attributes:
+        path: absolute and normalised.
+        person: any text; :data:`NOBODY` = a distractor of the gallery.
+        camera: a number, or None for all images of a data set without cameras.
+        split: one of :data:`SPLITS` or :data:`UNDECIDED`. ``test`` is the gallery beside a ``query`` split,
+            and otherwise images that are still to be divided.
+    """
+
+    path: str
+    person: str
+    camera: int | None
+    split: str
+
+
+def root_of(folder: Path) -> str:
+    """A folder as the paths of its images begin: absolute, without ``..``; links stay as they are."""
+    return os.path.abspath(folder)  # noqa: PTH100 (resolve() would go to where a link points)
+
+
+def numbered_splits(name: str, images: Iterable[LabelledImage], folder: Path, *, with_train: bool) -> ReidSplits:
+    """Number the identities from 1 in the sorted order of their texts; the same text is the same person.
+
+    Args:
+        name: what to call the data set.
+        images: of all splits, every split decided.
+        folder: the data set's root.
+        with_train: False leaves the training split empty; the numbering stays the same.
+
+    Raises:
+        ReidError: if a split that is needed has no image.
+    """
+    ordered = sorted(images)  # by path: no two are the same
+    people = sorted({image.person for image in ordered} - {NOBODY})
+    number = {person: i for i, person in enumerate(people, start=1)} | {NOBODY: DISTRACTOR_ID}
+    parts: dict[str, list[Sample]] = {TRAIN: [], QUERY: [], GALLERY: []}
+    folders: dict[str, Path] = {}  # to join a name to a Path is quicker than to parse a whole path
+    for path, person, camera, split in ordered:
+        if split != TRAIN or with_train:
+            at, _, file = path.rpartition("/")
+            parent = folders.get(at) or folders.setdefault(at, Path(at or "/"))
+            parts[GALLERY if split == TEST else split].append(Sample(parent / file, number[person], camera or 0))
+    for part, samples in parts.items():
+        if not samples and (part != TRAIN or with_train):
+            raise ReidError(f"the {part} split of {name} must hold images, but has none in {folder}; add some")
+    root = root_of(folder)
+    below = all(path.startswith(f"{root}/") for path, *_ in ordered)
+    cameras = all(image.camera is not None for image in ordered)
+    return ReidSplits(
+        name, tuple(parts[TRAIN]), tuple(parts[QUERY]), tuple(parts[GALLERY]), (Path(root),) if below else (), cameras
+    )

@@ -1,0 +1,110 @@
+"""A user's own data set with one folder per identity."""
+
+import logging
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from datasets.labelled_images import NOBODY, SPLITS, UNDECIDED, LabelledImage, root_of
+from datasets.market_layout import MarketLayout, is_image
+from datasets.sample import AMBIGUOUS_ID, DISTRACTOR_ID, JUNK_ID
+from utils.errors import ReidError
+
+logger = logging.getLogger(__name__)
+
+_MARKET_NAME = re.compile(MarketLayout().pattern)
+_FORMS = (
+    "a data set is a folder in Market-1501 layout (bounding_box_train, query, bounding_box_test), "
+    "one folder per identity (train/ID/*.jpg, or ID/*.jpg directly), or a CSV file"
+)
+
+
+def identity_folder_images(folder: Path) -> list[LabelledImage]:
+    """The images of a folder whose sub-folders are identities.
+
+    With any of ``train``, ``query``, ``gallery`` and ``test`` in it, the identities lie in these and other
+    folders are ignored. Without, each sub-folder is an identity and the split is undecided. Folders whose
+    name begins with a dot never count.
+
+    The images have no camera, unless *every* file is named as in Market-1501 and begins with the number of
+    its folder (``0002/0002_c1s1_000451_03.jpg``): then the names give the cameras, ``0000`` is a distractor,
+    and ``-1`` and ``-2`` are left out.
+
+    Args:
+        folder: the data set's root.
+
+    Raises:
+        ReidError: if there are no images, or some lie outside of an identity's folder.
+    """
+    root = root_of(folder)
+    present = {entry.name for entry in _folders(root)}
+    groups: list[_Group] = []
+    loose: list[str] = []
+    for split in [split for split in SPLITS if split in present] or [UNDECIDED]:
+        part = f"{root}/{split}" if split else root
+        loose += _images_in(part)
+        groups += [_Group(split, person.name, person.path, _images_in(person.path)) for person in _folders(part)]
+    if loose:
+        shown = ", ".join(loose[:3])
+        raise ReidError(
+            f"images of {folder} must lie in the folder of an identity, but {len(loose)} do not: {shown}; {_FORMS}"
+        )
+    if not any(group.names for group in groups):
+        raise ReidError(f"data set folder {folder} must hold images, but none were found; {_FORMS}")
+    return _labelled(groups, folder)
+
+
+class _Group(NamedTuple):
+    """The folder of one identity in one split."""
+
+    split: str
+    person: str
+    folder: str
+    names: list[str]
+
+
+def _labelled(groups: Sequence[_Group], folder: Path) -> list[LabelledImage]:
+    """Take cameras and special identities from the files' names if all have them."""
+    cameras = [_cameras(group) for group in groups]
+    strange = [
+        f"{group.folder}/{name}"
+        for group, found in zip(groups, cameras, strict=True)
+        for name, camera in zip(group.names, found, strict=True)
+        if camera is None
+    ]
+    total = sum(len(group.names) for group in groups)
+    if not strange:
+        return [
+            LabelledImage(f"{at}/{name}", NOBODY if int(person) == DISTRACTOR_ID else person, camera, split)
+            for (split, person, at, names), found in zip(groups, cameras, strict=True)
+            if names and int(person) not in (JUNK_ID, AMBIGUOUS_ID)
+            for name, camera in zip(names, found, strict=True)
+        ]
+    if len(strange) < total:
+        logger.warning(
+            "%d of %d images of %s are named by identity and camera like 0002/0002_c1s1_000451_03.jpg, but "
+            "%s is not: no cameras are read, and no camera rule applies",
+            *(total - len(strange), total, folder, strange[0]),
+        )
+    return [
+        LabelledImage(f"{at}/{name}", person, None, split) for split, person, at, names in groups for name in names
+    ]
+
+
+def _cameras(group: _Group) -> list[int | None]:
+    """The camera in each file's name; None where it does not fit, or names another identity than the folder."""
+    if not re.fullmatch(r"-?\d+", group.person):
+        return [None] * len(group.names)
+    matches = [_MARKET_NAME.match(name) for name in group.names]
+    return [int(m["camera"]) if m and int(m["id"]) == int(group.person) else None for m in matches]
+
+
+def _folders(folder: str) -> Sequence[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+
+
+def _images_in(folder: str) -> list[str]:
+    return [name for name in os.listdir(folder) if is_image(name)]  # noqa: PTH208 (names only)

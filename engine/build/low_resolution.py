@@ -1,0 +1,51 @@
+"""From keys to low-resolution files, and to the sizes in pixels that a scale stands for."""
+
+from collections.abc import Iterable, Sequence
+
+from yacs.config import CfgNode
+
+from datasets.sample import ReidSplits
+from datasets.twins import Twins, find_twins, usual_size
+from evaluation.protocols import Protocol
+from evaluation.report import Resolution
+from utils.errors import ReidError
+from utils.resolution import low_resolution_size
+
+
+def build_twins(cfg: CfgNode, splits: ReidSplits, train_scales: Sequence[int], test_scales: Sequence[int]) -> Twins:
+    """The low-resolution files where DATASETS.LR_SOURCE is disk, else none.
+
+    Raises:
+        ReidError: if a folder or a file is missing, or a key asks for what files cannot give.
+    """
+    if cfg.DATASETS.LR_SOURCE == "online":
+        return Twins()
+    if not cfg.INPUT.LR_ANTIALIAS:
+        raise ReidError(
+            "INPUT.LR_ANTIALIAS False acts on DATASETS.LR_SOURCE online only, got disk: the files of makelr.py are "
+            "low-passed; set one of them back"
+        )
+    return find_twins(splits, train_scales, test_scales)
+
+
+def resolutions(twins: Twins, scales: Iterable[int], size: Sequence[int]) -> tuple[Resolution, ...]:
+    """What each scale leaves of an image.
+
+    Args:
+        twins: low-resolution files, if any.
+        scales: scales in use.
+        size: height and width of the network's input, pixels.
+    """
+    files = {**twins.test, **twins.train}
+    found = []
+    for scale in sorted(set(scales)):
+        if scale in files:
+            found.append(Resolution(scale, *usual_size(files[scale]), "disk"))
+        else:
+            found.append(Resolution(scale, *low_resolution_size(size[0], size[1], scale), "online"))
+    return tuple(found)
+
+
+def scales_of(protocols: Iterable[Protocol]) -> list[int]:
+    """The resolutions at which the images of an evaluation are embedded."""
+    return sorted({scale for protocol in protocols for scale in protocol.scales})

@@ -1,0 +1,83 @@
+"""How often the nearest gallery image shows the query's person, counted in two ways."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET
+from evaluation.ranking import evaluate_ranking
+from inference.store import UNKNOWN_ID, Embeddings, labels_of
+from utils.errors import ReidError
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Two counts of one prediction per query.
+
+    Attributes:
+        num_queries: all.
+        num_known: those whose names tell an identity.
+        nearest: share of those whose nearest gallery image has their identity, pictures of their own camera
+            counting too, as the seed counted it; None where no name tells an identity.
+        rank1: rank-1 as ``test.py`` reports it: without gallery images of the query's person and camera, over
+            the queries that have a match left; None where there are none.
+        num_valid: those queries.
+        reason: why ``rank1`` is None.
+    """
+
+    num_queries: int
+    num_known: int
+    nearest: float | None = None
+    rank1: float | None = None
+    num_valid: int = 0
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """Lines for the console."""
+        if self.nearest is None:
+            return "accuracy: unknown, since no file name tells an identity (as 0002_c1s1_000451_03.jpg does)"
+        of = f"{self.num_known} queries" if self.num_known == self.num_queries else (
+            f"the {self.num_known} of {self.num_queries} queries whose names tell an identity"
+        )  # fmt: skip
+        lines = [
+            f"accuracy, all gallery images (the original count: own camera included): {self.nearest:.2%} of {of}"
+        ]
+        if self.rank1 is None:
+            lines.append(f"accuracy, camera-aware without junk: unknown, {self.reason}")
+        else:
+            lines.append(
+                f"accuracy, camera-aware without junk (rank-1 of test.py): {self.rank1:.2%} of {self.num_valid} "
+                "queries with a match from another camera"
+            )
+        return "\n".join(lines)
+
+
+def count_accuracy(
+    queries: Embeddings, gallery: Embeddings, nearest: NDArray[np.int64], memory_budget: int = DEFAULT_MEMORY_BUDGET
+) -> Accuracy:
+    """Count the predictions.
+
+    Args:
+        queries: Q images, their identities and cameras in their names.
+        gallery: N images, likewise, without junk.
+        nearest: (Q,) positions of the predictions in the gallery.
+        memory_budget: bytes of working memory beside the vectors.
+    """
+    query_ids, query_cameras = labels_of(queries.paths)
+    gallery_ids, gallery_cameras = labels_of(gallery.paths)
+    known = query_ids > 0
+    if not known.any() or not (gallery_ids > 0).any():
+        return Accuracy(len(queries), 0)
+    right = float((gallery_ids[nearest] == query_ids)[known].mean())
+    # Whoever is not known matches nobody, as a distractor.
+    ids = np.where(gallery_ids == UNKNOWN_ID, 0, gallery_ids)
+    vectors = queries.vectors if known.all() else queries.vectors[known]
+    try:
+        ranking = evaluate_ranking(
+            vectors, gallery.vectors, query_ids[known], ids, query_cameras[known], gallery_cameras,
+            memory_budget=memory_budget,
+        )  # fmt: skip
+    except ReidError as error:
+        return Accuracy(len(queries), int(known.sum()), right, reason=str(error))
+    return Accuracy(len(queries), int(known.sum()), right, ranking.cmc[1], ranking.num_valid_queries)

@@ -1,0 +1,159 @@
+"""Embed the images of a folder (DATASETS.ROOT_DIR) with a trained model: the gallery that get_similar.py searches.
+
+python inference/create_embeddings.py DATASETS.ROOT_DIR ../datasets/market1501/bounding_box_test MODEL.PRETRAIN_PATH
+    logs/market1501/resnet50/baseline/exp0/best.pth
+
+OUTPUT_DIR gets embeddings.npy (float32, N x D, not normalised), paths.npy (N strings) and meta.json (the model). With
+MODEL.USE_CENTROIDS True a row is the mean of an identity instead of an image (distractors 0000 stay single). Files
+whose names say identity -1 or -2 (junk) are left out, unreadable ones are named and left out. A stopped run goes on
+when its command is repeated; an earlier gallery is moved to earlier_1 when the new one is complete.
+
+Several processes or machines: the same command with --shard 1/4 ... --shard 4/4 and a common OUTPUT_DIR (the last one
+to finish joins the parts), or torchrun --nproc_per_node 4 inference/create_embeddings.py ...
+"""
+
+import argparse
+import hashlib
+import logging
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:  # run as a script: our packages come before any of the same names
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.cli import Settings
+from engine.model import load_model
+from inference.extract import Extractor
+from inference.hardware import PRECISIONS
+from inference.image_files import list_images
+from inference.options import own_options, run_with_options
+from inference.publish import Finished, check_identities, publish
+from inference.shares import Share, parse_share
+from inference.unfinished import FOLDER, ShareFiles, begin, only_process
+
+logger = logging.getLogger(__name__)
+
+
+def build_options() -> argparse.ArgumentParser:
+    """The options of this script."""
+    parser = own_options()
+    subfolders = "images in folders of DATASETS.ROOT_DIR too, however deep"
+    parser.add_argument("--images_in_subfolders", action="store_true", help=subfolders)
+    parser.add_argument("--strict", action="store_true", help="stop at the first unreadable image")
+    shard = "embed the I-th of N parts only, 1/N to N/N"
+    parser.add_argument("--shard", type=parse_share, default=Share(), metavar="I/N", help=shard)
+    precision = "of the backbone (default: auto, 16 bits for a ResNet where the hardware has them)"
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=precision)
+    return parser
+
+
+def create_embeddings(settings: Settings, options: argparse.Namespace) -> Path | None:
+    """Embed this process's share; where it is the last, write the gallery.
+
+    Args:
+        settings: MODEL.PRETRAIN_PATH, DATASETS.ROOT_DIR, OUTPUT_DIR, MODEL.USE_CENTROIDS, INPUT, TEST.IMS_PER_BATCH.
+        options: of :func:`build_options`.
+
+    Returns:
+        The folder of the gallery, or None while other shares are unfinished.
+
+    Raises:
+        ReidError: for settings, images or unfinished work that do not fit.
+    """
+    folder, output = Path(settings.get("DATASETS.ROOT_DIR")), Path(settings.get("OUTPUT_DIR"))
+    paths, junk = list_images(folder, subfolders=options.images_in_subfolders)
+    centroids: bool = settings.get("MODEL.USE_CENTROIDS")
+    if centroids:
+        check_identities(paths)
+    extractor = build_extractor(settings, options.precision)
+    share = options.shard.within()
+    logger.info("%d images in %s, %d more are junk; share %s", len(paths), folder, junk, share)
+    job = {
+        "model": vars(extractor.card),
+        "precision": extractor.precision,
+        "rows": len(paths),
+        "files": _digest(paths, folder),
+        "shares": share.total,
+    }
+    if begin(output, job):
+        logger.info("going on with unfinished work in %s", output / FOLDER)
+    shares = [_files(output, Share(number, share.total), paths, extractor) for number in range(1, share.total + 1)]
+    _embed(extractor, paths, share, shares[share.number - 1], strict=options.strict)
+    origin = {"source": str(folder), "junk": junk, "precision": extractor.precision}
+    return _join(output, Finished(shares, paths, extractor.card, origin), centroids=centroids)
+
+
+def build_extractor(settings: Settings, precision: str) -> Extractor:
+    """An extractor by the settings; TRAINER.ACCELERATOR, TEST.IMS_PER_BATCH and DATALOADER.NUM_WORKERS count too.
+
+    Raises:
+        ReidError: as :class:`inference.extract.Extractor`.
+    """
+    device: str = settings.get("TRAINER.ACCELERATOR")
+    if device != "cpu" and "LOCAL_RANK" in os.environ and torch.cuda.is_available():
+        device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
+    workers = {**settings.file, **settings.overrides}.get("DATALOADER.NUM_WORKERS")
+    batch: int = settings.get("TEST.IMS_PER_BATCH")
+    return Extractor(load_model(settings), device, batch, precision, workers)
+
+
+def _embed(extractor: Extractor, paths: NDArray[np.str_], share: Share, files: ShareFiles, *, strict: bool) -> None:
+    with only_process(files.lock, wait=False):
+        files.create()
+        first, _ = share.rows(len(paths))
+        rows = files.rows_to_do()
+        try:
+            for done, vectors in extractor.stream(paths, rows + first, strict=strict):
+                files.put(done - first, vectors)
+        finally:
+            files.commit()
+        files.finish()
+
+
+def _join(output: Path, job: Finished, *, centroids: bool) -> Path | None:
+    unfinished = output / FOLDER
+    try:
+        with only_process(unfinished / "join.lock", wait=True):
+            if not unfinished.is_dir():
+                return output
+            missing = sum(not share.complete for share in job.shares)
+            if missing:
+                logger.info("%d of %d shares are still to be finished", missing, len(job.shares))
+                return None
+            rows = publish(output, job, centroids=centroids)
+            shutil.rmtree(unfinished.rename(output / f".{FOLDER}.{os.getpid()}"))
+    except FileNotFoundError:
+        if unfinished.is_dir():
+            raise
+        return output  # another process was last too, and faster
+    logger.info("%d %s of %d components in %s", rows, "identities" if centroids else "images", job.model.dim, output)
+    return output
+
+
+def _files(output: Path, share: Share, paths: NDArray[np.str_], extractor: Extractor) -> ShareFiles:
+    first, end = share.rows(len(paths))
+    return ShareFiles(output, share, end - first, extractor.card.dim)
+
+
+def _digest(paths: NDArray[np.str_], folder: Path) -> str:
+    """A fingerprint of the names within the folder: it may be mounted elsewhere on another machine."""
+    start = len(os.path.abspath(folder))  # noqa: PTH100
+    return hashlib.sha256("\n".join(path[start:] for path in paths).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Embed; return the exit code."""
+    return run_with_options(create_embeddings, build_options(), __doc__ or "", argv)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is done is kept, as after Ctrl-C
+    sys.exit(main())

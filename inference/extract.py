@@ -1,0 +1,201 @@
+"""Images to embeddings, as fast as the bare network."""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from datasets.transforms import TestTransform
+from engine.cli import Settings
+from engine.model import TrainedModel, load_model
+from inference.fusion import fold_batch_norms
+from inference.hardware import Precision, choose_device, choose_precision, decoding_workers, is_resnet, type_of
+from inference.image_files import list_images
+from inference.image_source import Decoded, ImageLike, ImageSource, collate
+from inference.store import Embeddings, ModelCard
+from utils.errors import ReidError
+
+logger = logging.getLogger(__name__)
+
+Images = Sequence[ImageLike] | NDArray[np.str_]
+
+
+class EmbeddedBatch(NamedTuple):
+    """Part of a stream.
+
+    Attributes:
+        rows: (N,) int64, which images.
+        vectors: (N, D) float32, not normalised.
+    """
+
+    rows: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+
+
+class Extractor:
+    """A trained network that embeds files, folders, PIL images and arrays.
+
+    The backbone computes in ``precision``, the head always in float32. Images are decoded in processes beside the
+    network, and the result of a batch is fetched while the next one is computed.
+
+    Args:
+        checkpoint: a checkpoint of ours or a trained model of another project; or one that
+            :func:`engine.model.load_model` has prepared with other settings (it is moved and converted).
+        device: ``auto`` (CUDA where it is), ``cpu``, ``cuda``, ``cuda:1``.
+        batch_size: images in a batch; bounds the memory.
+        precision: of the backbone; ``auto``: see :func:`inference.hardware.choose_precision`.
+        workers: processes that decode; 0 = this process, None = by the machine. One batch or less never starts any.
+
+    Attributes:
+        card: what made the embeddings.
+        precision: the one chosen.
+
+    Raises:
+        ReidError: for a file that is no trained model, a device that is not there, or wrong numbers.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path | TrainedModel,
+        device: str = "auto",
+        batch_size: int = 128,
+        precision: Precision | str = "auto",
+        workers: int | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ReidError(f"batch_size must be 1 or more, got {batch_size}")
+        if workers is not None and workers < 0:
+            raise ReidError(f"workers must be 0 or more, got {workers}")
+        self._device = choose_device(device)
+        if not isinstance(checkpoint, TrainedModel):
+            checkpoint = load_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint)}))
+        self.precision = choose_precision(precision, self._device, checkpoint.backbone)
+        self.card = _card(checkpoint)
+        self._dtype = type_of(self.precision)
+        self._network = checkpoint.network.to(self._device).to(memory_format=torch.channels_last)
+        if self.precision != "fp32" and is_resnet(checkpoint.backbone):
+            fold_batch_norms(self._network.backbone)
+        self._network.backbone.to(self._dtype)
+        self._input = checkpoint.network_input.to(self._device)
+        self._batch_size = batch_size
+        self._workers = decoding_workers(self._device) if workers is None else workers
+
+    def __call__(self, images: Images | str | Path, *, strict: bool = False) -> Embeddings:
+        """Embed; the result lies in memory (for more than fits, see :meth:`stream`).
+
+        Args:
+            images: a folder, a file, or a sequence of paths, PIL images and (H, W, 3) uint8 RGB arrays.
+            strict: an unreadable file is an error instead of a row that is missing.
+
+        Returns:
+            Rows in the order of ``images``, without the unreadable ones.
+
+        Raises:
+            ReidError: for an empty folder, an image of a wrong kind, or an unreadable one under ``strict``.
+        """
+        if isinstance(images, (str, Path)):
+            images = list_images(images).paths if Path(images).is_dir() else [str(images)]
+        batches = list(self.stream(images, strict=strict))
+        vectors = [batch.vectors for batch in batches] or [np.empty((0, self.card.dim), np.float32)]
+        rows = [int(row) for batch in batches for row in batch.rows]
+        names = [
+            str(image) if isinstance(image, (str, os.PathLike)) else "" for image in map(images.__getitem__, rows)
+        ]
+        return Embeddings(np.concatenate(vectors), np.array(names, dtype=np.str_))
+
+    def stream(
+        self, images: Images, rows: NDArray[np.int64] | None = None, *, strict: bool = False
+    ) -> Iterator[EmbeddedBatch]:
+        """Embed batch by batch, in order, in memory that does not grow with their number.
+
+        Unreadable files are named in the log, counted at the end, and have no row in any batch.
+
+        Args:
+            images: paths, PIL images or arrays.
+            rows: (M,) which of them; None = all.
+            strict: see :meth:`__call__`.
+
+        Raises:
+            ReidError: as :meth:`__call__`.
+        """
+        rows = np.arange(len(images)) if rows is None else rows
+        begin, unreadable = time.perf_counter(), 0
+        waiting: tuple[NDArray[np.int64], Tensor] | None = None
+        with tqdm(total=len(rows), desc="embed", unit="image", disable=len(rows) <= self._batch_size) as bar:
+            for batch in self._loader(images, rows):
+                unreadable += _report(batch.faults, strict)
+                launched = (batch.rows.numpy(), self._embed(batch.pixels)) if len(batch.rows) else None
+                if waiting is not None:
+                    yield self._fetched(*waiting)
+                waiting = launched
+                bar.update(len(batch.rows) + len(batch.faults))
+            if waiting is not None:
+                yield self._fetched(*waiting)
+        seconds = time.perf_counter() - begin
+        if len(rows) > self._batch_size:
+            done = len(rows) - unreadable
+            logger.info("%d images embedded in %.1f s, %.1f images/s", done, seconds, done / seconds)
+        if unreadable:
+            logger.warning("%d of %d images could not be read and are left out", unreadable, len(rows))
+
+    @torch.inference_mode()
+    def _embed(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) uint8 -> (N, D) float32 on the device."""
+        images = pixels.to(self._device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+        vectors: Tensor = self._network(self._input(images, self.card.scale).to(self._dtype)).bn
+        return vectors.float()
+
+    def _fetched(self, rows: NDArray[np.int64], vectors: Tensor) -> EmbeddedBatch:
+        fetched = EmbeddedBatch(rows, vectors.cpu().numpy())
+        if not np.isfinite(fetched.vectors).all():
+            raise ReidError(
+                f"the network must give finite numbers, but does not in precision {self.precision}; "
+                "set precision fp32, or check the weights"
+            )
+        return fetched
+
+    def _loader(self, images: Images, rows: NDArray[np.int64]) -> DataLoader[Decoded]:
+        return DataLoader(
+            ImageSource(images, rows, TestTransform(self.card.size, self.card.interpolation)),
+            batch_size=self._batch_size,
+            num_workers=self._workers if len(rows) > self._batch_size else 0,
+            collate_fn=collate,
+            pin_memory=self._device.type == "cuda",
+            worker_init_fn=_leave_interrupts_to_main,
+        )
+
+
+def _card(model: TrainedModel) -> ModelCard:
+    return ModelCard(
+        model.path.name,
+        model.sha256,
+        model.size,
+        model.mean,
+        model.std,
+        model.interpolation,
+        model.scale,
+        model.network.dim,
+        model.antialias,
+    )
+
+
+def _report(faults: tuple[str, ...], strict: bool) -> int:
+    for fault in faults:
+        if strict:
+            raise ReidError(f"{fault}; repair or remove it, or leave --strict out to skip such files")
+        logger.warning("%s", fault)
+    return len(faults)
+
+
+def _leave_interrupts_to_main(worker: int) -> None:  # noqa: ARG001 (torch's signature)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,80 @@
+"""What every kind of index takes and gives: checked vectors in, the nearest items out."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from evaluation.features import as_tensor
+from utils.errors import ReidError
+
+NOT_FOUND = -1  # index of a place that a search could not fill
+
+Vectors = np.ndarray | Tensor
+
+
+class Neighbours(NamedTuple):
+    """The k nearest items of each of Q queries, nearest first.
+
+    An approximate or filtered search may find fewer: the places left over have the index -1 and an infinite
+    distance.
+
+    Attributes:
+        distances: (Q, k) float32, ascending: cosine distance in [0, 2] of normalised vectors, squared
+            euclidean distance of vectors as they are.
+        indices: (Q, k) int64, positions among the indexed vectors.
+    """
+
+    distances: np.ndarray
+    indices: np.ndarray
+
+
+class Index(Protocol):
+    """Vectors that can be searched."""
+
+    def __len__(self) -> int:
+        """Number of vectors."""
+
+    def search(self, queries: Vectors, k: int = 0) -> Neighbours:
+        """The ``k`` nearest vectors of each query.
+
+        Args:
+            queries: (Q, D) floating point.
+            k: neighbours per query; 0 = all, and more than there are gives all.
+
+        Raises:
+            ReidError: if ``k`` is negative, or the queries have another dimension or are not finite.
+        """
+
+
+def checked_vectors(name: str, vectors: Vectors, dim: int | None = None) -> Tensor:
+    """The vectors as an (N, D) tensor that shares their memory; a memory map stays one.
+
+    Args:
+        name: of the argument, for the message.
+        vectors: (N, D) floating point.
+        dim: D where it is known already.
+
+    Raises:
+        ReidError: if they are no (N, D) matrix of floating point, are empty, or have another dimension.
+    """
+    matrix = as_tensor(vectors)
+    if matrix.ndim != 2 or not matrix.is_floating_point() or not matrix.numel():
+        raise ReidError(
+            f"{name} must be an (N, D) matrix of floating point with a row at least, got {tuple(matrix.shape)} "
+            f"{matrix.dtype}; pass one embedding per row"
+        )
+    if dim is not None and matrix.shape[1] != dim:
+        raise ReidError(f"{name} must have {dim} dimensions, got {matrix.shape[1]}; embed both sides with one model")
+    return matrix
+
+
+def neighbours_asked(k: int, num_items: int) -> int:
+    """The number of neighbours that ``k`` stands for among ``num_items``.
+
+    Raises:
+        ReidError: if ``k`` is no integer of 0 or more.
+    """
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
+        raise ReidError(f"k must be an integer of 0 (all) or more, got {k!r}; 100 is usual")
+    return min(int(k), num_items) or num_items

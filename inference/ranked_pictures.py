@@ -1,0 +1,83 @@
+"""Pictures of what some queries found."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.pictures import draw_ranked_list, encode_png
+from evaluation.ranked_lists import RankedList
+from evaluation.ranking import evaluate_ranking
+from inference.neighbours import NOT_FOUND, Index
+from inference.results import Wanted
+from inference.store import UNKNOWN_ID, Embeddings, Gallery, labels_of
+from utils.atomic import written_aside
+from utils.errors import ReidError
+
+_LONGEST_LIST = 10
+_LONGEST_STEM = 100  # characters
+
+
+class _Image(NamedTuple):
+    """See :class:`evaluation.ranked_lists.LabelledImage`."""
+
+    path: Path
+    person_id: int
+    camera_id: int
+
+
+def write_ranked_pictures(
+    folder: Path, queries: Embeddings, gallery: Gallery, index: Index, wanted: Wanted, number: int
+) -> list[Path]:
+    """Write one PNG per chosen query: the query and at most the first ten images of its list.
+
+    Args:
+        folder: absent or empty.
+        queries: Q images, of which evenly spread ones are chosen.
+        gallery: what ``index`` was made from.
+        index: to search in.
+        wanted: how much of a list is kept.
+        number: how many queries at most.
+
+    Returns:
+        The files, ``0001_<stem of the query>.png`` after the row of the query from 1.
+    """
+    rows = np.unique(np.linspace(0, len(queries) - 1, min(number, len(queries))).round().astype(np.int64))
+    asked = Embeddings(np.array(queries.vectors[rows]), queries.paths[rows])
+    labels = _images(asked.paths, *labels_of(asked.paths))
+    found = wanted.of(index.search(asked.vectors, min(wanted.topk, _LONGEST_LIST) or _LONGEST_LIST))
+    precision = _average_precision(asked, gallery)
+    files = []
+    for place, (row, query) in enumerate(zip(rows.tolist(), labels, strict=True)):
+        items = found.indices[place][found.indices[place] != NOT_FOUND]
+        of_items = _images(gallery.embeddings.paths[items], gallery.person_ids[items], gallery.camera_ids[items])
+        matches = (gallery.person_ids[items] == query.person_id) & (query.person_id > 0)
+        ranked = RankedList(
+            0, np.arange(len(items)), found.distances[place][: len(items)].astype(np.float64), matches
+        )
+        picture = draw_ranked_list(ranked, [query], of_items, average_precision=float(precision[place]))
+        path = folder / f"{row + 1:04d}_{query.path.stem[:_LONGEST_STEM]}.png"
+        with written_aside(path) as aside:
+            aside.write_bytes(encode_png(picture))
+        files.append(path)
+    return files
+
+
+def _images(paths: NDArray[np.str_], person_ids: NDArray[np.int64], camera_ids: NDArray[np.int64]) -> list[_Image]:
+    return [_Image(Path(path), *labels) for path, *labels in zip(paths, person_ids, camera_ids, strict=True)]
+
+
+def _average_precision(queries: Embeddings, gallery: Gallery) -> NDArray[np.float64]:
+    """AP over all gallery images, those of the query's own camera included as in the list; NaN = unknown."""
+    ids, cameras = labels_of(queries.paths)
+    precision, known = np.full(len(ids), np.nan), ids > 0
+    gallery_ids = np.where(gallery.person_ids == UNKNOWN_ID, 0, gallery.person_ids)
+    try:
+        precision[known] = evaluate_ranking(
+            queries.vectors[known], gallery.embeddings.vectors, ids[known], gallery_ids, cameras[known],
+            gallery.camera_ids, camera_rule=False,
+        ).average_precision  # fmt: skip
+    except ReidError:  # no query has a match
+        return precision
+    return precision

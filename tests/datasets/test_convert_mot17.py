@@ -1,0 +1,219 @@
+import io
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.convert.__main__ import main
+from datasets.readers import read_dataset
+
+HEIGHT, WIDTH = 120, 160
+INFO = f"[Sequence]\r\nname=x\r\nimDir=img1\r\nframeRate=30\r\nseqLength=5\r\nimWidth={WIDTH}\r\nimHeight={HEIGHT}\r\nimExt=.jpg\r\n"
+# frame,id,x,y,w,h,active,class,visibility; pixels count from 1.
+ROWS = {
+    2: """\
+1,1,11,21,30,80,1,1,1
+3,1,21,21,30,80,1,1,0.5
+2,1,15,21,30,80,1,1,1
+1,2,-9.6,-4,40.2,90,1,1,1
+1,3,60,60,30,50,1,1,1
+1,4,60,10,30,90,0,1,1
+1,5,60,10,30,90,1,7,1
+1,6,60,10,30,90,1,1,0.1
+3,7,90,50,100,100,1,1,0.9
+""",
+    4: """\
+3,1,11,21,30,80,1,1,1
+1,1,31,21,30,80,1,1,1
+5,1,51,21,30,80,1,1,1
+5,2,91,31,30,80,1,1,1
+4,2,91,31,30,80,1,1,1
+""",
+}
+# File -> sequence, frame, (left, top, right, bottom), worked out by hand for --every 2 --min-height 60.
+WANTED = {
+    "bounding_box_train/020001_c1s2_000001.jpg": (2, 1, (10, 20, 40, 100)),
+    "bounding_box_train/020001_c1s2_000003.jpg": (2, 3, (20, 20, 50, 100)),
+    "bounding_box_train/020002_c1s2_000001.jpg": (2, 1, (0, 0, 30, 85)),
+    "bounding_box_train/020007_c1s2_000003.jpg": (2, 3, (89, 49, 160, 120)),
+    "query/040001_c1s4_000001.jpg": (4, 1, (30, 20, 60, 100)),
+    "bounding_box_test/040001_c1s4_000003.jpg": (4, 3, (10, 20, 40, 100)),
+    "bounding_box_test/040001_c1s4_000005.jpg": (4, 5, (50, 20, 80, 100)),
+    "bounding_box_test/040002_c1s4_000005.jpg": (4, 5, (90, 30, 120, 110)),
+}
+RULES = ("--every", "2", "--min-height", "60")
+
+
+def draw_sequence(folder: Path, rows: str) -> None:
+    (folder / "img1").mkdir(parents=True)
+    (folder / "gt").mkdir()
+    random = np.random.default_rng(len(rows))
+    for frame in range(1, 6):
+        pixels = random.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "img1" / f"{frame:06d}.jpg")
+    (folder / "gt" / "gt.txt").write_text(rows)
+    (folder / "seqinfo.ini").write_bytes(INFO.encode())
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    raw = tmp_path / "MOT17"
+    for number, rows in ROWS.items():
+        draw_sequence(raw / "train" / f"MOT17-{number:02d}-FRCNN", rows)
+        draw_sequence(raw / "train" / f"MOT17-{number:02d}-DPM", "1,9,11,21,30,80,1,1,1\n3,9,11,21,30,80,1,1,1\n")
+    (raw / "test" / "MOT17-01-FRCNN" / "img1").mkdir(parents=True)
+    return raw
+
+
+def convert(raw: Path, *options: str) -> Path:
+    return main(["mot17", str(raw), str(raw.parent / "MOT17_reid"), *RULES, "--workers", "1", *options])
+
+
+def images(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("*/*")}
+
+
+def cut(raw: Path, sequence: int, frame: int, box: tuple[int, int, int, int]) -> bytes:
+    buffer = io.BytesIO()
+    with Image.open(raw / "train" / f"MOT17-{sequence:02d}-FRCNN" / "img1" / f"{frame:06d}.jpg") as image:
+        image.crop(box).save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
+
+
+def refused(raw: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        convert(raw, *options)
+    assert stop.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(lines) == 1
+    assert not (raw.parent / "MOT17_reid").exists()
+    return lines[0]
+
+
+def test_names_and_pixels(release: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        out = convert(release)
+    assert images(out) == {name: cut(release, *place) for name, place in WANTED.items()}
+    assert "train: sequences 2; test: sequences 4" in caplog.messages
+    assert "MOT17-02-FRCNN: 4 of 9 boxes" in caplog.messages
+    assert "bounding_box_train: 3 identities, 4 images" in caplog.messages
+
+
+def test_what_is_read_back(release: Path) -> None:
+    out = convert(release)
+    splits = read_dataset(str(out), out.parent)
+    assert [sample.person_id for sample in splits.train] == [20001, 20001, 20002, 20007]
+    assert [sample.person_id for sample in splits.query] == [40001]
+    assert [sample.person_id for sample in splits.gallery] == [40001, 40001, 40002]
+    named = read_dataset("MOT17", out.parent)
+    assert [sample.path for sample in named.gallery] == [sample.path for sample in splits.gallery]
+
+
+def test_rules(release: Path) -> None:
+    found = images(
+        convert(release, "--test-sequences", "2", "--min-visibility", "0", "--min-height", "40", "--every", "1")
+    )
+    assert {name for name in found if name.startswith("query")} == {"query/020001_c1s2_000001.jpg"}
+    gallery = {name.partition("/")[2] for name in found if name.startswith("bounding_box_test")}
+    assert gallery == {
+        *("020001_c1s2_000002.jpg", "020001_c1s2_000003.jpg", "020002_c1s2_000001.jpg"),
+        *("020003_c1s2_000001.jpg", "020006_c1s2_000001.jpg", "020007_c1s2_000003.jpg"),
+    }
+    assert sum(name.startswith("bounding_box_train") for name in found) == 5
+
+
+def test_another_detector_and_plain_names(release: Path) -> None:
+    out = main(["mot17", str(release), str(release.parent / "dpm"), *RULES, "--detector", "DPM"])
+    assert {name.rpartition("/")[2] for name in images(out)} == {
+        f"0{number}0009_c1s{number}_00000{frame}.jpg" for number in (2, 4) for frame in (1, 3)
+    }
+    plain = release.parent / "plain"
+    for number in (2, 4):
+        shutil.copytree(release / "train" / f"MOT17-{number:02d}-FRCNN", plain / f"MOT17-{number:02d}")
+    assert images(convert(plain)) == {name: cut(release, *place) for name, place in WANTED.items()}
+
+
+def test_the_last_third_of_the_sequences_is_the_test(release: Path) -> None:
+    for number in (5, 9, 10, 11, 13):
+        shutil.copytree(release / "train" / "MOT17-04-FRCNN", release / "train" / f"MOT17-{number:02d}-FRCNN")
+    queries = {name for name in images(convert(release)) if name.startswith("query")}
+    assert queries == {"query/110001_c1s11_000001.jpg", "query/130001_c1s13_000001.jpg"}
+
+
+def test_going_on(release: Path) -> None:
+    out = convert(release)
+    before = images(out)
+    times = {path: path.stat().st_mtime_ns for path in out.glob("*/*")}
+    gone = {out / "query" / "040001_c1s4_000001.jpg", out / "bounding_box_train" / "020002_c1s2_000001.jpg"}
+    for path in gone:
+        path.unlink()
+    (out / "query" / ".040001_c1s4_000001.jpg.1.part").write_bytes(b"half")
+    convert(release)
+    assert images(out) == before
+    assert {path for path, time in times.items() if path.stat().st_mtime_ns != time} == gone
+
+
+@pytest.mark.parametrize(
+    ("part", "content", "rule"),
+    [
+        ("gt/gt.txt", None, "cannot read annotation"),
+        ("gt/gt.txt", "1,1,11,21,30\n", "cannot read annotation"),
+        ("gt/gt.txt", "1,1,a,21,30,80,1,1,1\n", "it must have lines 'frame,id,x,y,w,h,active,class,visibility'"),
+        (
+            "gt/gt.txt",
+            "1,0,11,21,30,80,1,1,1\n",
+            "must have rows of finite numbers with whole frames and ids from 1 on",
+        ),
+        ("gt/gt.txt", "1,1,nan,21,30,80,1,1,1\n", "must have rows of finite numbers"),
+        ("gt/gt.txt", "", "must have rows of finite numbers"),
+        ("gt/gt.txt", "1,10000,11,21,30,80,1,1,1\n", "must be less than 10000, got 10000"),
+        ("gt/gt.txt", "1,1,11,21,30,80,1,1,1\n" * 2, "must have a person once in a frame, but has 1 twice in 1"),
+        ("gt/gt.txt", "7,1,11,21,30,80,1,1,1\n", "000007.jpg must exist, but does not"),
+        ("seqinfo.ini", None, "must tell imDir, imExt, imHeight and imWidth, but"),
+        ("seqinfo.ini", "[Sequence]\nimWidth=wide\n", "must tell imDir, imExt, imHeight and imWidth, but"),
+        ("seqinfo.ini", "width 3", "must tell imDir, imExt, imHeight and imWidth, but"),
+        ("seqinfo.ini", INFO.replace("=120", "=119"), "is 120 x 160 pixels, not 119 x 160 (height x width)"),
+        ("img1/000003.jpg", None, "000003.jpg must exist, but does not; unpack the release again"),
+        ("img1/000003.jpg", "no image", "all frames must be readable, but 1 are not: cannot read image"),
+    ],
+)
+def test_missing_and_damaged_files_are_named(
+    release: Path, capsys: pytest.CaptureFixture[str], part: str, content: str | None, rule: str
+) -> None:
+    path = release / "train" / "MOT17-02-FRCNN" / part
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    message = refused(release, capsys)
+    assert rule in message
+    assert "MOT17-02-FRCNN" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (["--test-sequences", "3"], "--test-sequences must be some of 2, 4 and leave one to train on, got 3"),
+        (["--test-sequences", "2", "4"], "must be some of 2, 4 and leave one to train on, got 2, 4"),
+        (["--detector", "SDP"], "RAW must be the folder of MOT17 with sequences such as train/MOT17-02-SDP"),
+        (["--detector", "YOLO"], "argument --detector: invalid choice: 'YOLO'"),
+        (["--min-visibility", "2"], "argument --min-visibility: must be a number from 0 to 1, got '2'"),
+        (["--every", "0"], "argument --every: must be a whole number of 1 or more, got '0'"),
+        (
+            ["--min-height", "200"],
+            "each split must have images, but bounding_box_train, query, bounding_box_test would",
+        ),
+    ],
+)
+def test_wrong_options(release: Path, capsys: pytest.CaptureFixture[str], options: list[str], rule: str) -> None:
+    assert rule in refused(release, capsys, *options)
+
+
+def test_one_sequence_is_too_few(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(release / "train" / "MOT17-04-FRCNN")
+    assert "there must be two sequences or more, for training and test, but there is only 2" in refused(
+        release, capsys
+    )
+    assert "RAW must be the folder of MOT17" in refused(release / "nowhere", capsys)

@@ -1,0 +1,250 @@
+import io
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from datasets.convert import crops
+from datasets.convert.__main__ import main
+from datasets.readers import read_dataset
+
+HEIGHT, WIDTH = 60, 100
+# Rows of identity, x, y, w, h; each frame has another of the release's three variable names.
+FRAMES: dict[str, tuple[str, list[list[float]]]] = {
+    "c1s1_000151": ("box_new", [[1, 10.4, 5.5, 20.3, 30.2], [-2, 40, 10, 10, 20], [2, -4.5, -3.2, 20, 40]]),
+    "c2s1_000301": ("anno_file", [[1, 80.5, 30.5, 30, 50], [2, 5, 5, 12, 24], [-2, 50, 10, 10, 20]]),
+    "c3s2_000451": ("anno_previous", [[3, 20, 10, 15, 30], [-2, 70, 20, 12, 25], [-2, 50, 20, 12, 25]]),
+    "c6s2_000601": ("box_new", [[3, 90, 40, 10.6, 20.4], [12, 1, 1, 9, 18], [4, 120, 10, 9, 18]]),
+}
+TRAIN, TEST = ["c1s1_000151", "c2s1_000301"], ["c3s2_000451", "c6s2_000601"]
+QUERIES = [(3, 20, 10, 15, 30, "c3s2_000451"), (-2, 70, 20, 12, 25, "c3s2_000451"), (12, 1, 1, 9, 18, "c6s2_000601")]
+# File -> frame, (left, top, right, bottom), worked out by hand.
+WANTED = {
+    "bounding_box_train/0001_c1s1_000151_01.jpg": ("c1s1_000151", (10, 6, 31, 36)),
+    "bounding_box_train/0002_c1s1_000151_03.jpg": ("c1s1_000151", (0, 0, 16, 37)),
+    "bounding_box_train/0001_c2s1_000301_01.jpg": ("c2s1_000301", (81, 31, 100, 60)),
+    "bounding_box_train/0002_c2s1_000301_02.jpg": ("c2s1_000301", (5, 5, 17, 29)),
+    "query/0003_c3s2_000451_00.jpg": ("c3s2_000451", (20, 10, 35, 40)),
+    "query/0012_c6s2_000601_00.jpg": ("c6s2_000601", (1, 1, 10, 19)),
+    "bounding_box_test/0003_c3s2_000451_01.jpg": ("c3s2_000451", (20, 10, 35, 40)),
+    "bounding_box_test/0003_c6s2_000601_01.jpg": ("c6s2_000601", (90, 40, 100, 60)),
+    "bounding_box_test/0012_c6s2_000601_02.jpg": ("c6s2_000601", (1, 1, 10, 19)),
+}
+AMBIGUOUS = {
+    "bounding_box_test/0000_c3s2_000451_02.jpg": ("c3s2_000451", (70, 20, 82, 45)),
+    "bounding_box_test/0000_c3s2_000451_03.jpg": ("c3s2_000451", (50, 20, 62, 45)),
+}
+
+
+def cells(names: list[str]) -> np.ndarray:
+    array = np.empty((len(names), 1), dtype=object)
+    array[:, 0] = names
+    return array
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    raw = tmp_path / "PRW release"
+    (raw / "frames").mkdir(parents=True)
+    (raw / "annotations").mkdir()
+    random = np.random.default_rng(0)
+    for name, (variable, rows) in FRAMES.items():
+        pixels = random.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(raw / "frames" / f"{name}.jpg", quality=90)
+        savemat(raw / "annotations" / f"{name}.jpg.mat", {variable: np.array(rows)})
+    savemat(raw / "frame_train.mat", {"img_index_train": cells(TRAIN)})
+    savemat(raw / "frame_test.mat", {"img_index_test": np.array(TEST)})  # a matrix of characters
+    lines = (" ".join(map(str, query)) + "\r\n" for query in QUERIES)
+    (raw / "query_info.txt").write_bytes("".join(lines).encode())
+    return raw
+
+
+def convert(raw: Path, *options: str) -> Path:
+    return main(["prw", str(raw), str(raw.parent / "PRW"), "--workers", "1", *options])
+
+
+def images(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("*/*")}
+
+
+def cut(raw: Path, frame: str, box: tuple[int, int, int, int], quality: int = 95) -> bytes:
+    buffer = io.BytesIO()
+    with Image.open(raw / "frames" / f"{frame}.jpg") as image:
+        image.crop(box).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
+
+
+def refused(raw: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        convert(raw, *options)
+    assert stop.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_names_and_pixels(release: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        out = convert(release)
+    assert images(out) == {name: cut(release, *place) for name, place in WANTED.items()}
+    assert not (out.parent / "PRW.unfinished").exists()
+    counts = "4 frames, 12 boxes, 8 boxes with an identity, 5 identities, 2 training identities, 3 test identities"
+    assert f"PRW: {counts}, 3 queries" in caplog.messages
+    assert "identity 4 lies outside of frame c6s2_000601 and is left out" in caplog.messages
+    assert "bounding_box_test: 2 identities, 3 images" in caplog.messages
+    (warning,) = [text for text in caplog.messages if text.startswith("this is not the published PRW")]
+    for part in (
+        "4 frames, not 11816",
+        "12 boxes, not 43110",
+        "2 training identities, not 482",
+        "3 queries, not 2057",
+    ):
+        assert part in warning
+
+
+def test_what_is_read_back(release: Path) -> None:
+    out = convert(release)
+    splits = read_dataset(str(out), out.parent)
+    assert sorted((s.person_id, s.camera_id) for s in splits.train) == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert [(s.person_id, s.camera_id) for s in splits.query] == [(3, 3), (12, 6)]
+    assert sorted((s.person_id, s.camera_id) for s in splits.gallery) == [(3, 3), (3, 6), (12, 6)]
+    named = read_dataset("PRW", out.parent)
+    assert (named.train, named.query, named.gallery) == (splits.train, splits.query, splits.gallery)
+
+
+def test_ambiguous_people_as_distractors(release: Path) -> None:
+    found = images(convert(release, "--keep-ambiguous", "--quality", "70"))
+    assert found == {name: cut(release, *place, quality=70) for name, place in {**WANTED, **AMBIGUOUS}.items()}
+
+
+def test_an_identity_of_the_test_is_not_trained_on(release: Path, caplog: pytest.LogCaptureFixture) -> None:
+    name = "c2s1_000301"
+    savemat(release / "annotations" / f"{name}.jpg.mat", {"box_new": np.array([[12, 5, 5, 12, 24], [2, 1, 1, 9, 9]])})
+    train = {path for path in images(convert(release)) if path.startswith("bounding_box_train")}
+    assert {path for path in train if name in path} == {f"bounding_box_train/0002_{name}_02.jpg"}
+    assert "1 identities of training frames are in the test too, not trained on: 12" in caplog.messages
+
+
+def test_processes_write_what_one_writes(release: Path) -> None:
+    extra = [f"c1s1_{number:06d}" for number in range(40)]
+    for name in extra:
+        (release / "frames" / f"{name}.jpg").write_bytes((release / "frames" / f"{TRAIN[0]}.jpg").read_bytes())
+        savemat(release / "annotations" / f"{name}.jpg.mat", {"box_new": np.array(FRAMES[TRAIN[0]][1])})
+    savemat(release / "frame_train.mat", {"img_index_train": cells([*TRAIN, *extra])})
+    one = images(convert(release))
+    two = images(main(["prw", str(release), str(release.parent / "two"), "--workers", "2"]))
+    assert one == two
+    assert len(one) == len(WANTED) + 80
+
+
+def test_a_stopped_conversion_goes_on(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, written = crops._write_frame, []
+
+    def stop_at_two(frame: crops.Frame, folder: Path, quality: int) -> str:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(frame.path.stem)
+        return write(frame, folder, quality)
+
+    monkeypatch.setattr(crops, "_write_frame", stop_at_two)
+    with pytest.raises(SystemExit) as stop:
+        convert(release)
+    assert stop.value.code == 130
+    out, unfinished = release.parent / "PRW", release.parent / "PRW.unfinished"
+    assert not out.exists()
+    assert set(images(unfinished)) == {name for name in WANTED if "train" in name}
+    (unfinished / "bounding_box_train" / ".0001_c1s1_000151_01.jpg.abc.part").write_bytes(b"half")
+    monkeypatch.setattr(crops, "_write_frame", lambda *a, **k: written.append(a[0].path.stem) or write(*a, **k))
+    assert convert(release) == out
+    assert written == [*TRAIN, *TEST]  # each frame decoded once
+    assert images(out) == {name: cut(release, *place) for name, place in WANTED.items()}
+
+
+def test_what_is_missing_in_a_finished_folder_is_made_again(release: Path) -> None:
+    out = convert(release)
+    before = images(out)
+    times = {path: path.stat().st_mtime_ns for path in out.glob("*/*")}
+    gone = out / "query" / "0012_c6s2_000601_00.jpg"
+    gone.unlink()
+    convert(release)
+    assert images(out) == before
+    assert {path for path, time in times.items() if path.stat().st_mtime_ns != time} == {gone}
+
+
+def test_a_folder_made_otherwise_is_not_touched(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = convert(release)
+    before = images(out)
+    assert json.loads((out / "convert.json").read_text())["source"] == "../PRW release"
+    assert "must be absent, empty, or begun by the same command" in refused(release, capsys, "--quality", "80")
+    (out / "query" / "0099_c1s1_000001_00.jpg").write_bytes(b"mine")
+    assert "has 1 others, first query/0099_c1s1_000001_00.jpg; remove" in refused(release, capsys)
+    (out / "query" / "0099_c1s1_000001_00.jpg").unlink()
+    (out / "convert.json").unlink()
+    assert "but it holds something else; remove it" in refused(release, capsys)
+    assert images(out) == before
+
+
+def test_a_damaged_frame_is_named_and_the_others_are_done(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = release / "frames" / "c3s2_000451.jpg"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1500])
+    message = refused(release, capsys)
+    assert f"all frames must be readable, but 1 are not: cannot read image {path}" in message
+    assert set(images(release.parent / "PRW.unfinished")) == {name for name in WANTED if "c3s2_000451" not in name}
+    path.write_bytes(whole)
+    assert images(convert(release)).keys() == WANTED.keys()
+
+
+@pytest.mark.parametrize(
+    ("part", "content", "rule"),
+    [
+        ("annotations/c1s1_000151.jpg.mat", None, "1 of 4 have not: cannot read annotation"),
+        ("annotations/c1s1_000151.jpg.mat", b"no matlab file", "1 of 4 have not: cannot read annotation"),
+        ("annotations/c1s1_000151.jpg.mat", {"boxes": np.ones((1, 5))}, "none of the variables box_new, anno_file, "),
+        ("annotations/c1s1_000151.jpg.mat", {"box_new": np.ones((2, 4))}, "must have rows of a whole identity, x, y"),
+        ("annotations/c1s1_000151.jpg.mat", {"box_new": np.full((1, 5), np.nan)}, "must have rows of a whole"),
+        ("frames/c2s1_000301.jpg", None, "1 of 4 have not: cannot read image"),
+        ("frame_train.mat", b"", "must hold the list img_index_train, but"),
+        ("frame_train.mat", {"img_index_test": cells(TRAIN)}, "must hold the list img_index_train, but"),
+        ("frame_test.mat", {"img_index_test": cells(["../a"])}, "must list frames like c1s1_000151.jpg, got '../a'"),
+        ("query_info.txt", b"1 2 3 4 5 c3s2_000451\r\n\r\n1 2 x 4 5 a\r\n", "got '1 2 x 4 5 a' in line 3"),
+        ("query_info.txt", b"1 2 nan 4 5 c3s2_000451", "must have lines 'person_id x y w h frame_name', got"),
+        (
+            "query_info.txt",
+            b"3 1 2 3 4 c3s2_000451\n" * 2,
+            "1 crops occur twice, first query/0003_c3s2_000451_00.jpg",
+        ),
+        ("query_info.txt", b"", "each split must have images, but query would have none"),
+        ("frame_test.mat", None, "RAW must be the folder of PRW-v16.04.20 with"),
+    ],
+)
+def test_missing_and_damaged_files_are_named(
+    release: Path, capsys: pytest.CaptureFixture[str], part: str, content: object, rule: str
+) -> None:
+    path = release / part
+    path.unlink()
+    if isinstance(content, dict):
+        savemat(path, content)
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    message = refused(release, capsys)
+    assert rule in message
+    assert path.name.partition("_")[0] in message
+    assert not (release.parent / "PRW").exists()
+    assert not (release.parent / "PRW.unfinished").exists()
+
+
+def test_a_frame_without_people(release: Path) -> None:
+    savemat(release / "annotations" / "c1s1_000151.jpg.mat", {"box_new": np.empty((0, 5))})
+    assert images(convert(release)).keys() == {name for name in WANTED if "c1s1_000151" not in name}
+
+
+def test_help(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["prw", "--help"])
+    assert "--keep-ambiguous" in capsys.readouterr().out
+    assert "argument --quality: must be a whole number from 1 to 100" in refused(release, capsys, "--quality", "0")

@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import pytest
+
+from datasets.csv_dataset import parse_csv, write_csv
+from datasets.file_presence import absent_files
+from datasets.labelled_images import LabelledImage
+from datasets.readers import read_dataset
+from datasets.sample import Sample
+from utils.errors import ReidError
+
+
+def table(folder: Path, text: str, *, make_images: bool = True, encoding: str = "utf-8") -> Path:
+    file = folder / "my people.csv"
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(text.encode(encoding))
+    if make_images:
+        for line in text.splitlines()[1:]:
+            image = folder / line.split(",")[0].strip('"')
+            image.parent.mkdir(parents=True, exist_ok=True)
+            image.touch()
+    return file
+
+
+def test_columns_in_any_order_any_identity_and_windows_files(tmp_path: Path) -> None:
+    text = "path,split, camera_id,person_id\r\nb/1.jpg,train,2,zoe\r\nb/2.jpg,query,1,김\r\n\r\n" \
+        "a/3.jpg,gallery,12,김\r\n\"a/x,y.jpg\",test,3,\r\na/4.jpg,train,2,10\r\n"  # fmt: skip
+    folder = tmp_path / "데이터 1_c1"
+    file = table(folder, text.replace('"a/x,y.jpg"', "a/x y.jpg"), encoding="utf-8-sig")
+    splits = read_dataset(str(file), Path("/nowhere"))
+    assert splits.train == (Sample(folder / "a/4.jpg", 1, 2), Sample(folder / "b/1.jpg", 2, 2))
+    assert splits.query == (Sample(folder / "b/2.jpg", 3, 1),)
+    assert splits.gallery == (Sample(folder / "a/3.jpg", 3, 12), Sample(folder / "a/x y.jpg", 0, 3))
+    assert (splits.name, splits.folders, splits.cameras) == ("my people", (folder,), True)
+    assert read_dataset(str(file), Path(), with_train=False).query == splits.query
+
+
+def test_identity_0_is_a_person_like_any_other(tmp_path: Path) -> None:
+    file = table(tmp_path, "path,person_id,split\na.jpg,1,train\nb.jpg,0,query\nc.jpg,0,gallery\n")
+    splits = read_dataset(str(file), Path())
+    assert [s.person_id for s in (*splits.train, *splits.query, *splits.gallery)] == [2, 1, 1]
+    assert not splits.cameras
+
+
+def test_images_elsewhere_leave_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.jpg").touch()
+    lines = [f"{tmp_path}/elsewhere.jpg,1,train", "b.jpg,2,query", "../data/c.jpg,2,gallery"]
+    file = table(tmp_path / "data", "\n".join(["path,person_id,split", *lines]))
+    splits = read_dataset(str(file), Path())
+    assert splits.folders == ()
+    assert [s.path for s in (*splits.train, *splits.gallery)] == [tmp_path / "elsewhere.jpg", tmp_path / "data/c.jpg"]
+    file.write_text("\n".join(["path,person_id,split", lines[1], lines[2]]))
+    assert read_dataset(str(file), Path(), with_train=False).folders == (tmp_path / "data",)
+
+
+@pytest.mark.parametrize("header", ["path;person_id", "path", "path,person_id,camera", "path,person_id,path", ""])
+def test_a_wrong_header_is_shown(tmp_path: Path, header: str) -> None:
+    file = table(tmp_path, f"{header}\na.jpg,1\n", make_images=False)
+    with pytest.raises(ReidError, match=rf"must begin with the header path,person_id\[.*got '{header}'"):
+        read_dataset(str(file), Path())
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("gone.jpg,1,1,train", "line 3: no file .*gone.jpg"),
+        ("no/folder.jpg,1,1,train", "line 3: no file .*no/folder.jpg"),
+        ("./a.jpg,1,1,train", "line 3: .*a.jpg is on line 2 already"),
+        ("b.jpg,1,1", "line 3: 3 cells instead of 4"),
+        ("b.jpg,1,1,train,5", "line 3: 5 cells instead of 4"),
+        (",1,1,train", "line 3: path is empty"),
+        ("b.jpg, ,1,train", "line 3: person_id is empty"),
+        ("b.jpg,1,left,train", "line 3: camera_id must be a whole number from 0 on, got 'left'"),
+        ("b.jpg,1,,train", "line 3: camera_id must be a whole number from 0 on, got ''"),
+        ("b.jpg,1,1,Train", "line 3: split must be one of train, query, gallery, test, got 'Train'"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path: Path, line: str, fault: str) -> None:
+    file = table(tmp_path, f"path,person_id,camera_id,split\na.jpg,1,1,train\n{line}\n", make_images=False)
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(ReidError, match=f"but 1 do not: {fault}.*; correct or remove them"):
+        read_dataset(str(file), Path())
+
+
+def test_many_bad_lines_are_counted(tmp_path: Path) -> None:
+    lines = "".join(f"{i}.jpg,1\n" for i in range(7))
+    file = table(tmp_path, f"path,person_id\n{lines}", make_images=False)
+    with pytest.raises(ReidError, match=r"but 7 do not: line 2: .*line 3: .*line 4: [^:]*4?; correct"):
+        read_dataset(str(file), Path())
+
+
+def test_files_that_are_no_such_text(tmp_path: Path) -> None:
+    file = table(tmp_path, "path,person_id\n김.jpg,1\n", make_images=False, encoding="cp949")
+    with pytest.raises(ReidError, match=r"my people\.csv must be readable UTF-8 text with commas, but:"):
+        parse_csv(file)
+    file = table(tmp_path, "path,person_id\n")
+    with pytest.raises(ReidError, match="must list images below its header"):
+        parse_csv(file)
+
+
+@pytest.mark.parametrize("camera", [None, 3])
+def test_what_is_written_is_read_again(tmp_path: Path, camera: int | None) -> None:
+    images = [
+        LabelledImage(f"{tmp_path}/a, b.jpg", 'x "y"', camera, "train"),
+        LabelledImage("/elsewhere/1.jpg", "", camera, "gallery"),
+    ]
+    write_csv(tmp_path / "new.csv", images)
+    assert list(parse_csv(tmp_path / "new.csv").values()) == sorted(images)
+    assert '\n"a, b.jpg",' in (tmp_path / "new.csv").read_text().replace("\r", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
+
+
+def test_absent_files(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    paths = [f"{tmp_path}/{name}" for name in ("a", "b", "no/a")]
+    assert absent_files(paths) == [path for path in paths if not Path(path).exists()]

@@ -1,0 +1,154 @@
+import logging
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets import drawn_split
+from datasets.drawn_split import draw_split
+from datasets.labelled_images import NOBODY, LabelledImage
+from datasets.readers import read_dataset
+from utils.errors import ReidError
+
+
+def make(root: Path, *files: str) -> Path:
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    return root
+
+
+def people(root: Path, count: int = 6, images: int = 3, part: str = "") -> Path:
+    return make(root, *(f"{part}p{person}/{image}.jpg" for person in range(count) for image in range(images)))
+
+
+def image(number: int, person: int, camera: int | None, split: str = "") -> LabelledImage:
+    return LabelledImage(f"/d/{number:04d}.jpg", f"p{person}" if person else NOBODY, camera, split)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(1, 3)), min_size=1, max_size=40),
+    st.booleans(),
+    st.integers(0, 9),
+)
+def test_a_drawn_split_keeps_its_promises(labels: list[tuple[int, int]], cameras: bool, seed: int) -> None:
+    images = [image(i, person, camera if cameras else None) for i, (person, camera) in enumerate(labels)]
+    known = {i.person for i in images} - {NOBODY}
+    try:
+        drawn = draw_split(images, seed)
+    except ReidError:
+        counts = Counter(i.person for i in images)
+        seen = {p: {i.camera for i in images if i.person == p} for p in known}
+        # Only where a half of the identities may be without a pair.
+        assert len(known) < 2 or any(counts[p] < 2 or (cameras and len(seen[p]) < 2) for p in known)
+        return
+    assert draw_split(images[::-1], seed) == drawn
+    assert sorted(i._replace(split="") for i in drawn) == images
+    by_split = defaultdict(list)
+    for i in drawn:
+        by_split[i.split].append(i)
+    assert set(by_split) <= {"train", "query", "gallery"}
+    train_people = {i.person for i in by_split["train"]}
+    assert len(train_people) == len(known) - len(known) // 2
+    assert not train_people & {i.person for i in (*by_split["query"], *by_split["gallery"])}
+    assert NOBODY not in train_people | {i.person for i in by_split["query"]}
+    assert max(Counter((i.person, i.camera) for i in by_split["query"]).values()) == 1
+    for query in by_split["query"]:
+        assert any(
+            i.person == query.person and (not cameras or i.camera != query.camera) for i in by_split["gallery"]
+        )
+
+
+def test_one_query_for_each_camera_that_leaves_the_others_a_match() -> None:
+    images = [image(i, 1, camera, "test") for i, camera in enumerate((1, 1, 2, 2, 3))] + [image(9, 2, 1, "train")]
+    drawn = draw_split(images, 0)
+    assert sorted(i.camera for i in drawn if i.split == "query") == [1, 2, 3]
+    pair = draw_split([image(0, 1, 1, "test"), image(1, 1, 2, "test"), image(2, 2, 1, "test")], 0)
+    assert Counter(i.split for i in pair) == {"query": 1, "gallery": 2}
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_a_folder_without_split_gets_one_that_stays(
+    tmp_path: Path, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make(people(tmp_path / "own"), "single/1.jpg")
+    first = read_dataset(str(root), Path(), seed=seed)
+    saved = root / f"split_seed{seed}.csv"
+    assert [path.name for path in root.iterdir() if path.is_file()] == [saved.name]
+    assert len({s.person_id for s in first.train}) == 4
+    assert len(first.query) == len({s.person_id for s in first.query}) in (2, 3)
+    text = saved.read_text()
+    assert text.splitlines()[0] == "path,person_id,split"
+    make(root, "p0/new.jpg", "stranger/1.jpg")
+    caplog.clear()
+    again = read_dataset(str(root), Path(), seed=seed)
+    assert again == first
+    assert "2 images are not in the saved split and left out, e.g. " in caplog.text
+    assert f"delete {saved} to draw a new split" in caplog.text
+    itself = read_dataset(str(saved), Path())
+    assert (itself.train, itself.query, itself.gallery) == (first.train, first.query, first.gallery)
+    assert saved.read_text() == text
+
+
+def test_another_seed_draws_another_split(tmp_path: Path) -> None:
+    root = people(tmp_path / "own", 12)
+    trains = {frozenset(s.path for s in read_dataset(str(root), Path(), seed=seed).train) for seed in range(4)}
+    assert len(trains) > 1
+
+
+def test_images_that_are_gone_are_told_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = people(tmp_path / "own")
+    first = read_dataset(str(root), Path())
+    first.train[0].path.unlink()
+    with caplog.at_level(logging.WARNING):
+        assert read_dataset(str(root), Path()).train == first.train[1:]
+    assert "1 images of the saved split are gone and left out" in caplog.text
+
+
+@pytest.mark.parametrize("part", ["query", "gallery", "test"])
+def test_training_stays_where_only_the_test_is_to_be_divided(tmp_path: Path, part: str) -> None:
+    root = people(people(tmp_path / "own", 5, part="train/t"), 4, part=f"{part}/")
+    splits = read_dataset(str(root), Path())
+    assert {s.path.parent.parent.name for s in splits.train} == {"train"}
+    assert (len(splits.train), len(splits.query), len(splits.gallery)) == (15, 4, 8)
+    assert {s.path.parent.parent.name for s in (*splits.query, *splits.gallery)} == {part}
+    assert read_dataset(str(root), Path(), with_train=False).query == splits.query
+
+
+def test_train_alone_gives_half_of_its_identities_to_the_test(tmp_path: Path) -> None:
+    splits = read_dataset(str(people(tmp_path / "own", 6, part="train/")), Path())
+    assert (len(splits.train), len(splits.query), len(splits.gallery)) == (9, 3, 6)
+
+
+def test_a_csv_file_without_split_keeps_cameras_and_its_split_beside_it(tmp_path: Path) -> None:
+    lines = [f"{i}.jpg,p{i % 4},{i // 4 % 2}" for i in range(16)]
+    (tmp_path / "a.csv").write_text("\n".join(["path,person_id,camera_id", *lines]))
+    make(tmp_path, *(f"{i}.jpg" for i in range(16)))
+    splits = read_dataset(str(tmp_path / "a.csv"), Path(), seed=3)
+    assert (splits.name, splits.cameras, splits.folders) == ("a", True, (tmp_path,))
+    assert (len(splits.train), len(splits.query), len(splits.gallery)) == (8, 4, 4)
+    assert (tmp_path / "a_split_seed3.csv").read_text().startswith("path,person_id,camera_id,split")
+    (tmp_path / "a.csv").write_text("\n".join(["path,person_id,camera_id", *lines[1:], "0.jpg,p1,0"]))
+    with pytest.raises(ReidError, match=r"but 1 images have others, e\.g\. .*/0\.jpg; delete .*a_split_seed3\.csv"):
+        read_dataset(str(tmp_path / "a.csv"), Path(), seed=3)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: Path, _: object) -> None:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(drawn_split, "write_csv", refuse)
+    with pytest.raises(
+        ReidError, match=r"saved as .*split_seed0\.csv, but: Permission denied; make the folder writable"
+    ):
+        read_dataset(str(people(tmp_path)), Path())
+
+
+def test_too_little_to_draw_from(tmp_path: Path) -> None:
+    with pytest.raises(ReidError, match=r"from 2 identities on, but the data set has 1"):
+        read_dataset(str(people(tmp_path / "a", 1)), Path())
+    with pytest.raises(ReidError, match="no test identity has a second image"):
+        read_dataset(str(people(tmp_path / "b", 4, images=1)), Path())
+    assert not list((tmp_path / "b").glob("*.csv"))

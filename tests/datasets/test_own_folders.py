@@ -1,0 +1,93 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from datasets.own_folders import identity_folder_images
+from datasets.readers import read_dataset
+from datasets.sample import Sample
+from utils.errors import ReidError
+
+
+def make(root: Path, *files: str) -> Path:
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    return root
+
+
+def test_identities_are_numbered_by_sorted_names_over_all_splits(tmp_path: Path) -> None:
+    root = make(
+        tmp_path / "내 데이터 2_c1",
+        *("train/zoe/1.jpg", "train/zoe/2.JPG", "train/bob/a b.png", "train/bob/readme.txt"),
+        *("query/김/1.jpg", "gallery/김/2.webp", "gallery/anna/1.tiff", ".cache/x/1.jpg", "val/x/1.jpg"),
+    )
+    splits = read_dataset(str(root), Path())
+    number = {"anna": 1, "bob": 2, "zoe": 3, "김": 4}
+    assert splits.train == tuple(
+        Sample(root / "train" / file, number[file[:3]], 0) for file in ("bob/a b.png", "zoe/1.jpg", "zoe/2.JPG")
+    )
+    assert splits.query == (Sample(root / "query/김/1.jpg", 4, 0),)
+    assert [s.person_id for s in splits.gallery] == [1, 4]
+    assert (splits.name, splits.folders, splits.cameras) == (root.name, (root,), False)
+    assert list(root.glob("*.csv")) == []
+    without = read_dataset(str(root), Path(), with_train=False)
+    assert (without.train, without.query, without.gallery) == ((), splits.query, splits.gallery)
+
+
+def test_test_is_another_name_of_the_gallery_beside_queries(tmp_path: Path) -> None:
+    root = make(tmp_path, "train/a/1.jpg", "query/b/1.jpg", "test/b/2.jpg")
+    splits = read_dataset(str(root), Path())
+    assert [s.path.name for s in splits.gallery] == ["2.jpg"]
+
+
+def test_market_names_give_cameras_distractors_and_junk(tmp_path: Path) -> None:
+    root = make(
+        tmp_path,
+        *("train/0002/0002_c1s1_000451_03.jpg", "query/0005/0005_c3s1_000451_03.jpg"),
+        *("gallery/0005/0005_c6s1_1_1.jpg", "gallery/0000/0000_c2s1_1_1.jpg", "gallery/-1/-1_c2s1_1_1.jpg"),
+    )
+    (root / "gallery/empty folder").mkdir()
+    (root / "gallery/0007").mkdir()
+    splits = read_dataset(str(root), Path())
+    assert splits.cameras
+    assert [(s.person_id, s.camera_id) for s in (*splits.train, *splits.query)] == [(1, 1), (2, 3)]
+    assert [(s.person_id, s.camera_id) for s in splits.gallery] == [(0, 2), (2, 6)]
+
+
+@pytest.mark.parametrize(
+    "stranger", ["query/0005/photo.jpg", "query/0005/0006_c1s1_1_1.jpg", "query/eve/0005_c1.jpg"]
+)
+def test_one_other_name_means_no_cameras_and_a_warning(
+    tmp_path: Path, stranger: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make(tmp_path, "gallery/0005/0005_c6s1_1_1.jpg", "gallery/0000/0000_c6s1_1_1.jpg", stranger)
+    with caplog.at_level(logging.WARNING):
+        images = identity_folder_images(root)
+    assert {image.camera for image in images} == {None}
+    assert {image.person for image in images} >= {"0000", "0005"}  # a person like others
+    assert f"2 of 3 images of {root}" in caplog.text
+    assert stranger in caplog.text
+
+
+def test_images_outside_of_an_identity_and_empty_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ReidError, match=r"must hold images, but none were found; a data set is a folder in Market-1501"
+    ):
+        read_dataset(str(tmp_path), Path())
+    make(tmp_path, "train/a/1.jpg", "train/loose.jpg")
+    with pytest.raises(
+        ReidError, match=r"must lie in the folder of an identity, but 1 do not: loose\.jpg; a data set is"
+    ):
+        read_dataset(str(tmp_path), Path())
+
+
+def test_a_split_without_images_is_refused(tmp_path: Path) -> None:
+    root = make(tmp_path, "query/b/1.jpg", "gallery/b/2.jpg")
+    with pytest.raises(ReidError, match=rf"train split of {root.name} must hold images, but has none in {root}"):
+        read_dataset(str(root), Path())
+    assert len(read_dataset(str(root), Path(), with_train=False).gallery) == 1
+    (root / "gallery/b/2.jpg").unlink()
+    (root / "train/a").mkdir(parents=True)
+    with pytest.raises(ReidError, match="no query can be drawn"):
+        read_dataset(str(root), Path())

@@ -1,0 +1,110 @@
+"""What Ctrl-C leaves."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+
+from engine import build, run
+from engine.checkpoint import Checkpoint, read_weights
+from engine.cli import InterruptedRun, build_parser, read_settings
+from engine.recipes import BASELINE
+from engine.recorder import RunRecorder
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def fit(arguments: list[str], *more: str) -> run.FitResult:
+    return run.fit(BASELINE, read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    content = read_weights(path)
+    assert isinstance(content, Checkpoint)
+    return content.state
+
+
+def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
+    assert left.keys() == right.keys()
+    assert [name for name in left if not torch.equal(left[name], right[name])] == []
+
+
+class StopAt(Callback):
+    """Presses Ctrl-C during a step."""
+
+    def __init__(self, epoch: int, batch: int) -> None:
+        self.at = (epoch, batch)
+
+    def on_train_batch_start(self, trainer: object, module: object, batch: object, batch_idx: int) -> None:
+        if (trainer.current_epoch, batch_idx) == self.at:  # type: ignore[attr-defined]
+            os.kill(os.getpid(), signal.SIGINT)
+            self.at = (-1, -1)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_ctrl_c_leaves_a_checkpoint_that_goes_on_exactly(
+    batch: int, tiny_arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = fit(tiny_arguments)
+    original = build.build_trainer
+    stop = StopAt(1, batch)
+    monkeypatch.setattr(
+        build, "build_trainer", lambda cfg, folder, callbacks: original(cfg, folder, [*callbacks, stop])
+    )
+    with pytest.raises(
+        InterruptedRun, match=r"MODEL\.RESUME_TRAINING True MODEL\.PRETRAIN_PATH .*1_interrupted\.pth"
+    ):
+        fit(tiny_arguments)
+    monkeypatch.undo()
+    folder = straight.folder.with_name("exp1")
+    assert read_weights(folder / "1_interrupted.pth").position == (1, batch + 1)  # type: ignore[union-attr]
+    path = str(folder / "1_interrupted.pth")
+    resumed = fit(tiny_arguments, "MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH", path)
+    assert resumed.folder == folder
+    assert_equal(weights(straight.folder / "1_last.pth"), weights(folder / "1_last.pth"))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_reaches_workers_and_all_and_is_survived(
+    tiny_arguments: list[str], tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        "train.py",
+        *tiny_arguments,
+        "DATALOADER.NUM_WORKERS",
+        "1",
+        "SOLVER.MAX_EPOCHS",
+        "500",
+    ]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        folder = tmp_path / "logs/tiny/osnet_x0_25/baseline/exp0"
+        deadline = time.monotonic() + 120
+        while not (folder / "0.pth").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error[-2000:]
+    (path,) = folder.glob("*_interrupted.pth")
+    assert str(path) in error
+    assert "Traceback" not in error
+
+
+def test_recorder_hooks_are_lightnings() -> None:
+    ours = {name for name in vars(RunRecorder) if name.startswith("on_")}
+    assert ours <= set(dir(Callback))

@@ -1,0 +1,104 @@
+"""DATASETS.LR_SOURCE disk: training and test on the files of makelr.py."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import finetune_octuplet as octuplet_script
+import makelr
+import test as test_script
+import train as train_script
+from engine import run
+from engine.cli import build_parser, read_settings
+from engine.recipes import BASELINE
+from losses.octuplet import OctupletLoss
+from utils.errors import ReidError
+
+
+@pytest.fixture
+def twinned_arguments(tiny_market: Path, tiny_arguments: list[str], tmp_path: Path) -> list[str]:
+    """A data set with its files at x2 and x4."""
+    folder = shutil.copytree(tiny_market, tmp_path / "people")
+    assert makelr.main(["--scale", "2", "4", "--data_dir", str(folder), "--workers", "1"]) == 0
+    tiny_arguments[tiny_arguments.index("DATASETS.NAMES") + 1] = str(folder)
+    return [*tiny_arguments, "DATASETS.LR_SOURCE", "disk", "SOLVER.MAX_EPOCHS", "1"]
+
+
+def fit(arguments: list[str], *more: str) -> run.FitResult:
+    return run.fit(BASELINE, read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
+
+
+def report_of(folder: Path) -> dict[str, list[dict[str, object]]]:
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_training_validation_and_test_read_the_files(
+    twinned_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_script.main(["--scale", "4", *twinned_arguments]) == 0
+    assert "low resolution x4 16x8 (files)" in capsys.readouterr().err
+    folder = tmp_path / "logs/people/osnet_x0_25/baseline/exp0"
+    validated = json.loads((folder / "report_0.json").read_text())
+    assert validated["resolutions"] == [{"scale": 4, "height": 16, "width": 8, "source": "disk"}]
+    (tmp_path / "people_x4").rename(tmp_path / "away")
+    given = ["--scale", "4", *twinned_arguments, "MODEL.PRETRAIN_PATH", str(folder / "0_last.pth")]
+    assert test_script.main(given) == 2  # so the test read them, too
+    (tmp_path / "away").rename(tmp_path / "people_x4")
+    assert test_script.main(given) == 0
+    assert report_of(tmp_path / "output")["results"][0]["mAP"] == pytest.approx(validated["results"][0]["mAP"])
+
+
+def test_what_the_network_sees_is_the_file(twinned_arguments: list[str], tmp_path: Path) -> None:
+    trained = fit(twinned_arguments)
+    checkpoint = ["MODEL.PRETRAIN_PATH", str(trained.folder / "0_last.pth")]
+    both = read_settings(build_parser("x").parse_intermixed_args(
+        [*twinned_arguments, *checkpoint, "TEST.SCALES", "[1, 2, 4]", "TEST.SCALE_PAIRS", "all"]
+    ))  # fmt: skip
+    (matrix,) = run.evaluate(both)
+    assert [str(size) for size in matrix.resolutions] == ["x1 32x16", "x2 32x16 (files)", "x4 16x8 (files)"]
+    # The x4 folder as a data set of its own, at full resolution: the same images, resized another way.
+    alone = [*twinned_arguments, *checkpoint, "DATASETS.LR_SOURCE", "online", "INPUT.INTERPOLATION", "bicubic"]
+    alone[alone.index("DATASETS.NAMES") + 1] = str(tmp_path / "people_x4")
+    (small,) = run.evaluate(read_settings(build_parser("x").parse_intermixed_args(alone)))
+    low = next(e for e in matrix.entries if (e.query_scale, e.gallery_scale) == (4, 4))
+    assert low.result.mAP == pytest.approx(small.entries[0].result.mAP, abs=0.02)
+
+
+def test_octuplet_twins_come_from_the_files(
+    twinned_arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[torch.Tensor]()
+    source = fit(twinned_arguments).folder / "0_last.pth"
+    for path in (tmp_path / "people_x4").rglob("*.jpg"):  # files that can be told from what the device would make
+        Image.fromarray(np.zeros((16, 8, 3), np.uint8)).save(path)
+    plain = OctupletLoss.with_statistics
+
+    def spy(self: OctupletLoss, high: torch.Tensor, low: torch.Tensor, *rest: object) -> torch.Tensor:
+        seen.append(low.detach())
+        return plain(self, high, low, *rest)
+
+    monkeypatch.setattr(OctupletLoss, "with_statistics", spy)
+    options = [*twinned_arguments, "MODEL.PRETRAIN_PATH", str(source), "INPUT.RE_PROB", "0", "INPUT.PADDING", "0"]
+    assert octuplet_script.main(["--scale", "4", *options]) == 0
+    assert seen
+    for low in seen:  # all twins are one black image
+        torch.testing.assert_close(low, low[:1].expand_as(low))
+
+
+def test_several_scales_are_drawn_among_the_files(twinned_arguments: list[str]) -> None:
+    trained = fit(twinned_arguments, "INPUT.LR_SCALES", "[1, 2, 4]")
+    scales = {(entry.query_scale, entry.gallery_scale) for entry in trained.last}
+    assert scales == {(1, 1), (2, 2), (4, 4)}
+
+
+def test_mistakes_are_named_before_training(twinned_arguments: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ReidError, match=r"people_x3 must exist, but does not; make it: python makelr.py --scale 3"):
+        fit(twinned_arguments, "INPUT.SCALE", "3")
+    with pytest.raises(ReidError, match=r"INPUT.LR_ANTIALIAS False acts on DATASETS.LR_SOURCE online only"):
+        fit(twinned_arguments, "INPUT.SCALE", "4", "INPUT.LR_ANTIALIAS", "False")
+    assert not (tmp_path / "logs").exists()

@@ -1,0 +1,62 @@
+"""Training and test in several processes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from datasets.readers import read_dataset
+from engine import run
+from engine.cli import build_parser, read_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def evaluate(arguments: list[str], *more: str) -> run.Report:
+    (report,) = run.evaluate(read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
+    return report
+
+
+@pytest.mark.slow
+def test_two_processes_with_unequal_shares_train_test_and_agree(
+    tiny_arguments: list[str], tiny_market: Path, tmp_path: Path
+) -> None:
+    """An odd number of images, of which one process has a batch more than the other."""
+    data = tmp_path / "data" / "tiny"
+    shutil.copytree(tiny_market, data)
+    count = len(list((data / "query").iterdir())) + len(read_dataset(str(data), Path()).gallery)
+    if count % 2 == 0:
+        next(path for path in sorted((data / "bounding_box_test").iterdir()) if path.name.startswith("0000")).unlink()
+        count -= 1
+    share = -(-count // 2)
+    two = ["DATASETS.NAMES", str(data), "TRAINER.DEVICES", "2", "TEST.IMS_PER_BATCH", str(share - 1)]
+
+    def run_script(name: str, *arguments: str) -> None:
+        command = [sys.executable, name, *arguments]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+    run_script("train_ctl.py", *tiny_arguments, *two)
+    folder = tmp_path / "logs/tiny/osnet_x0_25/ctl/exp0"
+    assert not folder.with_name("exp1").exists()
+    trained = json.loads((folder / "report_1.json").read_text())["results"]
+    path = [
+        "MODEL.PRETRAIN_PATH",
+        str(folder / "1_last.pth"),
+        "DATALOADER.NUM_WORKERS",
+        "0",
+        "TRAINER.ACCELERATOR",
+        "cpu",
+    ]
+    run_script("test.py", *path, *two, "OUTPUT_DIR", str(tmp_path / "two"))
+    tested = json.loads((tmp_path / "two/report.json").read_text())["results"]
+    alone = evaluate([*path, "DATASETS.NAMES", str(data), "OUTPUT_DIR", str(tmp_path / "one")])
+    for entry, *others in zip(alone.entries, trained, tested, strict=True):
+        for other in others:
+            assert other["num_gallery"] == entry.result.num_gallery
+            assert other["mAP"] == pytest.approx(entry.result.mAP, abs=1e-5)

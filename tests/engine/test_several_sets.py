@@ -1,0 +1,101 @@
+"""Training on several data sets and testing on several, end to end."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import test as test_script
+import train as train_script
+from datasets.synthetic import SyntheticSpec, draw_dataset
+from engine import build, run
+from engine.checkpoint import Checkpoint, read_weights
+from engine.cli import build_parser, read_settings
+from utils.errors import ReidError
+
+SMALL = SyntheticSpec(train_ids=4, test_ids=3, cameras=2, images_per_camera=2, height=64, width=32, seed=7)
+
+
+@pytest.fixture(scope="module")
+def other_market(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_dataset(tmp_path_factory.mktemp("other") / "other", SMALL)
+
+
+@pytest.fixture
+def arguments(tiny_arguments: list[str]) -> list[str]:
+    """Those of a tiny run, without its data set."""
+    place = tiny_arguments.index("DATASETS.NAMES")
+    return [*tiny_arguments[:place], *tiny_arguments[place + 2 :], "SOLVER.MAX_EPOCHS", "1"]
+
+
+def report_at(path: Path) -> dict[str, object]:
+    return json.loads(path.read_text())
+
+
+def test_train_on_two_and_test_on_both(
+    arguments: list[str], tiny_market: Path, other_market: Path, tmp_path: Path
+) -> None:
+    names = repr((str(tiny_market), str(other_market)))
+    assert train_script.main([*arguments, "DATASETS.NAMES", names]) == 0
+    folder = tmp_path / "logs/tiny+other/osnet_x0_25/baseline/exp0"
+    content = read_weights(folder / "0_last.pth")
+    assert isinstance(content, Checkpoint)
+    assert content.card.num_ids == 8 + 4
+    assert report_at(folder / "report_0.json")["dataset"] == "tiny"
+    given = ["MODEL.PRETRAIN_PATH", str(folder / "0_last.pth"), "OUTPUT_DIR", str(tmp_path / "output")]
+    assert test_script.main(given) == 0
+    merged = report_at(tmp_path / "output/report.json")
+    assert merged["dataset"] == "tiny+other"
+    assert [result["dataset"] for result in merged["results"]] == ["tiny", "other"]
+    for name, result in zip(("tiny", "other"), merged["results"], strict=True):
+        single = report_at(tmp_path / f"output/{name}/report.json")
+        assert (single["dataset"], single["results"]) == (name, [result])
+    assert (tmp_path / "output/report.md").read_text().startswith("## tiny\n\n| protocol")
+    # Each row is what a test of that set alone gives.
+    assert test_script.main([*given, "DATASETS.NAMES", str(other_market), "OUTPUT_DIR", str(tmp_path / "one")]) == 0
+    assert report_at(tmp_path / "one/report.json")["results"] == merged["results"][1:]
+
+
+def test_validation_is_on_the_first_test_set(
+    arguments: list[str], tiny_market: Path, other_market: Path, tmp_path: Path
+) -> None:
+    options = ["DATASETS.NAMES", str(tiny_market), "DATASETS.TEST_NAMES", str(other_market)]
+    assert train_script.main([*arguments, *options]) == 0
+    folder = tmp_path / "logs/tiny/osnet_x0_25/baseline/exp0"
+    assert report_at(folder / "report_0.json")["dataset"] == "other"
+    given = ["MODEL.PRETRAIN_PATH", str(folder / "0_last.pth"), "OUTPUT_DIR", str(tmp_path / "output")]
+    assert test_script.main(given) == 0  # what the run was validated on
+    assert report_at(tmp_path / "output/report.json")["dataset"] == "other"
+    assert test_script.main([*given, "DATASETS.NAMES", str(tiny_market)]) == 0  # who names one means that one
+    assert report_at(tmp_path / "output/report.json")["dataset"] == "tiny"
+
+
+def test_a_set_without_cameras_is_tested_without_the_camera_rule(
+    arguments: list[str], tiny_market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["path,person_id,split"]
+    folders = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
+    for folder, split in folders.items():
+        files = sorted((tiny_market / folder).glob("[0-9]*.jpg"))
+        rows += [f"{path},{int(path.name[:4])},{split}" for path in files]
+    listed = tmp_path / "people.csv"
+    listed.write_text("\n".join(row for row in rows if ",0," not in row) + "\n")
+    assert train_script.main([*arguments, "DATASETS.NAMES", str(listed)]) == 0
+    folder = tmp_path / "logs/people/osnet_x0_25/baseline/exp0"
+    assert "people tells no cameras: the camera rule is off" in capsys.readouterr().err
+    (result,) = report_at(folder / "report_0.json")["results"]
+    assert result["camera_rule"] is False
+
+
+def test_mistakes_are_named(arguments: list[str], tiny_market: Path, tmp_path: Path) -> None:
+    def settings(*more: str) -> object:
+        return read_settings(build_parser("x").parse_intermixed_args([*arguments, *more]))
+
+    for names in ("('a', 3)", "('a', 'a')", "['a'", "[]"):
+        with pytest.raises(ReidError, match=r"must be a name, or different names like \('market1501','cuhk03'\)"):
+            build.test_names(settings("DATASETS.NAMES", names).resolve())
+    assert train_script.main([*arguments, "DATASETS.NAMES", str(tiny_market)]) == 0
+    checkpoint = tmp_path / "logs/tiny/osnet_x0_25/baseline/exp0/0_last.pth"
+    twice = repr((str(tiny_market), f"{tiny_market}/."))
+    with pytest.raises(ReidError, match=r"DATASETS.TEST_NAMES must have different names"):
+        run.evaluate(settings("MODEL.PRETRAIN_PATH", str(checkpoint), "DATASETS.TEST_NAMES", twice))

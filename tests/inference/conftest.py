@@ -1,0 +1,63 @@
+"""A checkpoint and a folder of images, small enough for seconds."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from configs import to_yaml
+from engine import build
+from engine.checkpoint import SECTION, RunCard, section
+from engine.cli import Settings
+
+NAMES = ("-1_c1s1_000001_00.jpg", "0000_c1s1_000002_00.jpg", "0000_c2s1_000003_00.jpg", "0007_c1s1_000004_00.jpg",
+         "0007_c2s1_000005_00.jpg", "0009_c2s1_000006_00.jpg", "0012_c3s1_000007_00.jpg")  # fmt: skip
+
+
+def _write_checkpoint(path: Path, seed: int = 0, values: Mapping[str, object] | None = None) -> Path:
+    """A checkpoint of ours with random weights, as training writes it."""
+    chosen = {"MODEL.NAME": "resnet18", "INPUT.SIZE_TEST": [32, 16], "DATALOADER.NUM_WORKERS": 0, **(values or {})}
+    cfg = Settings({}, chosen).resolve()
+    torch.manual_seed(seed)
+    network = build.build_extractor(cfg)
+    state = {f"extractor.{name}": tensor for name, tensor in network.state_dict().items()}
+    ours = section(RunCard(to_yaml(cfg), "tiny", 8, 1, "baseline"), 0, (1, 0), 1)
+    torch.save({SECTION: ours, "state_dict": state}, path)
+    return path
+
+
+def _draw(path: Path, seed: int, height: int = 40, width: int = 20) -> Path:
+    """An image of smooth noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    small = np.random.default_rng(seed).integers(0, 256, (5, 3, 3), dtype=np.uint8)
+    Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ResNet-18 with random weights for images of 32 x 16."""
+    return _write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "best.pth")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Seven images of a Market gallery: one junk, two distractors, three identities."""
+    for seed, name in enumerate(NAMES):
+        _draw(tmp_path / "images" / name, seed)
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def write_checkpoint() -> Callable[..., Path]:
+    """Write a checkpoint: path, seed of the weights, configuration values by key as a mapping."""
+    return _write_checkpoint
+
+
+@pytest.fixture
+def draw() -> Callable[..., Path]:
+    """Draw an image file: path, seed, height, width."""
+    return _draw

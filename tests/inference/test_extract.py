@@ -1,0 +1,182 @@
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms.v2 import functional as F
+
+from engine.cli import Settings
+from engine.model import load_model
+from inference import hardware
+from inference.extract import Extractor
+from inference.hardware import choose_device, choose_precision, decoding_workers
+from utils.errors import ReidError
+from utils.images import read_image
+
+Make = Callable[..., Path]
+
+
+def plainly(checkpoint: Path, paths: list[Path]) -> np.ndarray:
+    """One image after another, float32, NCHW."""
+    model = load_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint)}))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (model.mean, model.std))
+    rows = []
+    with torch.no_grad():
+        for path in paths:
+            image = F.resize(read_image(path), list(model.size), antialias=True)
+            rows.append(model.network(((image.float() / 255 - mean) / std)[None]).bn[0])
+    return torch.stack(rows).numpy()
+
+
+def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return (left * right).sum(1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_embeddings_are_those_of_a_plain_loop(checkpoint: Path, images: Path, workers: int) -> None:
+    extractor = Extractor(checkpoint, "cpu", batch_size=4, precision="fp32", workers=workers)
+    result = extractor(images)
+    paths = sorted(path for path in images.iterdir() if not path.name.startswith("-1"))
+    assert result.paths.tolist() == [str(path) for path in paths]
+    np.testing.assert_allclose(result.vectors, plainly(checkpoint, paths), rtol=1e-3, atol=1e-4)
+    assert result.vectors.shape == (6, extractor.card.dim)
+
+
+def test_sixteen_bits_are_near(checkpoint: Path, images: Path) -> None:
+    result = Extractor(checkpoint, "cpu", precision="bf16")(images)
+    assert result.vectors.dtype == np.float32
+    paths = sorted(path for path in images.iterdir() if not path.name.startswith("-1"))
+    assert cosines(result.vectors, plainly(checkpoint, paths)).min() > 0.999
+
+
+def test_files_pil_images_and_arrays_give_the_same(checkpoint: Path, draw: Make, tmp_path: Path) -> None:
+    path = draw(tmp_path / "a.png", 3)
+    image = Image.open(path)
+    extractor = Extractor(checkpoint, "cpu", precision="fp32")
+    result = extractor([path, str(path), image, np.asarray(image), image.convert("RGBA")])
+    assert result.paths.tolist() == [str(path), str(path), "", "", ""]
+    assert np.abs(result.vectors - result.vectors[0]).max() < 1e-5
+    assert extractor(path).paths.tolist() == [str(path)]
+    assert extractor([]).vectors.shape == (0, 512)
+
+
+def test_a_grey_and_a_turned_pil_image_are_read_as_files_are(checkpoint: Path, draw: Make, tmp_path: Path) -> None:
+    Image.open(draw(tmp_path / "a.png", 3)).convert("L").save(tmp_path / "grey.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    Image.open(tmp_path / "a.png").save(tmp_path / "turned.jpg", exif=exif)
+    paths = [tmp_path / "grey.png", tmp_path / "turned.jpg"]
+    extractor = Extractor(checkpoint, "cpu", precision="fp32")
+    opened = extractor([Image.open(path) for path in paths])
+    np.testing.assert_allclose(opened.vectors, extractor(paths).vectors, atol=1e-5)
+
+
+def test_unreadable_files_are_named_skipped_and_counted(
+    checkpoint: Path, images: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = sorted(images.iterdir())
+    paths[2].write_text("no image")
+    paths[5].write_bytes(b"")
+    extractor = Extractor(checkpoint, "cpu", batch_size=2, precision="fp32", workers=1)
+    with caplog.at_level(logging.WARNING):
+        result = extractor(paths)
+    good = [path for row, path in enumerate(paths) if row not in (2, 5)]
+    assert result.paths.tolist() == [str(path) for path in good]
+    np.testing.assert_allclose(result.vectors, plainly(checkpoint, good), rtol=1e-3, atol=1e-4)
+    for path in (paths[2], paths[5]):
+        assert f"cannot read image {path}" in caplog.text
+    assert "2 of 7 images could not be read and are left out" in caplog.text
+    with pytest.raises(ReidError, match=r"cannot read image .*; repair or remove it, or leave --strict out"):
+        extractor(paths, strict=True)
+    only = [*paths[:2], paths[2]]
+    assert len(Extractor(checkpoint, "cpu", batch_size=1, workers=0)(only)) == 2  # a batch of nothing
+
+
+def test_a_stream_gives_the_rows_that_were_asked_for(checkpoint: Path, images: Path) -> None:
+    extractor = Extractor(checkpoint, "cpu", batch_size=2, precision="fp32", workers=0)
+    paths = sorted(images.iterdir())
+    batches = list(extractor.stream(paths, np.array([6, 1, 3])))
+    assert [rows.tolist() for rows, _ in batches] == [[6, 1], [3]]
+    whole = extractor(paths).vectors
+    for rows, vectors in batches:
+        np.testing.assert_allclose(vectors, whole[rows], rtol=1e-3, atol=1e-4)
+
+
+def test_the_card_tells_the_model(write_checkpoint: Make, tmp_path: Path) -> None:
+    changed = {"INPUT.PIXEL_MEAN": [0.5, 0.5, 0.5], "INPUT.INTERPOLATION": "bicubic", "INPUT.SCALE": 4}
+    card = Extractor(write_checkpoint(tmp_path / "a.pth", 0, changed), "cpu").card
+    assert (card.checkpoint, card.size, card.mean, card.dim) == ("a.pth", (32, 16), (0.5, 0.5, 0.5), 512)
+    assert (card.interpolation, card.scale) == ("bicubic", 1)  # the resolution of training is not that of use
+    other = Extractor(write_checkpoint(tmp_path / "b.pth", 1, changed), "cpu").card
+    assert len(card.sha256) == 64
+    assert card.sha256 != other.sha256
+
+
+def test_low_resolution_changes_the_images(checkpoint: Path, images: Path) -> None:
+    low = load_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint), "INPUT.SCALE": 4}))
+    extractor = Extractor(low, "cpu", precision="fp32")
+    assert extractor.card.scale == 4
+    full = Extractor(checkpoint, "cpu", precision="fp32")(images)
+    assert np.abs(extractor(images).vectors - full.vectors).max() > 1e-3
+
+
+def test_numbers_that_are_none_are_an_error(write_checkpoint: Make, tmp_path: Path, images: Path) -> None:
+    broken = torch.load(write_checkpoint(tmp_path / "a.pth"), weights_only=True)
+    broken["state_dict"]["extractor.head.bn.weight"].fill_(torch.inf)
+    torch.save(broken, tmp_path / "a.pth")
+    with pytest.raises(ReidError, match="must give finite numbers, but does not in precision fp32; set"):
+        Extractor(tmp_path / "a.pth", "cpu", precision="fp32")(images)
+
+
+@pytest.mark.parametrize(
+    ("image", "got"),
+    [(np.zeros((4, 4), np.uint8), r"\(4, 4\) uint8"), (np.zeros((4, 4, 3)), r"\(4, 4, 3\) float64"), (3, "int"),
+     (Image.new("I;16", (4, 4)), "mode I;16")],
+)  # fmt: skip
+def test_images_of_a_wrong_kind(checkpoint: Path, image: object, got: str) -> None:
+    with pytest.raises(ReidError, match=rf"must .*, got {got}"):
+        Extractor(checkpoint, "cpu")([image])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"batch_size": 0}, "batch_size must be 1 or more, got 0"), ({"workers": -1}, "workers must be 0 or more"),
+     ({"device": "gpu"}, "device must be auto, cpu, cuda or cuda:N, got 'gpu'"), ({"device": "mps"}, "got 'mps'"),
+     ({"device": "cuda:99"}, "cuda:99 needs a CUDA device, but torch sees"),
+     ({"precision": "int8"}, "precision must be one of auto, fp32, bf16, fp16, got 'int8'"),
+     ({"device": "cpu", "precision": "fp16"}, "fp16 needs a CUDA device, got the CPU")],
+)  # fmt: skip
+def test_wrong_arguments(checkpoint: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ReidError, match=message):
+        Extractor(checkpoint, **options)  # type: ignore[arg-type]
+
+
+def test_auto_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    for able, chosen in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(hardware, "_cpu_multiplies_bf16", lambda able=able: able)
+        assert choose_precision("auto", cpu, "resnet50_ibn_a") == chosen
+    assert choose_precision("auto", cuda, "resnet50") == "fp16"
+    assert choose_precision("auto", cpu, "osnet_x0_25") == choose_precision("auto", cuda, "timm:vit") == "fp32"
+    assert choose_precision("bf16", cpu, "osnet_x0_25") == "bf16"
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert decoding_workers(cpu) >= 1
+
+
+@pytest.mark.parametrize("content", [{"conv1.weight": torch.zeros(64, 3, 7, 7)}, {}])
+def test_only_a_trained_model_embeds(tmp_path: Path, content: dict[str, torch.Tensor]) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(ReidError, match=r"MODEL\.PRETRAIN_PATH"):
+        Extractor(tmp_path / "a.pth")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_cuda_gives_what_the_cpu_gives(checkpoint: Path, images: Path, precision: str) -> None:
+    on_cpu = Extractor(checkpoint, "cpu", precision="fp32")(images)
+    on_cuda = Extractor(checkpoint, "cuda", batch_size=2, precision=precision)(images)
+    assert cosines(on_cuda.vectors, on_cpu.vectors).min() > 0.999

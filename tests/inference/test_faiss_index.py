@@ -1,0 +1,126 @@
+import builtins
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inference.faiss_index import FaissIndex, build_faiss, load_faiss, parameters_for
+from inference.flat_index import FlatIndex
+from utils.errors import ReidError
+
+pytest.importorskip("faiss")
+
+
+Data = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def people() -> Data:
+    """10,000 vectors in clusters of 20, and 30 queries near them."""
+    generator = np.random.default_rng(0)
+    centers = generator.standard_normal((500, 16), np.float32)
+
+    def near(number: int) -> np.ndarray:
+        return 3 * centers[np.arange(number) % 500] + generator.standard_normal((number, 16), np.float32)
+
+    return near(10_000), near(30)
+
+
+@pytest.fixture(scope="module", params=["hnsw", "ivfpq"])
+def index(people: Data, request: pytest.FixtureRequest) -> FaissIndex:
+    return build_faiss(people[0], request.param)
+
+
+def check(index: FaissIndex, people: Data, normalize: bool) -> None:
+    vectors, queries = people
+    assert len(index) == len(vectors)
+    distances, indices = index.search(queries, 10)
+    wanted = FlatIndex(vectors, normalize=normalize).search(queries, 10)
+    recall = (indices[:, :, None] == wanted.indices[:, None]).any(2).mean()
+    assert recall > 0.95
+    same = indices == wanted.indices
+    np.testing.assert_allclose(distances[same], wanted.distances[same], rtol=1e-3, atol=1e-4)
+    assert (np.diff(distances, axis=1) >= -1e-6).all()
+
+
+def test_recall_and_distances(index: FaissIndex, people: Data) -> None:
+    check(index, people, normalize=True)
+
+
+def test_squared_euclidean_distance(people: Data) -> None:
+    check(build_faiss(people[0], "ivfpq", normalize=False), people, normalize=False)
+    few = people[0][:500], people[1]
+    check(build_faiss(few[0], "hnsw", normalize=False), few, normalize=False)
+
+
+def test_the_budget_changes_no_result(index: FaissIndex, people: Data) -> None:
+    one_by_one = FaissIndex(index._content, index._vectors, index._measure, 1)
+    np.testing.assert_array_equal(index.search(people[1], 5).indices, one_by_one.search(people[1], 5).indices)
+
+
+def test_saved_and_loaded(index: FaissIndex, people: Data, tmp_path: Path) -> None:
+    index.save(tmp_path / "a.faiss")
+    again = load_faiss(tmp_path / "a.faiss", people[0])
+    for before, after in zip(index.search(people[1], 7), again.search(people[1], 7), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert again.parameters == index.parameters
+    assert [path.name for path in tmp_path.iterdir()] == ["a.faiss"]
+
+
+def test_what_cannot_be_found_is_said(index: FaissIndex, people: Data) -> None:
+    """Lists that are not visited leave places over."""
+    distances, indices = index.search(people[1][:2], 0)
+    assert distances.shape == (2, 10_000)
+    assert ((indices == -1) == np.isinf(distances)).all()
+    assert (indices == -1).any() == ("lists" in index.parameters)
+    assert (indices[:, :10] >= 0).all()
+
+
+def test_small_hnsw_gives_all_there_are() -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    distances, indices = build_faiss(vectors, "hnsw").search(vectors[:1], 9)
+    assert indices.shape == (1, 4)
+    np.testing.assert_allclose(distances, [[0, 1, 1, 1]], atol=1e-6)
+
+
+def test_parameters() -> None:
+    assert parameters_for("ivfpq", 1_000_000, 512, 2**28) == {"lists": 2000, "bytes": 64, "sample": 128_000}
+    assert parameters_for("ivfpq", 10_000, 7, 2**28)["bytes"] == 1
+    assert parameters_for("ivfpq", 10**8, 512, 2**28)["sample"] <= 2**28 // 4 // 512
+
+
+@pytest.mark.parametrize(
+    ("call", "rule"),
+    [
+        (lambda: build_faiss(np.ones((100, 8), np.float32), "ivfpq"), "ivfpq needs 9984 vectors or more .* got 100"),
+        (lambda: build_faiss(np.full((9, 8), np.nan, np.float32), "hnsw"), "vectors must be finite"),
+    ],
+)
+def test_mistakes(call: Callable[[], Any], rule: str) -> None:
+    with pytest.raises(ReidError, match=rule):
+        call()
+
+
+def test_files_that_do_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "a.faiss"
+    build_faiss(np.eye(5, dtype=np.float32), "hnsw").save(path)
+    with pytest.raises(ReidError, match=r"must belong to the embeddings \(4 x 5\), got an index of 5 x 5; delete it"):
+        load_faiss(path, np.eye(5, dtype=np.float32)[:4])
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ReidError, match=r"must be an index, but cannot be read .* delete it to build it anew"):
+        load_faiss(path, np.eye(5, dtype=np.float32))
+
+
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported = builtins.__import__
+
+    def refuse(name: str, *arguments: Any, **options: Any) -> Any:
+        if name == "faiss":
+            raise ImportError(name)
+        return imported(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(ReidError, match="need FAISS, which is not installed; pip install faiss-cpu, or use flat"):
+        build_faiss(np.eye(5, dtype=np.float32), "hnsw")

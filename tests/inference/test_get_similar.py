@@ -1,0 +1,170 @@
+import csv
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import inference
+from inference import create_embeddings, get_similar
+from inference.extract import Extractor
+from inference.store import open_gallery
+
+REPOSITORY = Path(inference.__file__).resolve().parents[1]
+QUERIES = ("0007_c3s1_000001_00.jpg", "0012_c1s1_000002_00.jpg", "stranger.png")
+
+
+@pytest.fixture
+def queries(tmp_path: Path, draw: Callable[..., Path]) -> Path:
+    for seed, name in enumerate(QUERIES):
+        draw(tmp_path / "queries" / name, 50 + seed)
+    draw(tmp_path / "queries" / "-1_c1s1_000009_00.jpg", 9)
+    return tmp_path / "queries"
+
+
+@pytest.fixture
+def output(images: Path, checkpoint: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "output"
+    assert create_embeddings.main([*settings(images, checkpoint, folder), "--precision", "fp32"]) == 0
+    return folder
+
+
+def settings(folder: Path, checkpoint: Path, output: Path) -> list[str]:
+    paths = ["DATASETS.ROOT_DIR", str(folder), "MODEL.PRETRAIN_PATH", str(checkpoint), "OUTPUT_DIR", str(output)]
+    return [*paths, "TRAINER.ACCELERATOR", "cpu"]
+
+
+def search(queries: Path, checkpoint: Path, output: Path, *options: str) -> int:
+    shared = ["--gallery_data", str(output), "--precision", "fp32"]
+    return get_similar.main([*shared, *options, *settings(queries, checkpoint, output)])
+
+
+def lines(output: Path) -> list[dict[str, str]]:
+    with (output / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def expected(checkpoint: Path, queries: Path, output: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and order by the whole matrix."""
+    left = Extractor(checkpoint, "cpu", precision="fp32")([queries / name for name in sorted(QUERIES)]).vectors
+    right = open_gallery(output).embeddings.vectors
+    unit = [side / np.linalg.norm(side.astype(np.float64), axis=1, keepdims=True) for side in (left, right)]
+    distances = 1 - unit[0] @ unit[1].T
+    return distances, distances.argsort(axis=1)
+
+
+@pytest.mark.parametrize("index", ["flat", "hnsw", "milvus"])
+def test_all_files(queries: Path, checkpoint: Path, output: Path, index: str) -> None:
+    pytest.importorskip({"hnsw": "faiss", "milvus": "milvus_lite"}.get(index, "numpy"))
+    gallery_files = {"embeddings.npy", "paths.npy", "meta.json"}
+    assert search(queries, checkpoint, output, "--topk", "4", "--index", index) == 0
+    distances, order = expected(checkpoint, queries, output)
+    saved = np.load(output / "results.npz", allow_pickle=False)
+    np.testing.assert_array_equal(saved["indices"], order[:, :4])
+    np.testing.assert_allclose(saved["distances"], np.take_along_axis(distances, order, 1)[:, :4], atol=1e-5)
+    assert np.load(output / "query_embeddings.npy", allow_pickle=False).shape == (3, 512)
+    names = [Path(path).name for path in np.load(output / "query_paths.npy", allow_pickle=False)]
+    assert names == sorted(QUERIES)
+    gallery, table = open_gallery(output), lines(output)
+    assert list(table[0]) == ["query", "rank", "path", "identity", "camera", "distance"]
+    assert [(Path(line["query"]).name, int(line["rank"])) for line in table] == [
+        (name, rank) for name in sorted(QUERIES) for rank in (1, 2, 3, 4)
+    ]
+    for line, item in zip(table, order[:, :4].ravel(), strict=True):
+        assert line["path"] == gallery.embeddings.paths[item]
+        assert (int(line["identity"]), int(line["camera"])) == (gallery.person_ids[item], gallery.camera_ids[item])
+    assert gallery_files <= {path.name for path in output.iterdir()}
+
+
+def test_earlier_results_are_kept_and_the_gallery_stays(queries: Path, checkpoint: Path, output: Path) -> None:
+    before = (output / "embeddings.npy").read_bytes()
+    assert search(queries, checkpoint, output, "--topk", "2", "--visualize", "2") == 0
+    first = (output / "results.csv").read_bytes()
+    assert search(queries, checkpoint, output, "--topk", "0") == 0
+    assert (output / "earlier_1" / "results.csv").read_bytes() == first
+    assert len(list((output / "earlier_1" / "ranked_lists").iterdir())) == 2
+    assert not (output / "ranked_lists").exists()
+    assert len(lines(output)) == 3 * 6
+    assert (output / "embeddings.npy").read_bytes() == before
+    assert not [path for path in output.iterdir() if path.name.startswith(".")]
+
+
+def test_weak_matches_are_dropped(queries: Path, checkpoint: Path, output: Path) -> None:
+    distances, _ = expected(checkpoint, queries, output)
+    near = np.sort(distances.min(axis=1))
+    limit = float((near[0] + near[1]) / 2)
+    assert search(queries, checkpoint, output, "--max_distance", str(limit)) == 0
+    saved = np.load(output / "results.npz")
+    assert ((saved["indices"] >= 0) == (np.sort(distances, axis=1) <= limit)).all()
+    assert (np.isinf(saved["distances"]) == (saved["indices"] == -1)).all()
+    without = [line for line in lines(output) if line["path"] == "no match"]
+    assert len(without) == 2
+    assert all(line["rank"] == line["identity"] == line["distance"] == "" for line in without)
+    assert len(lines(output)) == (distances <= limit).sum() + 2
+
+
+def test_vectors_as_they_are(queries: Path, checkpoint: Path, output: Path) -> None:
+    assert search(queries, checkpoint, output, "--no-normalize_features", "--topk", "0") == 0
+    left, right = np.load(output / "query_embeddings.npy"), np.load(output / "embeddings.npy")
+    squared = ((left[:, None].astype(np.float64) - right) ** 2).sum(2)
+    np.testing.assert_allclose(np.load(output / "results.npz")["distances"], np.sort(squared, axis=1), rtol=1e-3)
+
+
+def test_pictures(queries: Path, checkpoint: Path, output: Path) -> None:
+    assert search(queries, checkpoint, output, "--visualize", "9") == 0
+    names = [
+        f"{row}_{Path(name).stem}.png" for row, name in zip(("0001", "0002", "0003"), sorted(QUERIES), strict=True)
+    ]
+    assert sorted(path.name for path in (output / "ranked_lists").iterdir()) == names
+    with Image.open(output / "ranked_lists" / names[0]) as picture:
+        assert picture.width > 7 * 64
+
+
+def test_mistakes_are_one_line(
+    queries: Path,
+    checkpoint: Path,
+    output: Path,
+    write_checkpoint: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = write_checkpoint(output.parent / "other.pth", seed=1)
+    for arguments, rule in (
+        ((other,), "gallery and queries must come from one model, got best.pth"),
+        ((checkpoint, "--topk", "-1"), "error: k must be an integer of 0 (all) or more, got -1"),
+        ((checkpoint, "--max_distance", "-0.5"), "error: max_distance must be 0 or more, got -0.5"),
+        ((checkpoint, "--visualize", "-1"), "error: --visualize must be 0 (no pictures) or more"),
+        ((checkpoint, "--index_uri", "a.db"), "error: a URI belongs to kind milvus"),
+        ((checkpoint, "--gallery_data", "nowhere"), "nowhere must hold a finished gallery"),
+    ):
+        assert search(queries, arguments[0], output, *arguments[1:]) == 2
+        error = [line for line in capsys.readouterr().err.splitlines() if "INFO" not in line]
+        assert len(error) == 1
+        assert rule in error[0]
+    assert not (output / "results.csv").exists()
+
+
+def test_the_seeds_command_from_the_repository(
+    queries: Path, checkpoint: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gallery and results share the default folder."""
+    monkeypatch.chdir(output.parent)
+    output.rename("output_dir")
+    values = ["DATASETS.ROOT_DIR", str(queries), "MODEL.PRETRAIN_PATH", str(checkpoint), "MODEL.NAME", "resnet18"]
+    assert get_similar.main(["--gallery_data", "output_dir", *values, "TRAINER.ACCELERATOR", "cpu"]) == 0
+    assert {"results.csv", "embeddings.npy"} <= {path.name for path in Path("output_dir").iterdir()}
+
+
+@pytest.mark.parametrize("script", ["get_similar.py", "infer.py"])
+def test_help_and_our_own_packages(script: str, tmp_path: Path) -> None:
+    """Run as a script, with a package of the same name as ours beside it."""
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "__init__.py").write_text("raise ImportError('the wrong datasets')")
+    command = [sys.executable, str(REPOSITORY / "inference" / script), "--help"]
+    environment = {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for word in ("--max_distance", "--precision", "--config_file", "KEY VALUE"):
+        assert word in done.stdout

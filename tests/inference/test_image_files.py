@@ -1,0 +1,46 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from inference.image_files import list_images
+from utils.errors import ReidError
+
+Make = Callable[..., Path]
+
+
+def test_images_are_sorted_and_junk_and_other_files_leave(images: Path, draw: Make) -> None:
+    draw(images / "holiday.PNG", 1)
+    draw(images / "-2_c1s1_000001_00.jpg", 1)
+    draw(images / "deeper" / "0001_c1.jpg", 1)
+    (images / "list.txt").write_text("text")
+    paths, junk = list_images(images)
+    assert junk == 2
+    assert [Path(path).name for path in paths] == sorted(
+        path.name for path in images.iterdir() if path.suffix in (".jpg", ".PNG") and path.name[0] != "-"
+    )
+    assert all(Path(path).is_absolute() and Path(path).is_file() for path in paths)
+
+
+def test_subfolders(tmp_path: Path, draw: Make) -> None:
+    for name in ("b/0001_c1.jpg", "a/x/0002_c1.jpg", "a/-1_c1.jpg", "0003_c1.jpg"):
+        draw(tmp_path / name, 1)
+    paths, junk = list_images(tmp_path, subfolders=True)
+    assert paths.tolist() == [str(tmp_path / name) for name in ("0003_c1.jpg", "a/x/0002_c1.jpg", "b/0001_c1.jpg")]
+    assert junk == 1
+    assert list_images(tmp_path).paths.tolist() == [str(tmp_path / "0003_c1.jpg")]
+
+
+def test_a_relative_folder_gives_absolute_paths(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(images.parent)
+    assert list_images("images").paths.tolist() == list_images(images).paths.tolist()
+
+
+def test_nothing_to_list(tmp_path: Path, draw: Make) -> None:
+    with pytest.raises(ReidError, match=r"folder of images .*nowhere must exist, but does not; set it"):
+        list_images(tmp_path / "nowhere")
+    draw(tmp_path / "junk" / "-1_c1.jpg", 1)
+    with pytest.raises(ReidError, match=r"has none; images in its folders count with --images_in_subfolders"):
+        list_images(tmp_path)
+    with pytest.raises(ReidError, match="must hold images that are no junk, but all 1 are -1 or -2"):
+        list_images(tmp_path / "junk")

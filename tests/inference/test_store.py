@@ -1,0 +1,139 @@
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference.store import (
+    UNKNOWN_ID,
+    Embeddings,
+    Gallery,
+    ModelCard,
+    check_same_model,
+    labels_of,
+    meta_text,
+    open_gallery,
+)
+from utils.errors import ReidError
+
+CARD = ModelCard("a.pth", "ab" * 32, (256, 128), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), "bilinear", 1, 3)
+PATHS = np.array(["/x/0002_c3s1_1.jpg", "/x/0000_c1s1_2.jpg", "/0005_c1/holiday.jpg"])
+
+
+def write(folder: Path, *, centroids: bool = False, card: ModelCard = CARD, rows: int = 3) -> Path:
+    folder.mkdir(exist_ok=True)
+    np.save(folder / "embeddings.npy", np.arange(9, dtype=np.float32).reshape(3, 3))
+    np.save(folder / "paths.npy", PATHS)
+    (folder / "meta.json").write_text(meta_text(card, rows, centroids=centroids, origin={"source": "x"}))
+    return folder
+
+
+def test_a_gallery_reads_back(tmp_path: Path) -> None:
+    gallery = open_gallery(write(tmp_path))
+    assert gallery.model == CARD
+    assert not gallery.centroids
+    assert isinstance(gallery.embeddings.vectors, np.memmap)
+    assert not gallery.embeddings.vectors.flags.writeable
+    assert gallery.embeddings.vectors.tolist() == np.arange(9.0).reshape(3, 3).tolist()
+    assert gallery.embeddings.paths.tolist() == PATHS.tolist()
+    assert gallery.person_ids.tolist() == [2, 0, UNKNOWN_ID]
+    assert gallery.camera_ids.tolist() == [3, 1, UNKNOWN_ID]
+
+
+def test_centroids_have_no_camera(tmp_path: Path) -> None:
+    gallery = open_gallery(write(tmp_path, centroids=True))
+    assert gallery.centroids
+    assert gallery.person_ids.tolist() == [2, 0, UNKNOWN_ID]
+    assert gallery.camera_ids.tolist() == [UNKNOWN_ID] * 3
+
+
+@pytest.mark.parametrize("name", ["embeddings.npy", "paths.npy", "meta.json"])
+def test_an_incomplete_gallery_is_refused(tmp_path: Path, name: str) -> None:
+    (write(tmp_path) / name).unlink()
+    with pytest.raises(ReidError, match=rf"finished gallery, but lacks {re.escape(name)}; make it with"):
+        open_gallery(tmp_path)
+
+
+def test_files_that_disagree_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReidError, match=r"disagree: meta.json tells 4 x 3, embeddings.npy has \(3, 3\)"):
+        open_gallery(write(tmp_path, rows=4))
+    with pytest.raises(ReidError, match="tells 3 x 5"):
+        open_gallery(write(tmp_path, card=replace(CARD, dim=5)))
+    np.save(write(tmp_path) / "paths.npy", PATHS[:2])
+    with pytest.raises(ReidError, match="disagree"):
+        open_gallery(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"rows": 3}', '{"rows": 3, "centroids": false, "model": {}}'])
+def test_a_damaged_meta_is_named(tmp_path: Path, text: str) -> None:
+    (write(tmp_path) / "meta.json").write_text(text)
+    with pytest.raises(ReidError, match=r"must be JSON|must hold a JSON object|holds a damaged gallery"):
+        open_gallery(tmp_path)
+
+
+def test_pickles_and_cut_files_are_refused(tmp_path: Path) -> None:
+    np.save(write(tmp_path) / "paths.npy", np.array(["a", "b", "c"], dtype=object), allow_pickle=True)
+    with pytest.raises(ReidError, match="holds a damaged gallery"):
+        open_gallery(tmp_path)
+    content = (write(tmp_path) / "embeddings.npy").read_bytes()
+    (tmp_path / "embeddings.npy").write_bytes(content[:-4])
+    with pytest.raises(ReidError, match="holds a damaged gallery"):
+        open_gallery(tmp_path)
+
+
+def test_a_later_version_may_add_to_meta(tmp_path: Path) -> None:
+    meta = json.loads((write(tmp_path) / "meta.json").read_text())
+    meta["model"]["colour"] = "red"
+    (tmp_path / "meta.json").write_text(json.dumps(meta))
+    assert open_gallery(tmp_path).model == CARD
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sha256", "cd" * 32), ("size", (128, 64)), ("mean", (0.0, 0.0, 0.0)), ("std", (1.0, 1.0, 1.0)),
+     ("interpolation", "bicubic"), ("dim", 4)],
+)  # fmt: skip
+def test_another_model_is_refused_and_both_are_named(name: str, value: object) -> None:
+    other = replace(CARD, checkpoint="b.pth", **{name: value})
+    message = rf"one model, got a.pth \(sha256 abababababab\) and b.pth \(sha256 .{{12}}\), which differ in {name} "
+    with pytest.raises(ReidError, match=message):
+        check_same_model(CARD, other)
+
+
+def test_a_renamed_file_is_the_same_model_and_another_resolution_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    check_same_model(CARD, replace(CARD, checkpoint="renamed.pth"))
+    assert caplog.text == ""
+    check_same_model(CARD, replace(CARD, scale=4))
+    assert "embedded at resolution x1, the queries at x4" in caplog.text
+
+
+def test_labels_come_from_names_alone() -> None:
+    names = [
+        "-1_c4s1_1.jpg",
+        "-2_c5.jpg",
+        "a/0012_c3s1.jpg",
+        "0001_c2/photo.jpg",
+        r"c:\x\0007_c6s1.jpg",
+        "12.jpg",
+        "",
+    ]
+    person_ids, camera_ids = labels_of(names)
+    assert person_ids.tolist() == [-1, -2, 12, UNKNOWN_ID, 7, UNKNOWN_ID, UNKNOWN_ID]
+    assert camera_ids.tolist() == [4, 5, 3, UNKNOWN_ID, 6, UNKNOWN_ID, UNKNOWN_ID]
+    assert person_ids.dtype == camera_ids.dtype == np.int64
+    assert [labels.shape for labels in labels_of([])] == [(0,), (0,)]
+
+
+def test_values_check_themselves() -> None:
+    vectors, paths = np.zeros((2, 3), np.float32), np.array(["a", "b"])
+    with pytest.raises(ReidError, match=r"vectors must be \(N, D\) float32, got \(2, 3\) float64"):
+        Embeddings(vectors.astype(np.float64), paths)
+    with pytest.raises(ReidError, match=r"paths must be \(N,\) unicode strings, got \(2,\) object"):
+        Embeddings(vectors, paths.astype(object))
+    with pytest.raises(ReidError, match="one row per image, got 2, 1"):
+        Embeddings(vectors, paths[:1])
+    ids = np.zeros(2, np.int64)
+    with pytest.raises(ReidError, match=r"camera_ids must have one entry for each of 2 rows, got \(3,\)"):
+        Gallery(Embeddings(vectors, paths), CARD, False, ids, np.zeros(3, np.int64))

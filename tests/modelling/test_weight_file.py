@@ -1,0 +1,112 @@
+import pickle
+from pathlib import Path
+
+import pytest
+import pytorch_lightning
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import nn
+from yacs.config import CfgNode
+
+from modelling.backbones.resnet import ResNetBackbone
+from modelling.foreign import recognise
+from modelling.weight_file import read_content
+from utils.errors import ReidError
+
+
+class AttributeDict(dict):
+    """As Lightning 1.1 had it, under its place there."""
+
+    def __setattr__(self, key: str, value: object) -> None:
+        self[key] = value
+
+
+class Stranger:
+    ran = False
+
+    def __setstate__(self, state: object) -> None:
+        Stranger.ran = True
+
+
+def centroids_reid_file(path: Path, monkeypatch: pytest.MonkeyPatch, **more: object) -> dict[str, torch.Tensor]:
+    """What Lightning 1.1 writes: hyper parameters as its own dict of yacs nodes, callbacks by their class."""
+    module = pytorch_lightning.utilities.parsing
+    monkeypatch.setattr(AttributeDict, "__module__", module.__name__)
+    monkeypatch.setattr(module, "AttributeDict", AttributeDict)
+    base = ResNetBackbone("resnet18").base.state_dict()
+    state = {f"backbone.base.{name}": tensor for name, tensor in base.items()}
+    state |= nn.Sequential(nn.BatchNorm1d(512)).state_dict(prefix="b").items()  # b0.weight, ...
+    state = {name.replace("b0.", "bn."): tensor for name, tensor in state.items()}
+    content = {
+        "epoch": 119,
+        "pytorch-lightning_version": "1.1.4",
+        "state_dict": {**state, "fc_query.weight": torch.ones(7, 512), "center_loss.centers": torch.ones(7, 512)},
+        "callbacks": {ModelCheckpoint: {"best_model_score": torch.tensor(0.9), "best_model_path": "a.ckpt"}},
+        "hparams_type": AttributeDict,
+        "hyper_parameters": AttributeDict(MODEL=CfgNode({"NAME": "resnet50"}), num_classes=7),
+        **more,
+    }
+    torch.save(content, path)
+    return content["state_dict"]
+
+
+def test_a_checkpoint_of_centroids_reid_opens_with_its_bookkeeping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = centroids_reid_file(tmp_path / "ctl.ckpt", monkeypatch)
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "ctl.ckpt", weights_only=True)
+    before = set(torch.serialization.get_safe_globals())
+    content = read_content(tmp_path / "ctl.ckpt")
+    assert set(torch.serialization.get_safe_globals()) == before
+    assert content["state_dict"].keys() == state.keys()
+    assert not isinstance(content["hyper_parameters"]["MODEL"], CfgNode)
+    weights = recognise(content)
+    assert weights is not None
+    assert (weights.kind, weights.backbone_name, weights.num_ids) == ("checkpoint of centroids-reid", "resnet18", 7)
+
+
+def test_any_other_object_is_refused_by_its_name_and_never_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = Stranger()
+    stranger.state = 1
+    monkeypatch.setattr(Stranger, "__module__", "torch")
+    monkeypatch.setattr(torch, "Stranger", Stranger, raising=False)
+    centroids_reid_file(tmp_path / "odd.ckpt", monkeypatch, stranger=stranger)
+    with pytest.raises(
+        ReidError,
+        match=r"odd\.ckpt cannot be loaded as plain tensors .*holds an object of torch\.Stranger.*if you trust the "
+        r"file, take its tensors out once: docs/model_zoo\.md",
+    ):
+        read_content(tmp_path / "odd.ckpt")
+    assert not Stranger.ran
+
+
+def test_a_whole_model_is_refused_by_its_class(tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 2), tmp_path / "model.pth")
+    with pytest.raises(ReidError, match=r"holds an object of torch\.nn\.modules\.linear\.Linear"):
+        read_content(tmp_path / "model.pth")
+
+
+def test_what_is_no_weight_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ReidError, match=r"MODEL\.PRETRAIN_PATH must be an existing file, got gone\.pth"):
+        read_content(Path("gone.pth"))
+    (tmp_path / "text.pth").write_text("text")
+    with pytest.raises(ReidError, match=r"text\.pth cannot be loaded as plain tensors \(weights_only=True\): .+"):
+        read_content(tmp_path / "text.pth")
+    torch.save([torch.ones(1)], tmp_path / "list.pth")
+    with pytest.raises(ReidError, match=r"list\.pth must hold a mapping of tensors, got list"):
+        read_content(tmp_path / "list.pth")
+
+
+def test_the_documented_remedy_makes_a_file_that_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/model_zoo.md").read_text(encoding="utf-8")
+    (code,) = page.split("```python\n")[1:]
+    monkeypatch.chdir(tmp_path)
+    state = centroids_reid_file(tmp_path / "epoch=119.ckpt", monkeypatch, stranger=Path("anything"))
+    with pytest.raises(ReidError, match="holds an object of pathlib"):
+        read_content(tmp_path / "epoch=119.ckpt")
+    exec(code.partition("```")[0], {})
+    (made,) = tmp_path.glob("*.pth")
+    assert read_content(made)["state_dict"].keys() == state.keys()

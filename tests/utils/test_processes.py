@@ -1,0 +1,50 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from utils.processes import each
+
+SLEEPERS = "import time; from utils.processes import each; each(time.sleep, [60] * 32, 2, 'sleep')"
+
+
+@pytest.mark.parametrize("workers", [1, 2, 50])
+def test_results_keep_their_order(workers: int) -> None:
+    assert each(abs, range(-40, 0), workers, "numbers") == list(range(40, 0, -1))
+    assert each(abs, [], workers, "numbers") == []
+
+
+def test_an_error_comes_through() -> None:
+    with pytest.raises(ZeroDivisionError):
+        each((1).__truediv__, [1] * 30 + [0], 2, "quotients")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_processes_end_with_a_killed_parent() -> None:
+    run = subprocess.Popen([sys.executable, "-c", SLEEPERS], cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+    try:
+        deadline = time.monotonic() + 60
+        while len(pids := children.read_text().split()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(pids) == 2
+    finally:
+        os.kill(run.pid, signal.SIGKILL)
+        run.wait()
+    deadline = time.monotonic() + 30
+    while any(_runs(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(_runs(pid) for pid in pids)
+
+
+def _runs(pid: str) -> bool:
+    """Not so if it waits, dead, for somebody to ask after it."""
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        return status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
