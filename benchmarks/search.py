@@ -1,7 +1,7 @@
 """Search of synthetic embeddings: flat against the bare product and a full argsort, FAISS against flat.
 
     python -m benchmarks.search --items 100000
-    python -m benchmarks.search --items 1000000 --kinds flat ivfpq
+    python -m benchmarks.search --items 1000000 --queries 200 --kinds flat
 
 The vectors are synthetic: clusters of 20, as of one person each, within a memory map. Each round times the bare
 product of all queries with all items first: ratios are of one and the same minute of the machine, of processor time
@@ -98,13 +98,13 @@ def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
 
         held = peak_growth(build)
         index, rounds = built[0], []
+        memory = peak_growth(lambda index=index: index.search(drawn, options.topk))
         for _ in range(options.repeats):
             product = clock(lambda: products(items, queries))
             search = clock(lambda index=index: index.search(drawn, options.topk))
             rounds.append(np.concatenate([product, search, search / product]))
         found = index.search(drawn, _RECALL_AT).indices
         recall = float((found[:, :, None] == nearest[:, None]).any(axis=2).mean())
-        memory = peak_growth(lambda index=index: index.search(drawn, options.topk))
         rows.append(_row(kind, np.median(rounds, axis=0)[2:], recall, took[0][0], (held, memory)))
         print(json.dumps(rows[-1]), flush=True)
     few = queries[: options.argsort_queries]
@@ -136,7 +136,8 @@ def main() -> None:
         rows = measure(options, Path(folder))
     print(f"synthetic {options.items} x {options.dim}, {options.queries} queries, {options.topk} neighbours")
     print(
-        f"{'kind':22} {'seconds':>8} {'x product':>10} {'x CPU time':>11} {'recall@10':>10} {'build s':>8} {'MiB build/search':>17}"
+        f"{'kind':22} {'seconds':>8} {'x product':>10} {'x CPU time':>11} {'recall@10':>10} {'build s':>8} "
+        f"{'MiB build/search':>17}"
     )
     for row in rows:
         memory = " / ".join(f"{number:.0f}" for number in row["MiB"]) or "-"

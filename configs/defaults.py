@@ -64,6 +64,9 @@ KEYS: dict[str, Key] = {
         "", "what test.py evaluates on, one data set or several; validation uses the first; empty = DATASETS.NAMES"
     ),
     "DATASETS.ROOT_DIR": Key("../datasets", "folder that holds the data sets"),
+    "DATASETS.SPLIT_SEED": Key(
+        0, "of the split that is drawn, and saved, for a data set of one's own that has none", at_least(0)
+    ),
     "DATASETS.LR_SOURCE": Key(
         "online",
         "where low resolution comes from: online = from the network's input, on the device; disk = from the files "

@@ -33,6 +33,7 @@ from inference.options import own_options, run_with_options
 from inference.results import NO_MATCH, Wanted, shown
 from inference.store import Embeddings, labels_of
 from utils.atomic import keep_previous, written_aside
+from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def build_options() -> argparse.ArgumentParser:
     """The options of this script."""
     parser = own_options()
     add = parser.add_argument
-    add("--query_dir", type=Path, required=True, metavar="DIR", help="folder of the query images")
+    add("--query_dir", type=Path, metavar="DIR", help="folder of the query images (required)")
     add("--max_distance", type=float, metavar="D", help="beyond it: no match; test.py reports a threshold")
     add("--images_in_subfolders", action="store_true", help="images in folders of both folders too")
     add("--precision", choices=PRECISIONS, default="auto", help="of the backbone (default: auto)")
@@ -62,6 +63,8 @@ def infer(settings: Settings, options: argparse.Namespace) -> Accuracy:
     Raises:
         ReidError: for settings or images that do not fit.
     """
+    if options.query_dir is None:
+        raise ReidError("--query_dir must name the folder of the query images, got none; see --help")
     wanted = Wanted(1, options.max_distance)
     output, subfolders = Path(settings.get("OUTPUT_DIR")), options.images_in_subfolders
     query_files = list_images(options.query_dir, subfolders=subfolders)

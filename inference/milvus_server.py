@@ -79,4 +79,5 @@ def pymilvus() -> Any:  # noqa: ANN401 (optional)
             'kind milvus needs pymilvus, which is not installed; pip install "pymilvus[milvus_lite]", or use flat'
         ) from error
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a traceback for each error that we report
+    logging.getLogger("milvus_lite").setLevel(logging.WARNING)
     return library

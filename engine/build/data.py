@@ -88,7 +88,7 @@ def _names(text: str) -> list[str]:
 
 
 def _read(cfg: CfgNode, name: str, *, with_train: bool) -> ReidSplits:
-    return read_dataset(name, Path(cfg.DATASETS.ROOT_DIR), with_train=with_train, seed=cfg.REPRODUCIBLE_SEED)
+    return read_dataset(name, Path(cfg.DATASETS.ROOT_DIR), with_train=with_train, seed=cfg.DATASETS.SPLIT_SEED)
 
 
 def _checked_files(cfg: CfgNode, splits: ReidSplits) -> ReidSplits:

@@ -32,7 +32,7 @@ def build_extractor(cfg: CfgNode) -> FeatureExtractor:
         input_size=tuple(cfg.INPUT.SIZE_TEST),
     )
     channels = int(backbone.out_channels)  # type: ignore[arg-type]
-    if model.BACKBONE_EMB_SIZE not in (0, channels):
+    if cfg.MODEL.BACKBONE_EMB_SIZE not in (0, channels):
         raise ReidError(
             f"MODEL.BACKBONE_EMB_SIZE must be the width of {model.NAME}, {channels}, got {model.BACKBONE_EMB_SIZE}; "
             "leave it out (0 = found by itself); MODEL.EMBEDDING_DIM sets the dimension of an embedding"

@@ -1,4 +1,4 @@
-import builtins
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,13 +114,6 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    imported = builtins.__import__
-
-    def refuse(name: str, *arguments: Any, **options: Any) -> Any:
-        if name == "faiss":
-            raise ImportError(name)
-        return imported(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ReidError, match="need FAISS, which is not installed; pip install faiss-cpu, or use flat"):
         build_faiss(np.eye(5, dtype=np.float32), "hnsw")

@@ -157,6 +157,7 @@ def test_the_seeds_command_from_the_repository(
     assert {"results.csv", "embeddings.npy"} <= {path.name for path in Path("output_dir").iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["get_similar.py", "infer.py"])
 def test_help_and_our_own_packages(script: str, tmp_path: Path) -> None:
     """Run as a script, with a package of the same name as ours beside it."""

@@ -39,7 +39,7 @@ def test_every_kind_finds_what_flat_finds(kind: str, normalize: bool, tmp_path: 
 def test_wrong_names() -> None:
     with pytest.raises(ReidError, match="must be one of flat, hnsw, ivfpq, milvus, got 'annoy'"):
         build_index(VECTORS, "annoy")
-    with pytest.raises(ReidError, match="a URI belongs to kind milvus, got 'a.db' with hnsw"):
+    with pytest.raises(ReidError, match=r"a URI belongs to kind milvus, got 'a.db' with hnsw"):
         IndexSettings("hnsw", uri="a.db")
     with pytest.raises(ReidError, match="milvus needs a URI, got none"):
         build_index(VECTORS, "milvus")
@@ -74,7 +74,7 @@ def test_an_index_of_other_embeddings_is_refused(tmp_path: Path) -> None:
     mark = json.loads((tmp_path / "index_hnsw_cosine.json").read_text())
     assert (mark["kind"], mark["vectors"]["rows"], mark["parameters"]["links"]) == ("hnsw", 60, 32)
     for others in (VECTORS + 1, VECTORS[:59]):
-        with pytest.raises(ReidError, match="must belong to the embeddings of its folder.*delete both files"):
+        with pytest.raises(ReidError, match=r"must belong to the embeddings of its folder.*delete both files"):
             open_index(gallery(others), tmp_path, IndexSettings("hnsw"))
     (tmp_path / "index_hnsw_cosine.json").write_text("{")
     with pytest.raises(ReidError, match="delete both files"):

@@ -1,7 +1,7 @@
 """With Milvus Lite: the same client as that of a server."""
 
-import builtins
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -167,13 +167,6 @@ def test_an_address_that_is_none(tmp_path: Path) -> None:
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    imported = builtins.__import__
-
-    def refuse(name: str, *arguments: Any, **options: Any) -> Any:
-        if name == "pymilvus":
-            raise ImportError(name)
-        return imported(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setitem(sys.modules, "pymilvus", None)
     with pytest.raises(ReidError, match=r"which is not installed; pip install \"pymilvus\[milvus_lite\]\""):
         MilvusIndex(Server("a.db"), "people", 8)

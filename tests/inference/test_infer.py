@@ -1,0 +1,119 @@
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import test as test_script
+from inference import infer
+from inference.extract import Extractor
+
+QUERIES = ("0007_c3s1_000001_00.jpg", "0009_c1s1_000002_00.jpg", "0012_c1s1_000003_00.jpg")
+
+
+@pytest.fixture
+def queries(tmp_path: Path, draw: Callable[..., Path]) -> Path:
+    for seed, name in enumerate(QUERIES):
+        draw(tmp_path / "queries" / name, 50 + seed)
+    return tmp_path / "queries"
+
+
+def run(queries: Path, gallery: Path, checkpoint: Path, output: Path, *options: str) -> int:
+    values = ["DATASETS.ROOT_DIR", str(gallery), "MODEL.PRETRAIN_PATH", str(checkpoint), "OUTPUT_DIR", str(output)]
+    cpu = ["TRAINER.ACCELERATOR", "cpu"]
+    return infer.main(["--query_dir", str(queries), "--precision", "fp32", *options, *values, *cpu])
+
+
+def lines(output: Path) -> list[list[str]]:
+    with (output / "result.csv").open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_the_file_and_the_accuracy(
+    queries: Path, images: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(queries, images, checkpoint, tmp_path / "output") == 0
+    header, *rows = lines(tmp_path / "output")
+    assert ",".join(header) == "query filename,predicted class,predicted path,distance"
+    extractor = Extractor(checkpoint, "cpu", precision="fp32")
+    left, right = extractor(queries), extractor(images)
+    assert not any(Path(path).name.startswith("-1") for path in right.paths)
+    unit = [side.vectors / np.linalg.norm(side.vectors, axis=1, keepdims=True) for side in (left, right)]
+    distances = 1 - unit[0] @ unit[1].T
+    nearest = [Path(right.paths[item]).name for item in distances.argmin(axis=1)]
+    assert [row[0] for row in rows] == list(QUERIES)
+    assert [row[2] for row in rows] == nearest
+    assert [row[1] for row in rows] == [str(int(name[:4])) for name in nearest]
+    np.testing.assert_allclose([float(row[3]) for row in rows], distances.min(axis=1), atol=1e-5)
+    share = np.mean([int(query[:4]) == int(name[:4]) for query, name in zip(QUERIES, nearest, strict=True)])
+    out = capsys.readouterr().out
+    assert f"accuracy, all gallery images (the original count: own camera included): {share:.2%} of 3 queries" in out
+    assert [path.name for path in (tmp_path / "output").iterdir()] == ["result.csv"]
+
+
+def test_rank1_is_that_of_the_test(
+    tiny_market: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = [
+        "DATASETS.NAMES",
+        str(tiny_market),
+        "MODEL.PRETRAIN_PATH",
+        str(checkpoint),
+        "TRAINER.ACCELERATOR",
+        "cpu",
+    ]
+    assert test_script.main([*values, "OUTPUT_DIR", str(tmp_path / "test")]) == 0
+    report = (tmp_path / "test" / "report.json").read_text()
+    capsys.readouterr()
+    assert run(tiny_market / "query", tiny_market / "bounding_box_test", checkpoint, tmp_path / "output") == 0
+    rank1 = json.loads(report)["results"][0]["cmc"]["1"]
+    assert f"(rank-1 of test.py): {rank1:.2%} of" in capsys.readouterr().out
+
+
+def test_no_match_and_earlier_results(queries: Path, images: Path, checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    assert run(queries, images, checkpoint, output) == 0
+    before = (output / "result.csv").read_bytes()
+    nearest = sorted(float(row[3]) for row in lines(output)[1:])
+    limit = (nearest[0] + nearest[1]) / 2
+    assert run(queries, images, checkpoint, output, "--max_distance", str(limit)) == 0
+    assert (output / "earlier_1" / "result.csv").read_bytes() == before
+    without = [row for row in lines(output) if row[1] == "no match"]
+    assert len(without) == 2
+    assert all(row[2:] == ["", ""] for row in without)
+
+
+def test_names_that_tell_nothing(
+    images: Path, checkpoint: Path, tmp_path: Path, draw: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw(tmp_path / "queries" / "visitor.jpg", 3)
+    assert run(tmp_path / "queries", images, checkpoint, tmp_path / "output") == 0
+    assert "accuracy: unknown, since no file name tells an identity" in capsys.readouterr().out
+
+
+def test_mistakes_are_one_line(
+    images: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "none", images, checkpoint, tmp_path / "output") == 2
+    assert "must exist, but does not" in capsys.readouterr().err
+    assert infer.main(["DATASETS.ROOT_DIR", str(images)]) == 2
+    assert (
+        capsys.readouterr().err
+        == "error: --query_dir must name the folder of the query images, got none; see --help\n"
+    )
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "0001_c1s1_000001_00.jpg").write_text("no image")
+    assert run(tmp_path / "bad", images, checkpoint, tmp_path / "output") == 2
+    assert "error: none of the 1 images could be read" in capsys.readouterr().err
+    assert not list((tmp_path / "output").iterdir())
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_real_people(workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The rank-1 of test.py on the development data with OSNet's released weights."""
+    data, weights = workshop / "data" / "cuhk03_dev", workshop / "weights" / "osnet_x0_25_msmt17.pth"
+    assert run(data / "query", data / "bounding_box_test", weights, tmp_path / "output") == 0
+    assert "(rank-1 of test.py): 20.85% of 398 queries" in capsys.readouterr().out
