@@ -3,7 +3,6 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pytorch_lightning import Trainer, seed_everything
 from rich.console import Console
@@ -14,8 +13,9 @@ from datasets.datamodule import ReidDataModule
 from datasets.sample import ReidSplits
 from datasets.twins import Twins
 from engine import build, start
-from engine.checkpoint import Checkpoint, ForeignFile, RunCard, Weights, architecture_of, check_architecture
+from engine.checkpoint import Checkpoint, RunCard, Weights
 from engine.cli import Settings
+from engine.model import trained_weights
 from engine.recipes import Recipe
 from engine.recorder import RunRecorder
 from evaluation.outputs import Evidence, write_outputs, write_summary
@@ -26,9 +26,6 @@ from modelling.reid_module import ReidModule
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
-
-# What a test takes from a checkpoint; everything else is a matter of the test.
-_KEPT_IN_A_TEST = ("MODEL.", "INPUT.", "DATASETS.", "DATALOADER.")
 
 
 @dataclass(frozen=True)
@@ -89,12 +86,7 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     Raises:
         ReidError: for anything in the settings or the data that cannot work.
     """
-    weights = start.given_weights(settings)
-    if weights is None or (isinstance(weights, ForeignFile) and not weights.tells_people_apart):
-        given = "nothing" if weights is None else f"{weights.path}, which holds a {weights.weights.kind}"
-        raise ReidError(f"test needs MODEL.PRETRAIN_PATH, a trained model, got {given}")
-    check_architecture(weights, {**settings.file, **settings.overrides})
-    cfg = settings.resolve(_kept_in_a_test(weights, settings))
+    cfg, weights = trained_weights(settings, "test")
     build.check_consistency(cfg)
     _compare_inputs(cfg, weights)
     sets = [build.build_test_data(cfg, name) for name in build.test_names(cfg)]
@@ -128,17 +120,6 @@ def _test(cfg: CfgNode, extractor: FeatureExtractor, splits: ReidSplits, checkpo
     if trainer.is_global_zero:
         _publish(cfg, report, evidence, folder)
     return report
-
-
-def _kept_in_a_test(weights: Weights, settings: Settings) -> dict[str, Any]:
-    """What the file decides. The resolution of a test is its own: that of the training is no silent part of it."""
-    resolution = {"INPUT.SCALE": settings.get("INPUT.SCALE"), "INPUT.LR_SCALES": []}
-    if isinstance(weights, Checkpoint):
-        kept = {name: value for name, value in weights.config.items() if name.startswith(_KEPT_IN_A_TEST)}
-        if "DATASETS.NAMES" in {**settings.file, **settings.overrides}:
-            kept["DATASETS.TEST_NAMES"] = ""  # who names a data set means that one
-        return kept | resolution
-    return start.preprocessing_of(weights) | architecture_of(weights) | resolution
 
 
 def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, twins: Twins) -> None:

@@ -28,21 +28,22 @@ def draw_ranked_list(
     query_labels: Sequence[LabelledImage],
     gallery_labels: Sequence[LabelledImage],
     *,
-    average_precision: float,
+    average_precision: float | None,
     height: int = 128,
 ) -> np.ndarray:
     """Draw one ranked list.
 
     The query comes first, in a blue frame, above its identity and camera. Each gallery item has a green frame
     and a tick where it is a match, else a red frame and a cross (for who cannot tell the two colours), above
-    its rank, identity, camera and cosine distance. Images of any size are fitted to tiles of equal size; one
+    its rank, identity, camera and cosine distance. Where the query's identity is not known, frames are grey and
+    nothing is marked. Images of any size are fitted to tiles of equal size; one
     that cannot be read becomes a grey tile that says so.
 
     Args:
         ranked: the list.
         query_labels: the images that ``ranked.query_row`` points into.
         gallery_labels: the images that ``ranked.gallery_rows`` points into.
-        average_precision: of the query, in [0, 1]; NaN where it has no match.
+        average_precision: of the query, in [0, 1]; NaN where it has no match, None where it has no identity.
         height: of the images, in pixels; their tiles are half as wide.
 
     Returns:
@@ -54,21 +55,22 @@ def draw_ranked_list(
     if height < _SMALLEST_HEIGHT:
         raise ReidError(f"height must be at least {_SMALLEST_HEIGHT} pixels, got {height}; 128 is usual")
     query = query_labels[ranked.query_row]
-    captions = [("query", f"id {query.person_id}", f"c{query.camera_id}")]
+    known = average_precision is not None
+    captions = [("query", f"id {_number(query.person_id)}", f"c{_number(query.camera_id)}")]
     pictures = [_framed(query.path, height, _QUERY)]
     for rank, (row, distance, match) in enumerate(
         zip(ranked.gallery_rows, ranked.distances, ranked.matches, strict=True), start=1
     ):
         item = gallery_labels[row]
-        captions.append((f"{rank}", f"id {item.person_id}", f"c{item.camera_id}  {distance:.3f}"))
-        pictures.append(_framed(item.path, height, _MATCH if match else _OTHER))
+        captions.append((f"{rank}", f"id {_number(item.person_id)}", f"c{_number(item.camera_id)}  {distance:.3f}"))
+        pictures.append(_framed(item.path, height, (_MATCH if match else _OTHER) if known else _PALE_INK))
     canvas, lefts, top = _sheet(pictures, captions)
     for number, (picture, left, lines) in enumerate(zip(pictures, lefts, captions, strict=True)):
         canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
         below = top + picture.shape[0]
         for line, text in enumerate(lines, start=1):
             _write(canvas, text, (left, below + line * _LINE), _TEXT_SIZE, _INK if line == 1 else _PALE_INK)
-        if number:
+        if number and known:
             place = (left + picture.shape[1] - _MARK - 1, below + _LINE - _MARK)
             _draw_mark(canvas, place, bool(ranked.matches[number - 1]))
     _write_title(canvas, query.path.name.encode("utf-8", "replace").decode(), average_precision)
@@ -165,9 +167,16 @@ def _framed(path: Path, height: int, colour: Colour) -> np.ndarray:
     return framed
 
 
-def _write_title(canvas: np.ndarray, name: str, average_precision: float) -> None:
+def _number(label: int) -> str:
+    """An identity or a camera; "?" for the negative number of one that the name does not tell."""
+    return str(label) if label >= 0 else "?"
+
+
+def _write_title(canvas: np.ndarray, name: str, average_precision: float | None) -> None:
     """The query's file name, shortened in its middle where it is too long, and its AP."""
-    ending = "no match in the gallery" if np.isnan(average_precision) else f"AP {100 * average_precision:.1f} %"
+    ending = ""
+    if average_precision is not None:
+        ending = "no match in the gallery" if np.isnan(average_precision) else f"AP {100 * average_precision:.1f} %"
     room, shown, kept = canvas.shape[1] - 2 * _MARGIN, name, len(name)
     while kept > 4 and _text_width(f"{shown}     {ending}", _TITLE_SIZE) > room:
         kept -= 1

@@ -26,11 +26,10 @@ if not __package__:  # run as a script: our packages come before any of the same
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from engine.cli import Settings
-from engine.model import load_model
+from inference.configured import build_extractor
 from inference.extract import Extractor
 from inference.hardware import PRECISIONS
 from inference.image_files import list_images
@@ -89,20 +88,6 @@ def create_embeddings(settings: Settings, options: argparse.Namespace) -> Path |
     _embed(extractor, paths, share, shares[share.number - 1], strict=options.strict)
     origin = {"source": str(folder), "junk": junk, "precision": extractor.precision}
     return _join(output, Finished(shares, paths, extractor.card, origin), centroids=centroids)
-
-
-def build_extractor(settings: Settings, precision: str) -> Extractor:
-    """An extractor by the settings; TRAINER.ACCELERATOR, TEST.IMS_PER_BATCH and DATALOADER.NUM_WORKERS count too.
-
-    Raises:
-        ReidError: as :class:`inference.extract.Extractor`.
-    """
-    device: str = settings.get("TRAINER.ACCELERATOR")
-    if device != "cpu" and "LOCAL_RANK" in os.environ and torch.cuda.is_available():
-        device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
-    workers = {**settings.file, **settings.overrides}.get("DATALOADER.NUM_WORKERS")
-    batch: int = settings.get("TEST.IMS_PER_BATCH")
-    return Extractor(load_model(settings), device, batch, precision, workers)
 
 
 def _embed(extractor: Extractor, paths: NDArray[np.str_], share: Share, files: ShareFiles, *, strict: bool) -> None:

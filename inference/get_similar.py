@@ -19,7 +19,7 @@ if not __package__:  # run as a script: our packages come before any of the same
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from engine.cli import Settings
-from inference.create_embeddings import build_extractor
+from inference.configured import build_extractor
 from inference.embedded import embedded
 from inference.hardware import PRECISIONS, choose_device
 from inference.image_files import list_images

@@ -23,7 +23,7 @@ import numpy as np
 
 from engine.cli import Settings
 from inference.accuracy import Accuracy, count_accuracy
-from inference.create_embeddings import build_extractor
+from inference.configured import build_extractor
 from inference.embedded import embedded
 from inference.hardware import PRECISIONS, choose_device
 from inference.image_files import list_images

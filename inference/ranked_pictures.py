@@ -56,7 +56,8 @@ def write_ranked_pictures(
         ranked = RankedList(
             0, np.arange(len(items)), found.distances[place][: len(items)].astype(np.float64), matches
         )
-        picture = draw_ranked_list(ranked, [query], of_items, average_precision=float(precision[place]))
+        of_query = float(precision[place]) if query.person_id > 0 else None
+        picture = draw_ranked_list(ranked, [query], of_items, average_precision=of_query)
         path = folder / f"{row + 1:04d}_{query.path.stem[:_LONGEST_STEM]}.png"
         with written_aside(path) as aside:
             aside.write_bytes(encode_png(picture))

@@ -1,0 +1,23 @@
+"""An extractor by the settings of a script."""
+
+import os
+
+import torch
+
+from engine.cli import Settings
+from engine.model import load_model
+from inference.extract import Extractor
+
+
+def build_extractor(settings: Settings, precision: str) -> Extractor:
+    """An extractor by the settings; TRAINER.ACCELERATOR, TEST.IMS_PER_BATCH and DATALOADER.NUM_WORKERS count too.
+
+    Raises:
+        ReidError: as :class:`inference.extract.Extractor`.
+    """
+    device: str = settings.get("TRAINER.ACCELERATOR")
+    if device != "cpu" and "LOCAL_RANK" in os.environ and torch.cuda.is_available():
+        device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
+    workers = {**settings.file, **settings.overrides}.get("DATALOADER.NUM_WORKERS")
+    batch: int = settings.get("TEST.IMS_PER_BATCH")
+    return Extractor(load_model(settings), device, batch, precision, workers)
