@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-BENCHMARKS = training_step losses ranking reranking
+BENCHMARKS = training_step losses ranking reranking opening embedding search
 DEMO_RUN = $$(ls -td logs/synthetic/resnet18/baseline/exp*/ | head -n 1)
 
 .PHONY: help install demo test check bench clean
@@ -25,12 +25,18 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	$(PIP) --requirement requirements-dev.txt
 	@touch $@
 
-demo: $(VENV)/.installed  ## Draw synthetic people, train on them, test: a few minutes on two cores
+demo: $(VENV)/.installed  ## Draw synthetic people, train, test, embed, search: a few minutes on two cores
 	$(PY) -m datasets.synthetic demo_data/synthetic
 	$(PY) train.py --config_file configs/demo.yml
 	$(PY) test.py MODEL.PRETRAIN_PATH $(DEMO_RUN)best.pth OUTPUT_DIR output_dir/demo TEST.RERANK True TEST.VISUALIZE yes
+	$(PY) inference/create_embeddings.py DATASETS.ROOT_DIR demo_data/synthetic/bounding_box_test \
+		MODEL.PRETRAIN_PATH $(DEMO_RUN)best.pth OUTPUT_DIR output_dir/demo_gallery
+	$(PY) inference/get_similar.py --gallery_data output_dir/demo_gallery --topk 10 --visualize 12 \
+		DATASETS.ROOT_DIR demo_data/synthetic/query MODEL.PRETRAIN_PATH $(DEMO_RUN)best.pth OUTPUT_DIR output_dir/demo_search
+	$(PY) inference/infer.py --query_dir demo_data/synthetic/query DATASETS.ROOT_DIR demo_data/synthetic/bounding_box_test \
+		MODEL.PRETRAIN_PATH $(DEMO_RUN)best.pth OUTPUT_DIR output_dir/demo_search
 	@echo "The run: $(DEMO_RUN) (checkpoints, metrics.csv); curves: $(BIN)/tensorboard --logdir runs"
-	@echo "Pictures, to open in a browser: output_dir/demo/report.html"
+	@echo "Pictures: output_dir/demo/report.html (in a browser), output_dir/demo_search/ranked_lists"
 
 test: $(VENV)/.installed-dev  ## Run all tests that need no GPU
 	$(PY) -m pytest -n auto

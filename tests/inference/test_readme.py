@@ -1,0 +1,65 @@
+"""What the documentation tells people to run exists, and the Python in it runs."""
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from configs import KEYS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ("README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")))
+
+
+def commands(page: str) -> list[list[str]]:
+    """The words of every command that begins with `python`, in blocks and in `code`."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = [line for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    found += re.findall(r"`(python [^`]*)`", text)
+    return [shlex.split(line, comments=True) for line in found if line.startswith("python ")]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_names_a_script_options_and_keys_that_exist(page: str) -> None:
+    for words in commands(page):
+        script = words[2].replace(".", "/") if words[1] == "-m" else words[1]
+        path = ROOT / script
+        path = next(
+            p for p in (path, path.with_suffix(".py"), path / "__main__.py", path / "__init__.py") if p.is_file()
+        )
+        for word in words[2:]:
+            if re.fullmatch(r"[A-Z]+\.[A-Z_0-9]+|LOGS_DIR|RUNS_DIR|OUTPUT_DIR", word):
+                assert word in KEYS, (page, word)
+            elif word.startswith("--"):
+                source = path.read_text(encoding="utf-8") + (ROOT / "engine/cli.py").read_text(encoding="utf-8")
+                assert f'"{word}"' in source, (page, word)
+
+
+def test_the_readme_has_all_of_the_seeds_commands() -> None:
+    scripts = {words[1] for words in commands("README.md")}
+    inference = {f"inference/{name}.py" for name in ("create_embeddings", "get_similar", "infer")}
+    tuning = {"finetune_octuplet.py", "makelr.py"}
+    assert {"train.py", "train_ctl.py", "test.py"} | tuning | inference <= scripts
+
+
+def test_the_python_of_the_readme_runs(
+    write_checkpoint: Callable[..., Path],
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_checkpoint(tmp_path / "osnet_x1_0_msmt17.pth")
+    (tmp_path / "photos").symlink_to(images)
+    (tmp_path / "who_is_this").symlink_to(images)
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(block, "README.md", "exec"), {})
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 6  # seven images, one of them junk
+    for line in lines:
+        query, nearest, distance = line.split()
+        assert Path(query).name == Path(nearest).name  # each finds itself
+        assert float(distance) < 1e-3
