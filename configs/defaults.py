@@ -109,6 +109,12 @@ KEYS: dict[str, Key] = {
     "SOLVER.CENTROID_CONTRASTIVE_WEIGHT": Key(1.0, "weight of the centroid triplet; 0 = off", at_least(0)),
     "SOLVER.OCTUPLET_WEIGHT": Key(1.0, "weight of the octuplet loss (octuplet fine-tuning)", above(0)),
     "SOLVER.OCTUPLET_MARGIN": Key(25.0, "margin of the octuplet loss, in units of its distance", at_least(0)),
+    "SOLVER.OCTUPLET_FEATURE": Key(
+        "bn",
+        "what the octuplet loss compares: bn = after the BNNeck, where distances are of the margin's size; raw = "
+        "before it, as the original (there a margin of 25 lets all embeddings collapse)",
+        one_of("bn", "raw"),
+    ),
     "SOLVER.OCTUPLET_DISTANCE": Key(
         "euclidean", "distance in the octuplet loss", one_of("euclidean", "sqeuclidean", "cosine")
     ),

@@ -62,5 +62,6 @@ def octuplet_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
     """The octuplet loss between the images and their twins (Knoche et al. 2023), and what has a weight."""
     solver = cfg.SOLVER
     loss = OctupletLoss(solver.OCTUPLET_MARGIN, solver.OCTUPLET_DISTANCE, tuple(solver.OCTUPLET_TERMS))
-    term = Term("octuplet", loss, solver.OCTUPLET_WEIGHT, ("raw", "raw_low"))
+    feature = solver.OCTUPLET_FEATURE
+    term = Term("octuplet", loss, solver.OCTUPLET_WEIGHT, (feature, f"{feature}_low"))
     return [term, *metric_terms(cfg, num_ids, dim)]
