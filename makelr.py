@@ -29,7 +29,7 @@ from datasets.low_resolution import (
     make_plan,
     read_size,
 )
-from engine.cli import exit_code
+from engine.cli import OneLineParser, exit_code
 from utils.atomic import write_text
 from utils.errors import ReidError
 from utils.log import setup_logging
@@ -43,7 +43,7 @@ SMALLEST_SIDE = 8  # pixels
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of this script."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = partial(parser.add_argument, metavar="N")
     scales = "divide height and width by N, 2 or more; several numbers make one folder each"
     add("--scale", type=partial(_whole_number, lowest=2), nargs="+", required=True, help=scales)
@@ -52,8 +52,14 @@ def build_parser() -> argparse.ArgumentParser:
     add("--out_dir", type=Path, metavar="DIR", help=folders)
     quality = "of JPEG files, 1 to 100 (default: 95); other formats are written without loss"
     add("--quality", type=partial(_whole_number, lowest=1, highest=100), default=95, help=quality)
-    add("--workers", type=_whole_number, default=os.cpu_count() or 1, help="processes (default: all CPUs)")
+    add("--workers", type=_whole_number, default=usable_cpus(), help="processes (default: the CPUs it may use)")
     return parser
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use, which a cluster or a container may have limited."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone tells
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _whole_number(text: str, *, lowest: int = 1, highest: int = sys.maxsize) -> int:
@@ -108,7 +114,8 @@ def _report_found(data_dir: Path, plan: Plan) -> None:
     if plan.finished:
         logger.info("%d files are finished and skipped", plan.finished)
     if plan.strangers:
-        shown = ", ".join(map(str, plan.strangers[:3]))
+        more = len(plan.strangers) - 3
+        shown = ", ".join(map(str, plan.strangers[:3])) + (f" and {more} more" if more > 0 else "")
         message = "%d files of %s are no images by their endings and are not copied: %s"
         logger.warning(message, len(plan.strangers), data_dir, shown)
 

@@ -2,11 +2,13 @@
 
     python -m benchmarks.opening
     python -m benchmarks.opening --files 500000 --layout folders
+    python -m benchmarks.opening --layout drawn    # folders of identities without a split
     python -m benchmarks.opening --dataset ../datasets/market1501
 
 Without ``--dataset`` it makes empty files in a temporary folder: no image is decoded here. Each round times the
 bare walk first: the ratio is of one and the same minute of the machine. The walk is `os.scandir` over all
-folders, counting files; a reader must pay for it too. The names are in the system's cache for both.
+folders, counting files; a reader must pay for it too. The names are in the system's cache for both. With the
+layout ``drawn`` the row ``first`` draws and saves the split, and ``read_dataset`` reads it again.
 """
 
 import argparse
@@ -25,7 +27,14 @@ from datasets.readers import read_dataset
 
 IMAGES_PER_IDENTITY, CAMERAS = 20, 6
 MARKET_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
-LAYOUTS = ("market", "folders", "csv")
+FOLDERS = {  # layout -> folder of an image; the split and the identity are filled in
+    "market": "{part}",
+    "csv": "{part}",
+    "folders": "{split}/{person:06d}",
+    "drawn": "{person:06d}",
+    "msmt17": "{half}/{person:06d}",
+}
+LAYOUTS = tuple(FOLDERS)
 
 
 def planned(files: int) -> Iterator[tuple[str, int, int, str]]:
@@ -40,18 +49,25 @@ def planned(files: int) -> Iterator[tuple[str, int, int, str]]:
 def make_dataset(root: Path, files: int, layout: str) -> Path:
     """Empty files, and what to give ``read_dataset`` for them."""
     folders: set[Path] = set()
-    lines = ["path,person_id,camera_id,split"]
+    rows = ["path,person_id,camera_id,split"]
+    lists: dict[str, list[str]] = {part: [] for part in ("train", "val", "query", "gallery")}
     for split, person, camera, name in planned(files):
-        folder = root / (f"{split}/{person:06d}" if layout == "folders" else MARKET_FOLDERS[split])
+        half, part = "train" if split == "train" else "test", MARKET_FOLDERS[split]
+        name = name.replace(f"_c{camera}s1_", f"_000_{camera:02d}_") if layout == "msmt17" else name
+        folder = root / FOLDERS[layout].format(split=split, part=part, half=half, person=person)
         if folder not in folders:
             folder.mkdir(parents=True)
             folders.add(folder)
         os.close(os.open(folder / name, os.O_CREAT))
-        lines.append(f"{MARKET_FOLDERS[split]}/{name},{person},{camera},{split}")
-    if layout != "csv":
-        return root
-    (root / "images.csv").write_text("\n".join(lines))
-    return root / "images.csv"
+        rows.append(f"{part}/{name},{person},{camera},{split}")
+        lists["val" if half == "train" and person % 10 == 0 else split].append(f"{folder.name}/{name} {person}")
+    if layout == "csv":
+        (root / "images.csv").write_text("\n".join(rows))
+        return root / "images.csv"
+    if layout == "msmt17":
+        for split, lines in lists.items():
+            (root / f"list_{split}.txt").write_text("\n".join(lines))
+    return root
 
 
 def walk(folder: str) -> int:
@@ -70,11 +86,19 @@ def clock(run: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - start, time.process_time() - used
 
 
-def measure(dataset: Path, repeats: int) -> tuple[int, list[dict[str, object]]]:
+def measure(dataset: Path, repeats: int, *, drawn: bool = False) -> tuple[int, list[dict[str, object]]]:
     """Number of files, and medians over the rounds of seconds and of the ratio to the round's own walk."""
     folder = str(dataset if dataset.is_dir() else dataset.parent)
     files = walk(folder)
-    methods = {"bare walk": lambda: walk(folder), "read_dataset": lambda: read_dataset(str(dataset), Path())}
+
+    def first() -> None:
+        Path(folder, "split_seed0.csv").unlink(missing_ok=True)
+        read_dataset(str(dataset), Path())
+
+    methods: dict[str, Callable[[], object]] = {"bare walk": lambda: walk(folder)}
+    if drawn:
+        methods["first"] = first
+    methods["read_dataset"] = lambda: read_dataset(str(dataset), Path())
     rounds = [{name: clock(run) for name, run in methods.items()} for _ in range(repeats)]
     rows: list[dict[str, object]] = []
     for name in methods:
@@ -96,7 +120,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         dataset = options.dataset or make_dataset(Path(folder, "made"), options.files, options.layout)
-        files, rows = measure(dataset, options.repeats)
+        files, rows = measure(dataset, options.repeats, drawn=not options.dataset and options.layout == "drawn")
     what = str(options.dataset) if options.dataset else options.layout
     print(f"{what}, {files} files, median of {options.repeats} rounds")
     print(f"{'method':14} {'seconds':>9} {'x walk':>8} {'s per 100,000 files':>20} {'CPU s per 100,000':>18}")

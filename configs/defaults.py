@@ -20,19 +20,23 @@ KEYS: dict[str, Key] = {
     ),
     "MODEL.POOLING": Key("avg", "of the feature map; gem learns its power", one_of("avg", "max", "gem")),
     "MODEL.PRETRAINED": Key(
-        True, "start from ImageNet weights (torchvision downloads them) when MODEL.PRETRAIN_PATH is empty"
+        True,
+        "start from ImageNet weights where MODEL.PRETRAIN_PATH is empty: those of torchvision, IBN-Net or timm are "
+        "downloaded; an OSNet needs the file as MODEL.PRETRAIN_PATH",
     ),
     "MODEL.PRETRAIN_PATH": Key(
-        "", "a checkpoint of ours (resume, test) or backbone weights (fresh training); the content decides"
+        "",
+        "a checkpoint of ours or a trained model of another project (train on, fine-tune, test, inference; resume: "
+        "ours), or weights of a backbone alone (training); the content decides",
     ),
     "MODEL.RESUME_TRAINING": Key(False, "continue the run that wrote MODEL.PRETRAIN_PATH, in its folder"),
     "MODEL.USE_CENTROIDS": Key(False, "evaluate centroid retrieval beside instance retrieval (CTL: True)"),
     "MODEL.KEEP_CAMID_CENTROIDS": Key(
         True, "a query's own centroid leaves out the images of its camera; False: built from all, easier"
     ),
-    "MODEL.LAST_STRIDE": Key(1, "stride of the last stage; 1 doubles the feature map", one_of(1, 2)),
+    "MODEL.LAST_STRIDE": Key(1, "stride of a ResNet's last stage; 1 doubles the feature map", one_of(1, 2)),
     "MODEL.STEM_RELU": Key(
-        True, "ReLU after the stem; False for checkpoints of nets trained without it (the seed's family)"
+        True, "ReLU after a ResNet's stem; False for checkpoints of nets trained without it (the seed's family)"
     ),
     "MODEL.STEM_POOL": Key(
         "padded", "pooling in a ResNet's stem; ceil for weights of fast-reid", one_of("padded", "ceil")

@@ -2,11 +2,12 @@
 
 import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from datasets.file_presence import absent_files
 from datasets.labelled_images import GALLERY, NOBODY, SPLITS, TEST, UNDECIDED, LabelledImage, root_of
+from datasets.market_layout import IMAGE_SUFFIXES, is_image
 from utils.atomic import written_aside
 from utils.errors import ReidError
 
@@ -14,16 +15,18 @@ _REQUIRED, _OPTIONAL = ("path", "person_id"), ("camera_id", "split")
 _FORM = "path,person_id[,camera_id][,split]"
 
 
-def csv_images(file: Path) -> list[LabelledImage]:
-    """The images that a CSV file lists; all must exist.
+def refuse_absent(file: Path, images: Mapping[int, LabelledImage]) -> None:
+    """Check that the images of a CSV file exist.
+
+    Args:
+        file: to be named.
+        images: by their line in it, see :func:`parse_csv`.
 
     Raises:
-        ReidError: see :func:`parse_csv`; or for missing files, named with their lines.
+        ReidError: for missing files, named with their lines.
     """
-    images = parse_csv(file)
     absent = set(absent_files(image.path for image in images.values()))
     _refuse(file, [f"line {line}: no file {image.path}" for line, image in images.items() if image.path in absent])
-    return list(images.values())
 
 
 def parse_csv(file: Path) -> dict[int, LabelledImage]:
@@ -101,9 +104,12 @@ def _columns(file: Path, header: Sequence[str]) -> list[str]:
 
 
 def _image(cells: dict[str, str], root: str) -> LabelledImage:
-    if not cells["path"]:
+    given = cells["path"]
+    if not given:
         raise ValueError("path is empty")
-    path = os.path.normpath(os.path.join(root, cells["path"]))  # noqa: PTH118 (texts: a Path per image is slow)
+    if not is_image(given.rpartition("/")[2]):
+        raise ValueError(f"path must end like an image ({', '.join(sorted(IMAGE_SUFFIXES))}), got {given!r}")
+    path = os.path.normpath(given if given.startswith("/") else f"{root}/{given}")  # texts: Paths are slow
     split = cells["split"].strip() if "split" in cells else UNDECIDED
     if "split" in cells and split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")

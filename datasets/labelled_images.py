@@ -1,13 +1,17 @@
 """Images of a user's own data set: identities as text, perhaps without camera, perhaps without split."""
 
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.sample import DISTRACTOR_ID, ReidSplits, Sample
+from datasets.sample import DISTRACTOR_ID, NoTrainingImagesError, ReidSplits, Sample
 from utils.errors import ReidError
 
+logger = logging.getLogger(__name__)
+
+_SPECIAL_IN_MARKET = ("-1", "-2", "0000")
 NOBODY = ""  # the identity of a distractor
 UNDECIDED = ""  # a split is to be drawn
 TRAIN, QUERY, GALLERY, TEST = "train", "query", "gallery", "test"
@@ -46,10 +50,16 @@ def numbered_splits(name: str, images: Iterable[LabelledImage], folder: Path, *,
         with_train: False leaves the training split empty; the numbering stays the same.
 
     Raises:
-        ReidError: if a split that is needed has no image.
+        ReidError: if a split that is needed has no image (NoTrainingImagesError if it is that of training).
     """
     ordered = sorted(images)  # by path: no two are the same
     people = sorted({image.person for image in ordered} - {NOBODY})
+    if special := [person for person in people if person in _SPECIAL_IN_MARKET]:
+        logger.warning(
+            "%s in %s are people like any other, not junk or distractors as in Market-1501's file names: leave junk "
+            "out, and let distractors have an empty person_id in a CSV file",
+            *(", ".join(special), name),
+        )
     number = {person: i for i, person in enumerate(people, start=1)} | {NOBODY: DISTRACTOR_ID}
     parts: dict[str, list[Sample]] = {TRAIN: [], QUERY: [], GALLERY: []}
     folders: dict[str, Path] = {}  # to join a name to a Path is quicker than to parse a whole path
@@ -60,7 +70,8 @@ def numbered_splits(name: str, images: Iterable[LabelledImage], folder: Path, *,
             parts[GALLERY if split == TEST else split].append(Sample(parent / file, number[person], camera or 0))
     for part, samples in parts.items():
         if not samples and (part != TRAIN or with_train):
-            raise ReidError(f"the {part} split of {name} must hold images, but has none in {folder}; add some")
+            kind = NoTrainingImagesError if part == TRAIN else ReidError
+            raise kind(f"the {part} split of {name} must hold images, but has none in {folder}; add some")
     root = root_of(folder)
     below = all(path.startswith(f"{root}/") for path, *_ in ordered)
     cameras = all(image.camera is not None for image in ordered)

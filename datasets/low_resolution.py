@@ -50,8 +50,16 @@ class Plan(NamedTuple):
 
 
 def low_resolution_sibling(folder: Path, scale: int) -> Path:
-    """Where the twin of a data set lies: ``market1501`` and 2 give ``market1501_x2`` beside it."""
+    """Where the twin of a data set lies: ``market1501`` and 2 give ``market1501_x2`` beside it.
+
+    Raises:
+        ReidError: if the folder is the root, which has no name and nothing beside it.
+    """
     whole = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would go to where a link points)
+    if not whole.name:
+        raise ReidError(
+            f"the data set's folder must have a name, got {folder}; name the folder that holds the images"
+        )
     return whole.with_name(f"{whole.name}_x{scale}")
 
 
@@ -130,11 +138,11 @@ def _checked_mark(source: Path, folder: Path, scale: int, quality: int) -> str:
         raise ReidError(f"--out_dir must lie outside of the data set {source}, got {folder}")
     origin = Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()  # holds if both move
     mark = json.dumps({"made_by": "makelr.py", "source": origin, "scale": scale, "quality": quality})
-    found = (folder / MARK).read_text(encoding="utf-8") if (folder / MARK).is_file() else ""
+    found = (folder / MARK).read_text(encoding="utf-8", errors="replace") if (folder / MARK).is_file() else ""
     if found != mark and (found or folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
         raise ReidError(
             f"{folder} must be new, empty, or begun by the same command with the mark {mark}, "
-            f"but it holds {found or 'something else'}; remove it or choose another --out_dir"
+            f"but it holds {' '.join(found.split())[:200] or 'something else'}; remove it or choose another --out_dir"
         )
     for left in folder.rglob(f".*{_PART}"):
         left.unlink(missing_ok=True)

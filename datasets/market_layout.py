@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.sample import AMBIGUOUS_ID, JUNK_ID, ReidSplits, Sample
+from datasets.sample import AMBIGUOUS_ID, JUNK_ID, NoTrainingImagesError, ReidSplits, Sample
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 _ENDINGS = tuple(IMAGE_SUFFIXES)
+_NO_FOLDER = "data set folder {} must exist, but does not; see the layout in README.md"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def read_split(folder: Path, pattern: str) -> tuple[Sample, ...]:
             do not fit the pattern.
     """
     if not folder.is_dir():
-        raise ReidError(f"data set folder {folder} must exist, but does not; see the layout in README.md")
+        raise ReidError(_NO_FOLDER.format(folder))
     samples, strangers = parse_names(os.listdir(folder), pattern, folder)  # noqa: PTH208 (names only)
     if strangers:
         shown = ", ".join(strangers[:3])
@@ -97,10 +98,11 @@ def read_market_layout(
         folder: the folder that holds the folders of the splits.
         name: what to call the data set.
         layout: names of the folders and of the files; None = those of Market-1501.
-        with_train: False leaves the training split empty and its folder unread.
+        with_train: False leaves the training split empty and its folder unread. With it the test is empty
+            where neither of its folders exists: a data set to train on only.
 
     Raises:
-        ReidError: see :func:`read_split`.
+        ReidError: see :func:`read_split`; NoTrainingImagesError where the folder of the training is missing.
     """
     layout = layout or MarketLayout()
     if not folder.is_dir():
@@ -108,8 +110,13 @@ def read_market_layout(
             f"data set {name} must lie in {folder}, which does not exist; "
             f"set DATASETS.ROOT_DIR to the folder that contains {folder.name}"
         )
+    if with_train and not (folder / layout.train).is_dir():
+        raise NoTrainingImagesError(_NO_FOLDER.format(folder / layout.train))
+    tested = [layout.query, layout.gallery]
+    if with_train and not any((folder / part).is_dir() for part in tested):
+        tested = ["", ""]
     train, query, gallery = (
         read_split(folder / part, layout.pattern) if part else ()
-        for part in (layout.train if with_train else "", layout.query, layout.gallery)
+        for part in (layout.train if with_train else "", *tested)
     )
     return ReidSplits(name, train, query, gallery, (folder,), has_cameras(layout.pattern))

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from datasets.file_presence import absent_files
-from datasets.sample import ReidSplits, Sample
+from datasets.sample import NoTrainingImagesError, ReidSplits, Sample
 from utils.errors import ReidError
 
 _TRAIN_FOLDERS = ("train", "mask_train_v2")  # the second: the release with blurred faces
@@ -56,7 +56,8 @@ def _images(folder: Path, names: tuple[str, ...]) -> Path:
 def _read_list(file: Path, images: Path, first: int) -> list[Sample]:
     """Samples of lines like ``0000/0000_000_01_0303morning_0008_0.jpg 0``; identity 0 becomes ``first``."""
     if not file.is_file():
-        raise ReidError(f"list {file} must exist, but does not; MSMT17 needs the four lists of its release")
+        kind = NoTrainingImagesError if file.name in ("list_train.txt", "list_val.txt") else ReidError
+        raise kind(f"list {file} must exist, but does not; MSMT17 needs the four lists of its release")
     samples = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():

@@ -24,9 +24,10 @@ _FORMS = (
 def identity_folder_images(folder: Path) -> list[LabelledImage]:
     """The images of a folder whose sub-folders are identities.
 
-    With any of ``train``, ``query``, ``gallery`` and ``test`` in it, the identities lie in these and other
-    folders are ignored. Without, each sub-folder is an identity and the split is undecided. Folders whose
-    name begins with a dot never count.
+    With any of ``train``, ``query``, ``gallery`` and ``test`` in it (in any case), the identities lie in these
+    and other folders are left out. Without, each sub-folder is an identity and the split is undecided. Folders
+    within that of an identity are left out too. Both are told in a warning. Folders whose name begins with a
+    dot never count.
 
     The images have no camera, unless *every* file is named as in Market-1501 and begins with the number of
     its folder (``0002/0002_c1s1_000451_03.jpg``): then the names give the cameras, ``0000`` is a distractor,
@@ -39,13 +40,21 @@ def identity_folder_images(folder: Path) -> list[LabelledImage]:
         ReidError: if there are no images, or some lie outside of an identity's folder.
     """
     root = root_of(folder)
-    present = {entry.name for entry in _folders(root)}
+    top = _folders(root)
+    parts = [(entry.name.lower(), entry.path) for entry in top if entry.name.lower() in SPLITS]
+    if parts:
+        others = [entry.name for entry in top if entry.name.lower() not in SPLITS]
+        _warn_left_out(others, folder, f"beside {', '.join(sorted({split for split, _ in parts}))}")
     groups: list[_Group] = []
     loose: list[str] = []
-    for split in [split for split in SPLITS if split in present] or [UNDECIDED]:
-        part = f"{root}/{split}" if split else root
-        loose += _images_in(part)
-        groups += [_Group(split, person.name, person.path, _images_in(person.path)) for person in _folders(part)]
+    nested: list[str] = []
+    for split, part in parts or [(UNDECIDED, root)]:
+        loose += _content(part)[0]
+        for person in _folders(part):
+            names, folders = _content(person.path)
+            groups.append(_Group(split, person.name, person.path, names))
+            nested += [f"{person.path}/{name}"[len(root) + 1 :] for name in folders]
+    _warn_left_out(nested, folder, "within the folder of an identity")
     if loose:
         shown = ", ".join(loose[:3])
         raise ReidError(
@@ -106,5 +115,17 @@ def _folders(folder: str) -> Sequence[os.DirEntry[str]]:
         return [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
 
 
-def _images_in(folder: str) -> list[str]:
-    return [name for name in os.listdir(folder) if is_image(name)]  # noqa: PTH208 (names only)
+def _content(folder: str) -> tuple[list[str], list[str]]:
+    """The names of its images and of its folders; only what is not named as an image is looked at."""
+    names = os.listdir(folder)  # noqa: PTH208 (names only)
+    images = [name for name in names if is_image(name)]
+    if len(images) == len(names):
+        return images, []
+    others = (name for name in names if not name.startswith(".") and not is_image(name))
+    return images, [name for name in others if os.path.isdir(f"{folder}/{name}")]  # noqa: PTH112 (as above)
+
+
+def _warn_left_out(folders: Sequence[str], folder: Path, where: str) -> None:
+    if folders:
+        shown = ", ".join(sorted(folders)[:3])
+        logger.warning("%d folders of %s are left out, %s: %s", len(folders), folder, where, shown)

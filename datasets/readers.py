@@ -1,13 +1,18 @@
 """The data sets by name."""
 
+import gc
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol
 
-from datasets.csv_dataset import csv_images
+from datasets.convert.crops import MARK
+from datasets.csv_dataset import parse_csv, refuse_absent
 from datasets.drawn_split import with_split
-from datasets.labelled_images import numbered_splits
+from datasets.labelled_images import TRAIN, numbered_splits, root_of
 from datasets.market_layout import MarketLayout, read_market_layout
 from datasets.msmt17 import read_msmt17
 from datasets.own_folders import identity_folder_images
@@ -76,15 +81,34 @@ def read_dataset(name: str, root: Path, *, with_train: bool = True, seed: int = 
     Raises:
         ReidError: if the name is none of these, or the files are not as they must be.
     """
+    if not name.strip():
+        raise ReidError(
+            f"DATASETS.NAMES must name a data set, a folder or a .csv file, got {name!r}; see docs/datasets.md"
+        )
+    with _collection_paused():
+        return _read(name, root, with_train=with_train, seed=seed)
+
+
+@contextmanager
+def _collection_paused() -> Iterator[None]:
+    """The collector would look through the growing lists again and again, a third of the time, for no garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _read(name: str, root: Path, *, with_train: bool, seed: int) -> ReidSplits:
     if name in READERS:
         return READERS[name](root, with_train=with_train)
     path = Path(name)
     if path.is_dir():
         return _read_folder(path, with_train=with_train, seed=seed)
     if path.suffix.lower() == ".csv" and path.is_file():
-        saved = path.with_name(f"{path.stem}_split_seed{seed}.csv")
-        images = with_split(csv_images(path), saved, seed)
-        return numbered_splits(path.stem, images, path.parent, with_train=with_train)
+        return _read_csv(path, with_train=with_train, seed=seed)
     known = ", ".join(READERS)
     by_case = {key.lower(): key for key in READERS}
     near = get_close_matches(name.lower(), by_case, n=1)
@@ -95,10 +119,32 @@ def read_dataset(name: str, root: Path, *, with_train: bool = True, seed: int = 
 
 
 def _read_folder(folder: Path, *, with_train: bool, seed: int) -> ReidSplits:
-    name, layout = folder.resolve().name, MarketLayout()
+    name, layout = Path(root_of(folder)).name, MarketLayout()  # a link gives its own name
     if (folder / layout.train).is_dir() or (folder / layout.gallery).is_dir():
-        return read_market_layout(folder, name, with_train=with_train)
+        return read_market_layout(folder, name, _NO_CAMERAS if _is_mot17(folder) else layout, with_train=with_train)
     if (folder / "list_gallery.txt").is_file():
         return read_msmt17(folder, name, with_train=with_train)
-    images = with_split(identity_folder_images(folder), folder / f"split_seed{seed}.csv", seed)
+    saved = folder / f"split_seed{seed}.csv"
+    images = with_split(identity_folder_images(folder), saved, seed, with_train=with_train)
     return numbered_splits(name, images, folder, with_train=with_train)
+
+
+def _is_mot17(folder: Path) -> bool:
+    """Whether the mark of ``datasets.convert`` says so."""
+    try:
+        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # ours or not, the images are what counts
+        return False
+    return isinstance(mark, dict) and mark.get("made_by") == "datasets.convert mot17"
+
+
+def _read_csv(file: Path, *, with_train: bool, seed: int) -> ReidSplits:
+    lines = parse_csv(file)
+    if with_train:
+        refuse_absent(file, lines)  # before a split of them is drawn and saved
+    saved = file.with_name(f"{file.stem}_split_seed{seed}.csv")
+    images = with_split(list(lines.values()), saved, seed, with_train=with_train)
+    if not with_train:
+        tested = {image.path for image in images if image.split != TRAIN}
+        refuse_absent(file, {line: image for line, image in lines.items() if image.path in tested})
+    return numbered_splits(file.stem, images, file.parent, with_train=with_train)

@@ -7,11 +7,17 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from utils.errors import ReidError
+
 DISTRACTOR_ID = 0  # stays in the gallery, never matches, is not one person
 JUNK_ID = -1  # out of train, query and gallery
 AMBIGUOUS_ID = -2  # PRW: a person without an identity; never used
 
 DRAWN = 0  # in the place of a low-resolution scale: the one that was drawn for each image
+
+
+class NoTrainingImagesError(ReidError):
+    """A data set cannot be trained on, though its test may be whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,18 @@ class Batch(NamedTuple):
     erased: Tensor  # (N, 4) int64: top, left, height, width
     scales: Tensor  # (N,) int64: the low-resolution scale drawn for each image
     low: Mapping[int, Tensor]  # scale, or DRAWN -> (N, 3, H, W) uint8 from low-resolution files
+
+    def part(self, wanted: Tensor) -> "Batch":
+        """The images for which ``wanted``, (N,) bool, holds."""
+        return Batch(
+            self.images[wanted],
+            self.labels[wanted],
+            self.cameras[wanted],
+            self.rows[wanted],
+            self.erased[wanted],
+            self.scales[wanted],
+            {scale: images[wanted] for scale, images in self.low.items()},
+        )
 
 
 def identities(samples: Sequence[Sample]) -> list[int]:

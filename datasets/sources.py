@@ -1,7 +1,9 @@
 """Several data sets joined for training, their identities and cameras kept apart."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from datasets.sample import DISTRACTOR_ID, ReidSplits, Sample
 from utils.errors import ReidError
@@ -21,7 +23,7 @@ def join_sources(parts: Sequence[ReidSplits]) -> ReidSplits:
         One data set named like ``market1501+cuhk03``.
 
     Raises:
-        ReidError: if an image belongs to two sources.
+        ReidError: if an image belongs to two sources, under whatever spelling of its folder.
     """
     first, *others = parts
     if not others:
@@ -49,11 +51,27 @@ def join_sources(parts: Sequence[ReidSplits]) -> ReidSplits:
 
 
 def _refuse_shared_images(parts: Sequence[ReidSplits]) -> None:
-    owner = {s.path: parts[0].name for s in (*parts[0].train, *parts[0].query, *parts[0].gallery)}
+    true_path = _Resolver()
+    first = parts[0]
+    owner = {true_path(s.path): first.name for s in (*first.train, *first.query, *first.gallery)}
     for part in parts[1:]:
-        if shared := [s.path for s in part.train if s.path in owner]:
+        paths = [true_path(s.path) for s in part.train]
+        if shared := [row for row, path in enumerate(paths) if path in owner]:
             raise ReidError(
                 f"the data sets of DATASETS.NAMES must have no image in common, but {part.name} has {len(shared)} of "
-                f"{owner[shared[0]]}, e.g. {shared[0]}; name each data set once"
+                f"{owner[paths[shared[0]]]}, e.g. {part.train[shared[0]].path}; name each data set once"
             )
-        owner.update((s.path, part.name) for s in part.train)
+        owner.update(dict.fromkeys(paths, part.name))
+
+
+class _Resolver:
+    """The same text for the same file however its folder is spelt; each folder is looked up once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+
+    def __call__(self, path: Path) -> str:
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return f"{self._folders[folder]}/{name}"

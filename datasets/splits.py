@@ -30,12 +30,7 @@ def check_train(splits: ReidSplits, per_batch: int, instances: int) -> list[str]
             f"training on {splits.name} has {len(counts)}; set SOLVER.IMS_PER_BATCH to "
             f"{len(counts) * instances} or less"
         )
-    shared = sorted(set(counts) & {s.person_id for s in (*splits.query, *splits.gallery)})
-    if shared:
-        raise ReidError(
-            f"train and test of {splits.name} must have no identity in common, but {len(shared)} are in both "
-            f"({_some(shared)}): the figures would be those of memorised people; remove them from one side"
-        )
+    refuse_shared_identities(splits)
     warnings = []
     single = sorted(person for person, count in counts.items() if count == 1)
     if single:
@@ -44,6 +39,20 @@ def check_train(splits: ReidSplits, per_batch: int, instances: int) -> list[str]
             f"they give the triplet losses no real positive for K = {instances}"
         )
     return warnings
+
+
+def refuse_shared_identities(splits: ReidSplits) -> None:
+    """Check that no identity of the training stands in the test; a data set may lack either.
+
+    Raises:
+        ReidError: if one does.
+    """
+    trained, tested = ({s.person_id for s in part} for part in (splits.train, (*splits.query, *splits.gallery)))
+    if shared := sorted((trained & tested) - {DISTRACTOR_ID}):
+        raise ReidError(
+            f"train and test of {splits.name} must have no identity in common, but {len(shared)} are in both "
+            f"({_some(shared)}): the figures would be those of memorised people; remove them from one side"
+        )
 
 
 def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
@@ -58,8 +67,13 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
         Warnings, one sentence each.
 
     Raises:
-        ReidError: if no query has a match at all, or one has no identity.
+        ReidError: if there are no queries or no gallery, no query has a match at all, or one has no identity.
     """
+    if not splits.query or not splits.gallery:
+        raise ReidError(
+            f"a test needs query and gallery, but {splits.name} has {len(splits.query)} query and "
+            f"{len(splits.gallery)} gallery images; add its folders, or set DATASETS.TEST_NAMES to another data set"
+        )
     _refuse_nobody(splits.query, "queries", splits.name)
     camera_rule = camera_rule and splits.cameras
     cameras: dict[int, set[int]] = defaultdict(set)

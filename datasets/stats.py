@@ -18,7 +18,7 @@ from rich.table import Table
 from datasets.contact_sheet import draw_contact_sheet
 from datasets.low_resolution import read_size
 from datasets.readers import READERS, read_dataset
-from datasets.sample import DISTRACTOR_ID, ReidSplits, Sample
+from datasets.sample import DISTRACTOR_ID, NoTrainingImagesError, ReidSplits, Sample
 from utils.atomic import written_aside
 from utils.errors import ReidError
 from utils.processes import each
@@ -143,6 +143,16 @@ def write_contact_sheet(splits: ReidSplits, path: Path) -> None:
         aside.write_bytes(content)
 
 
+def _read(name: str, root: Path, seed: int) -> ReidSplits:
+    """The data set; of one without training images, the test."""
+    try:
+        return read_dataset(name, root, seed=seed)
+    except NoTrainingImagesError as error:
+        splits = read_dataset(name, root, with_train=False, seed=seed)
+        logger.warning("only the test is counted: %s", error)
+        return splits
+
+
 class _OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
@@ -177,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, SplitStatistics]:
     if picture and (picture.suffix.lower() != ".png" or picture.exists()):
         parser.error(f"--picture must be a new file with the ending .png, got {picture}; give another name")
     try:
-        splits = read_dataset(options.name, options.root, seed=options.seed)
+        splits = _read(options.name, options.root, options.seed)
         statistics = count_dataset(splits, workers=os.cpu_count() or 1)
         Console().print(build_table(splits.name, statistics))
         if picture:

@@ -169,9 +169,17 @@ def _resize(size: Sequence[int], interpolation: str) -> v2.Resize:
 
 
 def _restore(small: Tensor, size: Sequence[int]) -> Tensor:
-    """Upsample as :func:`utils.resolution.degrade` does; on bytes torch's kernel would be another one."""
-    large = F.interpolate(small.unsqueeze(0).float(), list(size), mode="bicubic")
-    return large.squeeze(0).round().clamp(0, 255).to(torch.uint8)
+    """Upsample as :func:`utils.resolution.degrade` does; on bytes torch's kernel would be another one.
+
+    Sides that are longer than the input's shrink first, low-passed; enlarging, torch's antialiased kernel would be
+    another one too.
+    """
+    pixels = small.unsqueeze(0).float()
+    height, width = (min(sides) for sides in zip(small.shape[-2:], size, strict=True))
+    if (height, width) != tuple(small.shape[-2:]):
+        pixels = F.interpolate(pixels, (height, width), mode="bicubic", antialias=True)
+    pixels = F.interpolate(pixels, list(size), mode="bicubic")
+    return pixels.squeeze(0).round().clamp(0, 255).to(torch.uint8)
 
 
 def _inside(boxes: Tensor, images: Tensor) -> Tensor:

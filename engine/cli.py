@@ -115,7 +115,7 @@ def exit_code(work: Callable[[], object]) -> int:
     """Do the work of a script.
 
     Returns:
-        0, 2 after a user's mistake (told in one line), 130 after an interruption.
+        0, 2 after a user's mistake or the loss of a decoder (told in one line), 130 after an interruption.
     """
     try:
         work()
@@ -129,6 +129,12 @@ def exit_code(work: Callable[[], object]) -> int:
         return EXIT_USER_ERROR
     except ReidError as error:
         sys.stderr.write(f"error: {_one_line(error)}\n")
+        return EXIT_USER_ERROR
+    except RuntimeError as error:  # torch's word for a decoder that the system has killed
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        reason = " ".join(str(error).split())
+        sys.stderr.write(f"error: {reason}; if memory ran out, lower DATALOADER.NUM_WORKERS or the batch size\n")
         return EXIT_USER_ERROR
     return 0
 

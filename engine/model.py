@@ -1,6 +1,7 @@
 """A network ready for use, from one file: no training data and no configuration file are needed."""
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ from datasets.transforms import NetworkInput
 from engine import build, start
 from engine.checkpoint import Checkpoint, ForeignFile, Weights, architecture_of, check_architecture
 from engine.cli import Settings
+from engine.initial import initialise
 from modelling.extractor import FeatureExtractor
 from utils.errors import ReidError
+
+logger = logging.getLogger(__name__)
 
 # What a use of a model takes from its checkpoint; everything else is a matter of the use.
 _KEPT = ("MODEL.", "INPUT.", "DATASETS.", "DATALOADER.")
@@ -56,8 +60,13 @@ def load_model(settings: Settings) -> TrainedModel:
         ReidError: as :func:`trained_weights`, or if the weights do not fit.
     """
     cfg, weights = trained_weights(settings, "inference")
+    if cfg.DATASETS.LR_SOURCE == "disk" and cfg.INPUT.SCALE > 1:
+        logger.warning(
+            "DATASETS.LR_SOURCE disk is for training and test; here x%d lowers the resolution of the network's input",
+            cfg.INPUT.SCALE,
+        )
     network = build.build_extractor(cfg)
-    start.initialise(network, cfg, weights)
+    initialise(network, cfg, weights)
     return TrainedModel(
         network.eval(),
         cfg.MODEL.NAME,
@@ -99,7 +108,7 @@ def _kept(weights: Weights, settings: Settings) -> dict[str, Any]:
         if "DATASETS.NAMES" in {**settings.file, **settings.overrides}:
             kept["DATASETS.TEST_NAMES"] = ""  # who names a data set means that one
         return kept | resolution
-    return start.preprocessing_of(weights) | architecture_of(weights) | resolution
+    return start.preprocessing_of(weights, settings) | architecture_of(weights) | resolution
 
 
 def _sha256(path: Path) -> str:

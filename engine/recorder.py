@@ -139,7 +139,8 @@ class RunRecorder(Callback):
         if trainer.is_global_zero:
             report = Report(self._validated_on, f"epoch {epoch}", entries, resolutions=self._resolutions)
             report.write(self._folder / f"report_{epoch}.json")
-            logger.info("epoch %d: %s", epoch, entries[0].summary())
+            for entry in entries:
+                logger.info("epoch %d: %s", epoch, entry.summary())
         # One process decides for all: saving is a common act, and a last bit may differ between devices.
         if trainer.strategy.broadcast(entries[0].result.mAP > self._best):
             self._best = entries[0].result.mAP

@@ -15,11 +15,13 @@ from datasets.twins import Twins
 from engine import build, start
 from engine.checkpoint import Checkpoint, RunCard, Weights
 from engine.cli import Settings
+from engine.initial import initialise, initialise_objective
 from engine.model import trained_weights
 from engine.recipes import Recipe
 from engine.recorder import RunRecorder
+from evaluation.console import tables
 from evaluation.outputs import Evidence, write_outputs, write_summary
-from evaluation.report import Entry, Report, table
+from evaluation.report import Entry, Report
 from losses.objectives import Objective
 from modelling.extractor import FeatureExtractor
 from modelling.reid_module import ReidModule
@@ -62,16 +64,24 @@ def fit(recipe: Recipe, settings: Settings) -> FitResult:
     protocols = build.build_protocols(cfg, build.validation_pairs(cfg, views), rule=build.camera_rule(cfg, splits))
     twins = build.build_twins(cfg, splits, build.trained_scales(cfg), build.scales_of(protocols))
     data = ReidDataModule(splits, build.loader_settings(cfg), resumed.position if resumed else (0, 0), twins)
-    card = RunCard(to_yaml(cfg), splits.name, data.num_ids, cfg.INPUT.SCALE, recipe.name, start.digest(splits.train))
+    card = RunCard(
+        to_yaml(cfg),
+        splits.name,
+        data.num_ids,
+        max(build.trained_scales(cfg)),
+        recipe.name,
+        start.digest(splits.train),
+    )
     if resumed is not None:
         start.check_resumption(resumed, cfg, card)
     extractor = build.build_extractor(cfg)
     objective = Objective(recipe.terms(cfg, data.num_ids, extractor.dim))
     module = ReidModule(extractor, build.build_input(cfg), protocols, objective, build.build_optimization(cfg), views)
     if resumed is None:
-        start.initialise(module.extractor, cfg, weights)
+        initialise(module.extractor, cfg, weights)
+        initialise_objective(objective, weights, card.data)
     folder = start.run_folder(cfg, card, resumed)
-    validated = build.resolutions(twins, build.scales_of(protocols), cfg.INPUT.SIZE_TEST)
+    validated = build.resolutions(twins.test, build.scales_of(protocols), cfg.INPUT.SIZE_TEST)
     recorder = RunRecorder(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD, validated_on, validated)
     trainer = build.build_trainer(cfg, folder, [recorder])
     _announce(cfg, card, data, twins)
@@ -91,9 +101,13 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     _compare_inputs(cfg, weights)
     sets = [build.build_test_data(cfg, name) for name in build.test_names(cfg)]
     if len({splits.name for splits in sets}) < len(sets):
-        raise ReidError(f"DATASETS.TEST_NAMES must have different names, got {[splits.name for splits in sets]}")
+        names = ", ".join(splits.name for splits in sets)
+        raise ReidError(
+            f"data sets that are tested together must differ in name, each has a folder of results, got {names}; "
+            "rename one, or make a link of another name to it"
+        )
     extractor = build.build_extractor(cfg)
-    start.initialise(extractor, cfg, weights)
+    initialise(extractor, cfg, weights)
     folder = build.output_folder(cfg)
     folders = [folder / splits.name if len(sets) > 1 else folder for splits in sets]
     reports = [_test(cfg, extractor, splits, str(weights.path), at) for splits, at in zip(sets, folders, strict=True)]
@@ -107,7 +121,7 @@ def _test(cfg: CfgNode, extractor: FeatureExtractor, splits: ReidSplits, checkpo
     protocols = build.build_protocols(cfg, build.test_pairs(cfg), rule=rule)
     scales = build.scales_of(protocols)
     twins = build.build_twins(cfg, splits, (), scales)
-    sizes = build.resolutions(twins, scales, cfg.INPUT.SIZE_TEST)
+    sizes = build.resolutions(twins.test, scales, cfg.INPUT.SIZE_TEST)
     logger.info("testing on %s, resolution %s", splits.name, ", ".join(map(str, sizes)))
     module = ReidModule(extractor, build.build_input(cfg), protocols)
     trainer = build.build_trainer(cfg)
@@ -125,7 +139,7 @@ def _test(cfg: CfgNode, extractor: FeatureExtractor, splits: ReidSplits, checkpo
 def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, twins: Twins) -> None:
     height, width = cfg.INPUT.SIZE_TRAIN
     images = f"{len(data.splits.train)} images of {card.num_ids} identities at {height}x{width}"
-    sizes = build.resolutions(twins, build.trained_scales(cfg), cfg.INPUT.SIZE_TRAIN)
+    sizes = build.resolutions(twins.train, build.trained_scales(cfg), cfg.INPUT.SIZE_TRAIN)
     if lows := [str(size) for size in sizes if size.scale > 1]:
         images += f", low resolution {', '.join(lows)}"
     logger.info("%s of %s on %s: %s", card.method, cfg.MODEL.NAME, card.dataset, images)
@@ -133,22 +147,25 @@ def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, twins: Twins) -
 
 def _compare_inputs(cfg: CfgNode, weights: Weights) -> None:
     """Say where a test's images differ from those of the training."""
-    if not isinstance(weights, Checkpoint):
-        return
-    for name in ("SIZE_TEST", "PIXEL_MEAN", "PIXEL_STD", "INTERPOLATION"):
-        if cfg.INPUT[name] != weights.config[f"INPUT.{name}"]:
-            logger.warning(
-                "INPUT.%s is %s here and %s in the checkpoint", name, cfg.INPUT[name], weights.config[f"INPUT.{name}"]
-            )
-    trained = weights.card.scale
-    if trained not in {scale for pair in build.test_pairs(cfg) for scale in pair}:
-        logger.warning("the checkpoint was trained at x%d (--scale %d tests there)", trained, trained)
+    if isinstance(weights, Checkpoint):
+        for name in ("SIZE_TEST", "PIXEL_MEAN", "PIXEL_STD", "INTERPOLATION"):
+            given, kept = cfg.INPUT[name], weights.config[f"INPUT.{name}"]
+            if given != kept:
+                logger.warning("INPUT.%s is %s here and %s in the checkpoint", name, given, kept)
+        trained = set(weights.config["INPUT.LR_SCALES"]) or {weights.card.scale}
+        twins = {1} if weights.card.method.startswith("octuplet") else set()
+    else:
+        trained, twins = {weights.weights.scale}, set()
+    if not (trained | twins) & {scale for pair in build.test_pairs(cfg) for scale in pair}:
+        low = max(trained)
+        logger.warning("the checkpoint was trained at x%d (--scale %d tests there)", low, low)
 
 
 def _publish(cfg: CfgNode, report: Report, evidence: Evidence, folder: Path) -> None:
     write_outputs(folder, report, evidence, build.build_pictures(cfg))
     console = Console()
-    console.print(table(report.dataset, report.entries))
+    for table in tables(report):
+        console.print(table)
     if report.verification is not None:
         console.print(report.verification.summary(), soft_wrap=True)
     logger.info("report: %s", folder / "report.json")

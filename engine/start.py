@@ -18,18 +18,15 @@ from engine.checkpoint import (
     Weights,
     architecture_of,
     check_architecture,
-    load_extractor,
     read_weights,
 )
 from engine.cli import Settings
 from engine.folders import RunFolder, later_checkpoints, run_of
 from engine.recipes import Recipe
-from modelling.backbones.resnet import load_backbone_weights
-from modelling.extractor import FeatureExtractor
-from modelling.foreign import load_foreign
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
+
 
 # Resuming goes on with the run that was begun. These keys may change on the way; any other would make it
 # a different run under the same name.
@@ -142,14 +139,19 @@ def inherited(settings: Settings, weights: Weights | None, recipe: Recipe) -> di
         raise ReidError(f"fine-tuning needs MODEL.PRETRAIN_PATH, a trained model, got {weights.weights.kind}")
     check_architecture(weights, {**settings.file, **settings.overrides})
     kept = {name: weights.config[name] for name in _INHERITED} if isinstance(weights, Checkpoint) else {}
-    return {**kept, **preprocessing_of(weights), **architecture_of(weights)}
+    return {**kept, **preprocessing_of(weights, settings), **architecture_of(weights)}
 
 
-def preprocessing_of(weights: Weights) -> dict[str, Any]:
-    """The images that weights of another project were trained on, by key."""
+def preprocessing_of(weights: Weights, settings: Settings) -> dict[str, Any]:
+    """The images that weights of another project were trained on, by key; a guess at their size is said to be one."""
     if isinstance(weights, Checkpoint) or not weights.tells_people_apart:
         return {}
     trained_on = weights.weights.preprocessing
+    if weights.weights.size_unsure and "INPUT.SIZE_TEST" not in {**settings.file, **settings.overrides}:
+        logger.warning(
+            "%s does not tell its input size: %d x %d is taken, but CTL's IBN networks were trained at 320 x 320 "
+            "(--config_file configs/320_resnet50_ibn_a.yml)", weights.path, *trained_on.size,
+        )  # fmt: skip
     return {
         "INPUT.SIZE_TRAIN": list(trained_on.size),
         "INPUT.SIZE_TEST": list(trained_on.size),
@@ -157,20 +159,6 @@ def preprocessing_of(weights: Weights) -> dict[str, Any]:
         "INPUT.PIXEL_STD": list(trained_on.std),
         "INPUT.INTERPOLATION": trained_on.interpolation,
     }
-
-
-def initialise(extractor: FeatureExtractor, cfg: CfgNode, weights: Weights | None) -> None:
-    """Fill the network with what the run starts from; random weights stay where that is nothing.
-
-    Raises:
-        ReidError: if the weights do not fit.
-    """
-    if isinstance(weights, Checkpoint):
-        load_extractor(extractor, weights)
-    elif weights is not None:
-        load_foreign(extractor, weights.weights, str(weights.path))
-    elif (imagenet := build.initial_weights(cfg)) is not None:
-        load_backbone_weights(extractor.backbone, imagenet, "the ImageNet file")
 
 
 def run_folder(cfg: CfgNode, card: RunCard, resumed_from: Checkpoint | None) -> RunFolder:

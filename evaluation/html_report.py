@@ -15,6 +15,7 @@ from evaluation.markdown import (
     has_ctl2021,
     percent,
     protocol_name,
+    resolutions_text,
     result_cells,
     results_of,
     verification_rows,
@@ -107,6 +108,8 @@ def write_html(
 
 def _facts(report: Mapping[str, Any]) -> str:
     facts = {"data set": report.get("dataset", ""), "checkpoint": report.get("checkpoint", "")}
+    if sizes := resolutions_text(report):
+        facts["resolutions"] = sizes
     return f"<dl>{''.join(f'<dt>{name}</dt><dd>{_text(value)}</dd>' for name, value in facts.items())}</dl>"
 
 

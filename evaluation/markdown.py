@@ -43,6 +43,8 @@ def markdown_table(report: Mapping[str, Any]) -> str:
     """
     rows = [result_cells(result) for result in results_of(report)]
     lines = _table(COLUMNS, rows, NUM_TEXT_COLUMNS)
+    if sizes := resolutions_text(report):
+        lines += ["", f"Resolutions: {sizes}"]
     if has_ctl2021(report):
         lines += ["", _escaped(CTL2021_NOTE)]
     if verification := report.get("verification"):
@@ -64,6 +66,15 @@ def results_of(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             f"report.json that test.py wrote"
         )
     return results
+
+
+def resolutions_text(report: Mapping[str, Any]) -> str:
+    """What each scale leaves of an image, in pixels (height x width); empty where the report does not say."""
+    words = {"online": "of the network's input", "disk": "files, median"}
+    return ", ".join(
+        f"x{size['scale']} = {size['height']}x{size['width']} ({words[size['source']]})"
+        for size in report.get("resolutions", ())
+    )
 
 
 def has_ctl2021(report: Mapping[str, Any]) -> bool:

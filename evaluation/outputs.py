@@ -86,6 +86,7 @@ def write_summary(folder: Path, reports: Sequence[Report]) -> None:
     merged = {
         "dataset": "+".join(report.dataset for report in reports),
         "checkpoint": reports[0].checkpoint,
+        "resolutions": {report.dataset: report.as_dict()["resolutions"] for report in reports},
         "results": [result for report in reports for result in report.as_dict()["results"]],
     }
     write_text(folder / "report.json", json.dumps(merged, indent=2) + "\n")

@@ -1,13 +1,10 @@
 """The results of an evaluation as a file and as a table."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-
-from rich.box import SIMPLE
-from rich.table import Table
 
 from evaluation.ranking import RankingResult
 from evaluation.verification import VerificationResult
@@ -34,11 +31,16 @@ class Entry:
         rule = "" if self.camera_rule else " (all cameras)"
         return self.protocol + expansion + (" +rerank" if self.rerank else "") + rule
 
+    @property
+    def name(self) -> str:
+        """The label with the resolutions of query and gallery."""
+        return f"{self.label} x{self.query_scale} -> x{self.gallery_scale}"
+
     def summary(self) -> str:
         """One line for the log."""
         result = self.result
         return (
-            f"{self.label} x{self.query_scale} -> x{self.gallery_scale}: mAP {100 * result.mAP:.2f} %, "
+            f"{self.name}: mAP {100 * result.mAP:.2f} %, "
             f"rank-1 {100 * result.cmc[1]:.2f} %, mINP {100 * result.mINP:.2f} % "
             f"({result.num_valid_queries} of {result.num_queries} queries, gallery of {result.num_gallery})"
         )
@@ -158,21 +160,3 @@ class Report:
     def write(self, path: Path) -> None:
         """Write report.json, whole or not at all."""
         write_text(path, json.dumps(self.as_dict(), indent=2) + "\n")
-
-
-def table(dataset: str, entries: Sequence[Entry]) -> Table:
-    """The console table: percentages, one row per entry."""
-    columns = ("protocol", "scale", "mAP", "mINP", "R-1", "R-5", "R-10", "queries")
-    grid = Table(title=f"{dataset}, percent; scale: query/gallery", box=SIMPLE, title_justify="left")
-    for column in columns:
-        grid.add_column(column, justify="left" if column in columns[:2] else "right", no_wrap=True)
-    for entry in entries:
-        result = entry.result
-        figures = (result.mAP, result.mINP, result.cmc[1], result.cmc[5], result.cmc[10])
-        grid.add_row(
-            entry.label,
-            f"x{entry.query_scale}/x{entry.gallery_scale}",
-            *(f"{100 * figure:.2f}" for figure in figures),
-            f"{result.num_valid_queries}/{result.num_queries}",
-        )
-    return grid

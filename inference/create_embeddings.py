@@ -13,11 +13,9 @@ to finish joins the parts), or torchrun --nproc_per_node 4 inference/create_embe
 """
 
 import argparse
-import hashlib
 import logging
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,20 +23,21 @@ from pathlib import Path
 if not __package__:  # run as a script: our packages come before any of the same names
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import numpy as np
-from numpy.typing import NDArray
-
 from engine.cli import Settings
 from inference.configured import build_extractor
 from inference.extract import Extractor
 from inference.hardware import PRECISIONS
 from inference.image_files import list_images
+from inference.image_paths import ImagePaths
 from inference.options import own_options, run_with_options
+from inference.process_lock import only_process
 from inference.publish import Finished, check_identities, publish
 from inference.shares import Share, parse_share
-from inference.unfinished import FOLDER, ShareFiles, begin, only_process
+from inference.unfinished import FOLDER, ShareFiles, begin
 
 logger = logging.getLogger(__name__)
+
+_STOPPED = "stopped; what is done is kept: repeat the command to go on"
 
 
 def build_options() -> argparse.ArgumentParser:
@@ -68,7 +67,7 @@ def create_embeddings(settings: Settings, options: argparse.Namespace) -> Path |
         ReidError: for settings, images or unfinished work that do not fit.
     """
     folder, output = Path(settings.get("DATASETS.ROOT_DIR")), Path(settings.get("OUTPUT_DIR"))
-    paths, junk = list_images(folder, subfolders=options.images_in_subfolders)
+    paths, junk = list_images(folder, subfolders=options.images_in_subfolders, output=output)
     centroids: bool = settings.get("MODEL.USE_CENTROIDS")
     if centroids:
         check_identities(paths)
@@ -79,7 +78,8 @@ def create_embeddings(settings: Settings, options: argparse.Namespace) -> Path |
         "model": vars(extractor.card),
         "precision": extractor.precision,
         "rows": len(paths),
-        "files": _digest(paths, folder),
+        "files": paths.digest_of_names(),
+        "centroids": centroids,
         "shares": share.total,
     }
     if begin(output, job):
@@ -90,7 +90,7 @@ def create_embeddings(settings: Settings, options: argparse.Namespace) -> Path |
     return _join(output, Finished(shares, paths, extractor.card, origin), centroids=centroids)
 
 
-def _embed(extractor: Extractor, paths: NDArray[np.str_], share: Share, files: ShareFiles, *, strict: bool) -> None:
+def _embed(extractor: Extractor, paths: ImagePaths, share: Share, files: ShareFiles, *, strict: bool) -> None:
     with only_process(files.lock, wait=False):
         files.create()
         first, _ = share.rows(len(paths))
@@ -114,7 +114,9 @@ def _join(output: Path, job: Finished, *, centroids: bool) -> Path | None:
                 logger.info("%d of %d shares are still to be finished", missing, len(job.shares))
                 return None
             rows = publish(output, job, centroids=centroids)
-            shutil.rmtree(unfinished.rename(output / f".{FOLDER}.{os.getpid()}"))
+            unfinished.rename(output / f".{FOLDER}.{os.getpid()}")
+            for finished in output.glob(f".{FOLDER}.*"):  # of a process that was killed here, too
+                shutil.rmtree(finished, ignore_errors=True)
     except FileNotFoundError:
         if unfinished.is_dir():
             raise
@@ -123,22 +125,15 @@ def _join(output: Path, job: Finished, *, centroids: bool) -> Path | None:
     return output
 
 
-def _files(output: Path, share: Share, paths: NDArray[np.str_], extractor: Extractor) -> ShareFiles:
+def _files(output: Path, share: Share, paths: ImagePaths, extractor: Extractor) -> ShareFiles:
     first, end = share.rows(len(paths))
     return ShareFiles(output, share, end - first, extractor.card.dim)
 
 
-def _digest(paths: NDArray[np.str_], folder: Path) -> str:
-    """A fingerprint of the names within the folder: it may be mounted elsewhere on another machine."""
-    start = len(os.path.abspath(folder))  # noqa: PTH100
-    return hashlib.sha256("\n".join(path[start:] for path in paths).encode(errors="surrogateescape")).hexdigest()[:16]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Embed; return the exit code."""
-    return run_with_options(create_embeddings, build_options(), __doc__ or "", argv)
+    return run_with_options(create_embeddings, build_options(), __doc__ or "", argv, _STOPPED)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is done is kept, as after Ctrl-C
     sys.exit(main())

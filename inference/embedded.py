@@ -3,38 +3,38 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.lib.format import open_memmap
-from numpy.typing import NDArray
 
 from inference.extract import Extractor
+from inference.image_paths import ImagePaths, write_paths
+from inference.scratch import scratch_folder
 from inference.store import Embeddings
 from utils.errors import ReidError
 
 
 @contextmanager
-def embedded(extractor: Extractor, paths: NDArray[np.str_], folder: Path) -> Iterator[Embeddings]:
-    """Embed files; the vectors are a memory map that is removed at the end of the block.
+def embedded(extractor: Extractor, paths: ImagePaths, folder: Path, *, strict: bool) -> Iterator[Embeddings]:
+    """Embed files; vectors and paths are memory maps that are removed at the end of the block.
 
     Args:
         extractor: the network.
-        paths: (N,) of images; unreadable ones are named in the log and left out.
-        folder: where the temporary file lies; created.
+        paths: of N images; unreadable ones are named in the log and left out.
+        folder: where the temporary files lie; created.
+        strict: an unreadable image is an error.
 
     Raises:
-        ReidError: if none of the images can be read.
+        ReidError: if none of the images can be read, or one cannot under ``strict``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".embedded_", dir=folder) as place:
+    with scratch_folder(folder, ".embedded_") as place:
         shape = (len(paths), extractor.card.dim)
-        vectors = open_memmap(Path(place) / "vectors.npy", mode="w+", dtype=np.float32, shape=shape)
+        vectors = open_memmap(place / "vectors.npy", mode="w+", dtype=np.float32, shape=shape)
         kept, end = [], 0
-        for rows, part in extractor.stream(paths):
+        for rows, part in extractor.stream(paths, strict=strict):
             vectors[end : end + len(rows)] = part
             kept.append(rows)
             end += len(rows)
         if not end:
             raise ReidError(f"none of the {len(paths)} images could be read; see the messages above")
-        yield Embeddings(vectors[:end], paths[np.concatenate(kept)])
+        yield Embeddings(vectors[:end], write_paths(place / "paths.npy", paths, np.concatenate(kept)))

@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,16 +18,14 @@ from tqdm import tqdm
 from datasets.transforms import TestTransform
 from engine.cli import Settings
 from engine.model import TrainedModel, load_model
-from inference.fusion import fold_batch_norms
-from inference.hardware import Precision, choose_device, choose_precision, decoding_workers, is_resnet, type_of
-from inference.image_files import list_images
-from inference.image_source import Decoded, ImageLike, ImageSource, collate
+from inference.hardware import Precision, choose_device, choose_precision, decoding_workers, type_of
+from inference.image_source import Decoded, ImageSequence, ImageSource, collate
+from inference.images_given import Images, as_sequence
+from inference.prepared import prepare
 from inference.store import Embeddings, ModelCard
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
-
-Images = Sequence[ImageLike] | NDArray[np.str_]
 
 
 class EmbeddedBatch(NamedTuple):
@@ -82,34 +80,31 @@ class Extractor:
         self.precision = choose_precision(precision, self._device, checkpoint.backbone)
         self.card = _card(checkpoint)
         self._dtype = type_of(self.precision)
-        self._network = checkpoint.network.to(self._device).to(memory_format=torch.channels_last)
-        if self.precision != "fp32" and is_resnet(checkpoint.backbone):
-            fold_batch_norms(self._network.backbone)
-        self._network.backbone.to(self._dtype)
+        self._network = prepare(checkpoint.network, checkpoint.backbone, self._device, self.precision)
         self._input = checkpoint.network_input.to(self._device)
         self._batch_size = batch_size
         self._workers = decoding_workers(self._device) if workers is None else workers
 
-    def __call__(self, images: Images | str | Path, *, strict: bool = False) -> Embeddings:
+    def __call__(self, images: Images, *, strict: bool = False) -> Embeddings:
         """Embed; the result lies in memory (for more than fits, see :meth:`stream`).
 
         Args:
-            images: a folder, a file, or a sequence of paths, PIL images and (H, W, 3) uint8 RGB arrays.
+            images: a folder, a file, a PIL image, an (H, W, 3) uint8 RGB array, or a sequence of the last three.
             strict: an unreadable file is an error instead of a row that is missing.
 
         Returns:
             Rows in the order of ``images``, without the unreadable ones.
 
         Raises:
-            ReidError: for an empty folder, an image of a wrong kind, or an unreadable one under ``strict``.
+            ReidError: for a path that does not exist or an empty folder, for an image of a wrong kind, for
+                something that is no sequence, or for an unreadable file under ``strict``.
         """
-        if isinstance(images, (str, Path)):
-            images = list_images(images).paths if Path(images).is_dir() else [str(images)]
-        batches = list(self.stream(images, strict=strict))
+        given = as_sequence(images)
+        batches = list(self.stream(given, strict=strict))
         vectors = [batch.vectors for batch in batches] or [np.empty((0, self.card.dim), np.float32)]
         rows = [int(row) for batch in batches for row in batch.rows]
         names = [
-            str(image) if isinstance(image, (str, os.PathLike)) else "" for image in map(images.__getitem__, rows)
+            str(image) if isinstance(image, (str, os.PathLike)) else "" for image in map(given.__getitem__, rows)
         ]
         return Embeddings(np.concatenate(vectors), np.array(names, dtype=np.str_))
 
@@ -121,18 +116,19 @@ class Extractor:
         Unreadable files are named in the log, counted at the end, and have no row in any batch.
 
         Args:
-            images: paths, PIL images or arrays.
+            images: see :meth:`__call__`.
             rows: (M,) which of them; None = all.
             strict: see :meth:`__call__`.
 
         Raises:
             ReidError: as :meth:`__call__`.
         """
-        rows = np.arange(len(images)) if rows is None else rows
+        given = as_sequence(images)
+        rows = np.arange(len(given)) if rows is None else rows
         begin, unreadable = time.perf_counter(), 0
         waiting: tuple[NDArray[np.int64], Tensor] | None = None
         with tqdm(total=len(rows), desc="embed", unit="image", disable=len(rows) <= self._batch_size) as bar:
-            for batch in self._loader(images, rows):
+            for batch in self._loader(given, rows):
                 unreadable += _report(batch.faults, strict)
                 launched = (batch.rows.numpy(), self._embed(batch.pixels)) if len(batch.rows) else None
                 if waiting is not None:
@@ -164,14 +160,14 @@ class Extractor:
             )
         return fetched
 
-    def _loader(self, images: Images, rows: NDArray[np.int64]) -> DataLoader[Decoded]:
+    def _loader(self, images: ImageSequence, rows: NDArray[np.int64]) -> DataLoader[Decoded]:
         return DataLoader(
             ImageSource(images, rows, TestTransform(self.card.size, self.card.interpolation)),
             batch_size=self._batch_size,
             num_workers=self._workers if len(rows) > self._batch_size else 0,
             collate_fn=collate,
             pin_memory=self._device.type == "cuda",
-            worker_init_fn=_leave_interrupts_to_main,
+            worker_init_fn=_leave_signals_to_main,
         )
 
 
@@ -197,5 +193,7 @@ def _report(faults: tuple[str, ...], strict: bool) -> int:
     return len(faults)
 
 
-def _leave_interrupts_to_main(worker: int) -> None:  # noqa: ARG001 (torch's signature)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_signals_to_main(worker: int) -> None:  # noqa: ARG001 (torch's signature)
+    """They are sent to all processes of a group; a worker that died of one would be reported as a fault."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -7,6 +7,7 @@ Jégou et al., Product quantization for nearest neighbor search, TPAMI 2011.
 candidates from the vectors themselves, which may be a memory map: for tens of millions.
 """
 
+import logging
 import math
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from utils.errors import ReidError
 _CODES, _TRAINING_PER_CODE = 256, 39  # of product quantisation (8 bits), and what FAISS asks for at least
 _SMALLEST_IVFPQ = _CODES * _TRAINING_PER_CODE
 _MORE_CANDIDATES = 100  # than 2 k: of ivfpq, whose codes know distances roughly
+_ALWAYS_COMPARED = 4096  # candidates, whatever the budget
 _BLOCK = 16384  # rows added at once
 _SEED = 0
 
@@ -69,12 +71,23 @@ class FaissIndex:
         """Number of vectors."""
         return len(self._vectors)
 
+    def asked(self, k: int) -> int:
+        """See :meth:`inference.neighbours.Index.asked`."""
+        number = neighbours_asked(k, len(self))
+        most = max(_ALWAYS_COMPARED, self._memory_budget // self._bytes_per_candidate)
+        if self._refines and self._candidates(number) > most:
+            raise ReidError(
+                f"k must be at most {(most - _MORE_CANDIDATES) // 2} for ivfpq, which compares over twice as many in "
+                f"{self._memory_budget} bytes, got {k or '0 (all)'}; ask for fewer, or use flat"
+            )
+        return number
+
     def search(self, queries: Vectors, k: int = 0) -> Neighbours:
         """See :meth:`inference.neighbours.Index.search`; neighbours may be missed, the distances are exact."""
-        k = neighbours_asked(k, len(self))
+        k = self.asked(k)
         given = checked_vectors("queries", queries, self._vectors.shape[1])
-        wanted = min(len(self), 2 * k + _MORE_CANDIDATES) if self._refines else k
-        per_query = wanted * (24 + self._refines * 8 * given.shape[1])
+        wanted = self._candidates(k)
+        per_query = wanted * self._bytes_per_candidate
         found = Neighbours(np.empty((len(given), k), np.float32), np.empty((len(given), k), np.int64))
         options = self._search_options(wanted)
         for rows in row_blocks(len(given), per_query, self._memory_budget):
@@ -90,6 +103,13 @@ class FaissIndex:
         """Write it to ``path``, whole or not at all."""
         with written_aside(path) as aside:
             _faiss().write_index(self._content, str(aside))
+
+    @property
+    def _bytes_per_candidate(self) -> int:
+        return 24 + self._refines * 8 * self._vectors.shape[1]
+
+    def _candidates(self, k: int) -> int:
+        return min(len(self), 2 * k + _MORE_CANDIDATES) if self._refines else k
 
     def _search_options(self, wanted: int) -> Any:  # noqa: ANN401 (faiss has no types)
         if not self._refines:
@@ -185,6 +205,7 @@ def load_faiss(
 
 
 def _faiss() -> Any:  # noqa: ANN401 (faiss has no types)
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells at length which variants are absent
     try:
         import faiss
     except ImportError as error:

@@ -65,9 +65,13 @@ class FlatIndex:
         """Number of vectors."""
         return len(self._vectors)
 
+    def asked(self, k: int) -> int:
+        """See :meth:`inference.neighbours.Index.asked`."""
+        return neighbours_asked(k, len(self))
+
     def search(self, queries: Vectors, k: int = 0) -> Neighbours:
         """See :meth:`inference.neighbours.Index.search`; exact up to the rounding of a float32 product."""
-        k = neighbours_asked(k, len(self))
+        k = self.asked(k)
         given = checked_vectors("queries", queries, self._vectors.shape[1])
         columns = min(len(self), max(_COLUMNS, 4 * k))  # so that the first tile alone fills all k places
         rows_at_once = min(_MOST_ROWS, max(1, self._memory_budget // (_BYTES_PER_PAIR * columns)))

@@ -27,7 +27,7 @@ from inference.index import KINDS
 from inference.options import own_options, run_with_options
 from inference.ranked_pictures import write_ranked_pictures
 from inference.results import CSV, PICTURES, Wanted, write_results
-from inference.store import check_same_model, open_gallery
+from inference.store import Gallery, check_same_model, open_gallery
 from inference.stored_index import IndexSettings, open_index
 from utils.errors import ReidError
 
@@ -48,8 +48,15 @@ def build_options() -> argparse.ArgumentParser:
     add("--index", choices=KINDS, default="flat", help="flat: exact (default); hnsw, ivfpq: FAISS; milvus")
     uri = "of a Milvus server, or a file ending in .db (default: milvus.db beside the gallery)"
     add("--index_uri", default="", metavar="URI", help=uri)
-    add("--visualize", type=int, default=0, metavar="N", help=f"draw the lists of N queries into {PICTURES}")
+    add(
+        "--visualize",
+        type=int,
+        default=0,
+        metavar="N",
+        help=f"draw the lists of N queries into {PICTURES}; AP: own camera included",
+    )
     add("--images_in_subfolders", action="store_true", help="queries in folders of DATASETS.ROOT_DIR too")
+    add("--strict", action="store_true", help="stop at the first unreadable query")
     add("--precision", choices=PRECISIONS, default="auto", help="of the backbone; best that of the gallery")
     return parser
 
@@ -73,13 +80,18 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
     device = str(choose_device(settings.get("TRAINER.ACCELERATOR")))
     how = IndexSettings(options.index, options.normalize_features, options.index_uri, device=device)
     gallery = open_gallery(options.gallery_data)
+    _check_kind(gallery, settings)
     extractor = build_extractor(settings, options.precision)
     check_same_model(gallery.model, extractor.card)
-    paths, junk = list_images(Path(settings.get("DATASETS.ROOT_DIR")), subfolders=options.images_in_subfolders)
+    if gallery.precision not in ("", extractor.precision):
+        there, here = gallery.precision, extractor.precision
+        logger.warning("the gallery was embedded in %s, the queries in %s; see --precision", there, here)
+    root, output = Path(settings.get("DATASETS.ROOT_DIR")), Path(settings.get("OUTPUT_DIR"))
+    paths, junk = list_images(root, subfolders=options.images_in_subfolders, output=output)
     logger.info("%d queries (%d more are junk) in a gallery of %d", len(paths), junk, len(gallery.embeddings))
-    output = Path(settings.get("OUTPUT_DIR"))
-    with embedded(extractor, paths, output) as queries:
-        index = open_index(gallery, options.gallery_data, how)
+    index = open_index(gallery, options.gallery_data, how)
+    index.asked(wanted.topk)  # a mistake is told before the work
+    with embedded(extractor, paths, output, strict=options.strict) as queries:
         without = write_results(output, queries, gallery, index, wanted)
         if options.visualize:
             write_ranked_pictures(output / PICTURES, queries, gallery, index, wanted, options.visualize)
@@ -87,6 +99,17 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
         logger.info("%d queries have no match", without)
     logger.info("results: %s", output / CSV)
     return output
+
+
+def _check_kind(gallery: Gallery, settings: Settings) -> None:
+    """Refuse MODEL.USE_CENTROIDS where it was set and the gallery is of the other kind."""
+    wanted = {**settings.file, **settings.overrides}.get("MODEL.USE_CENTROIDS")
+    if wanted is not None and wanted != gallery.centroids:
+        has = "one row per identity" if gallery.centroids else "one row per image"
+        raise ReidError(
+            f"MODEL.USE_CENTROIDS is decided by the gallery, which has {has}, got {wanted}; leave it out, or make "
+            "the gallery anew with create_embeddings.py"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

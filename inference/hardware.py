@@ -35,9 +35,9 @@ def choose_device(name: str) -> torch.device:
 def choose_precision(name: str, device: torch.device, backbone: str) -> str:
     """``fp32``, ``bf16`` or ``fp16``; ``auto`` is the fastest that is known to leave the mAP where it is.
 
-    On real images bf16 moves the mAP of a ResNet-18 by 0.05 point (0.11 without :mod:`inference.fusion`), but that of
-    an OSNet x0.25 by 0.2. So ``auto`` is fp32 for every backbone but a ResNet, and for those bf16 where the CPU
-    multiplies it, fp16 (emulated: below 0.05 too) on CUDA.
+    On real images bf16 moves the mAP of a ResNet-18 by 0.05 point (up to 0.11 without :mod:`inference.fusion`), but
+    that of an OSNet x0.25 by 0.2. So ``auto`` is fp32 for every backbone but a ResNet, and for those bf16 where the
+    CPU multiplies it, fp16 (emulated: below 0.05 too) on CUDA.
 
     Args:
         name: one of :data:`PRECISIONS`.

@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.transforms import TestTransform
+from inference.image_paths import ImagePaths
 from utils.errors import ReidError
 from utils.images import read_image
 
 ImageLike = str | PathLike[str] | Image.Image | NDArray[np.uint8]
+ImageSequence = Sequence[ImageLike] | NDArray[np.str_] | ImagePaths
 _WIDE_MODES = ("I", "F")  # of PIL: their values have no agreed range
 
 
@@ -50,9 +52,7 @@ class ImageSource(Dataset[Decoded]):
         transform: to the network's size.
     """
 
-    def __init__(
-        self, images: Sequence[ImageLike] | NDArray[np.str_], rows: NDArray[np.int64], transform: TestTransform
-    ) -> None:
+    def __init__(self, images: ImageSequence, rows: NDArray[np.int64], transform: TestTransform) -> None:
         self._images, self._rows, self._transform = images, rows, transform
 
     def __len__(self) -> int:
@@ -91,7 +91,10 @@ def _pixels(image: Image.Image | NDArray[np.uint8]) -> Tensor:
     if isinstance(image, Image.Image):
         if image.mode.startswith(_WIDE_MODES):
             raise ReidError(f"a PIL image must have 8 bits a channel, got mode {image.mode}; convert it")
-        image = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        try:
+            image = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        except Exception as error:  # see utils.images
+            raise ReidError(f"cannot read a PIL image: {' '.join(str(error).split())}; leave it out") from error
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
         raise ReidError(f"an image must be a path, a PIL image or an (H, W, 3) uint8 RGB array, got {got}")

@@ -57,7 +57,7 @@ def build_index(
         raise ReidError("kind milvus needs a URI, got none; give a server's, or a file such as gallery.db")
     index = milvus_collection(fingerprint_of(vectors), uri, normalize=normalize)
     rows, unknown = np.arange(len(vectors)), np.full(len(vectors), UNKNOWN_ID)
-    index.upsert(vectors, Entities(rows.astype(str), unknown, unknown, rows))
+    index.fill(vectors, Entities(rows.astype(str), unknown, unknown, rows))
     return index
 
 
@@ -74,7 +74,7 @@ def check_kind(kind: str, uri: str) -> None:
 
 
 def milvus_collection(vectors: Fingerprint, uri: str, *, normalize: bool) -> MilvusIndex:
-    """The collection of these vectors and no others, which is made where it is absent.
+    """The collection of these vectors (and paths) and no others, which is made where it is absent.
 
     Raises:
         ReidError: see :class:`inference.milvus_index.MilvusIndex`.

@@ -6,7 +6,8 @@ python inference/infer.py --query_dir ../datasets/market1501/query DATASETS.ROOT
 OUTPUT_DIR/result.csv gets a line per query: its file name, the identity in the name of the nearest gallery image
 (empty where it tells none), that name, and the cosine distance; an earlier file is moved to earlier_1. Junk (identity
 -1 or -2) is left out. The accuracy is printed twice: over all gallery images, and camera-aware as test.py counts
-rank-1; both are of the nearest image, whatever --max_distance drops from the file.
+rank-1; both are of the nearest image, whatever --max_distance drops from the file. With MODEL.USE_CENTROIDS True the
+nearest mean of an identity is meant instead of the nearest image, with the path of its first image.
 """
 
 import argparse
@@ -20,17 +21,20 @@ if not __package__:  # run as a script: our packages come before any of the same
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
+import torch
 
 from engine.cli import Settings
 from inference.accuracy import Accuracy, count_accuracy
 from inference.configured import build_extractor
 from inference.embedded import embedded
+from inference.gallery_centroids import gallery_centroids
 from inference.hardware import PRECISIONS, choose_device
 from inference.image_files import list_images
 from inference.index import Neighbours, build_index
 from inference.neighbours import NOT_FOUND
 from inference.options import own_options, run_with_options
-from inference.results import NO_MATCH, Wanted, shown
+from inference.publish import check_identities
+from inference.results import NO_MATCH, Wanted, open_table, shown
 from inference.store import Embeddings, labels_of
 from utils.atomic import keep_previous, written_aside
 from utils.errors import ReidError
@@ -49,6 +53,7 @@ def build_options() -> argparse.ArgumentParser:
     add("--query_dir", type=Path, metavar="DIR", help="folder of the query images (required)")
     add("--max_distance", type=float, metavar="D", help="beyond it: no match; test.py reports a threshold")
     add("--images_in_subfolders", action="store_true", help="images in folders of both folders too")
+    add("--strict", action="store_true", help="stop at the first unreadable image")
     add("--precision", choices=PRECISIONS, default="auto", help="of the backbone (default: auto)")
     return parser
 
@@ -67,21 +72,31 @@ def infer(settings: Settings, options: argparse.Namespace) -> Accuracy:
         raise ReidError("--query_dir must name the folder of the query images, got none; see --help")
     wanted = Wanted(1, options.max_distance)
     output, subfolders = Path(settings.get("OUTPUT_DIR")), options.images_in_subfolders
-    query_files = list_images(options.query_dir, subfolders=subfolders)
-    gallery_files = list_images(Path(settings.get("DATASETS.ROOT_DIR")), subfolders=subfolders)
+    query_files = list_images(options.query_dir, subfolders=subfolders, output=output)
+    gallery_files = list_images(Path(settings.get("DATASETS.ROOT_DIR")), subfolders=subfolders, output=output)
+    centroids: bool = settings.get("MODEL.USE_CENTROIDS")
+    if centroids:
+        check_identities(gallery_files.paths)
     extractor = build_extractor(settings, options.precision)
     logger.info("%d queries, %d gallery images", len(query_files.paths), len(gallery_files.paths))
     with (
-        embedded(extractor, gallery_files.paths, output) as gallery,
-        embedded(extractor, query_files.paths, output) as queries,
+        embedded(extractor, gallery_files.paths, output, strict=options.strict) as images,
+        embedded(extractor, query_files.paths, output, strict=options.strict) as queries,
     ):
+        gallery = _centroids(images) if centroids else images
         device = str(choose_device(settings.get("TRAINER.ACCELERATOR")))
         found = build_index(gallery.vectors, device=device).search(queries.vectors, 1)
         write_predictions(output / CSV, queries, gallery, wanted.of(found))
-        accuracy = count_accuracy(queries, gallery, found.indices[:, 0])
+        accuracy = count_accuracy(queries, gallery, found.indices[:, 0], centroids=centroids)
     sys.stdout.write(f"{accuracy}\n")
     logger.info("predictions: %s", output / CSV)
     return accuracy
+
+
+def _centroids(images: Embeddings) -> Embeddings:
+    """One row per identity, with the path of its first image."""
+    means = gallery_centroids(torch.from_numpy(images.vectors), torch.from_numpy(labels_of(images.paths)[0]))
+    return Embeddings(means.vectors.numpy(), np.array(images.paths[means.first_rows.numpy()]))
 
 
 def write_predictions(path: Path, queries: Embeddings, gallery: Embeddings, found: Neighbours) -> None:
@@ -103,7 +118,7 @@ def write_predictions(path: Path, queries: Embeddings, gallery: Embeddings, foun
         np.where(empty, "", np.char.mod("%.9f", found.distances[:, 0])).tolist(),
     )
     with written_aside(path) as aside:
-        with aside.open("w", newline="", encoding="utf-8") as file:
+        with open_table(aside) as file:
             csv.writer(file).writerows([_HEADER, *zip(*columns, strict=True)])
         if earlier := keep_previous(path.parent, (path.name,)):
             logger.info("the earlier results are now in %s", earlier)

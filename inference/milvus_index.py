@@ -79,6 +79,7 @@ class MilvusIndex:
         self._client = server.connect()
         if self._ask("has_collection"):
             self._check_collection()
+            pass
         else:
             self._create()
 
@@ -109,6 +110,19 @@ class MilvusIndex:
             ]
             self._ask("upsert", batch)
 
+    def fill(self, vectors: Vectors, entities: Entities) -> None:
+        """Make ``entities`` the content of a collection that is theirs alone.
+
+        Raises:
+            ReidError: as :meth:`upsert`, or if the collection then holds another number of images.
+        """
+        self.upsert(vectors, entities)
+        if (stored := len(self)) != len(vectors):
+            raise ReidError(
+                f"collection {self._collection} at {self._server.uri} must hold {len(vectors)} images after storing, "
+                f"but holds {stored}; their paths must differ, and if they do, drop the collection and repeat"
+            )
+
     def delete(self, paths: Sequence[str]) -> None:
         """Remove images by their paths; unknown ones are ignored.
 
@@ -117,6 +131,15 @@ class MilvusIndex:
         """
         for rows in row_blocks(len(paths), _BYTES_BESIDE_VECTOR, _BATCH_BYTES):
             self._ask("delete", ids=[str(path) for path in paths[rows]])
+
+    def asked(self, k: int) -> int:
+        """See :meth:`inference.neighbours.Index.asked`."""
+        number = neighbours_asked(k, max(1, len(self)))
+        if number > MOST_NEIGHBOURS:
+            raise ReidError(
+                f"k must be at most {MOST_NEIGHBOURS} in Milvus, got {number}; ask for fewer, or use flat"
+            )
+        return number
 
     def search(self, queries: Vectors, k: int = 0) -> Neighbours:
         """See :meth:`inference.neighbours.Index.search`; indices are the positions given to :meth:`upsert`."""
@@ -136,9 +159,7 @@ class MilvusIndex:
         Raises:
             ReidError: if an argument is wrong, or the server does not answer.
         """
-        k = neighbours_asked(k, max(1, len(self)))
-        if k > MOST_NEIGHBOURS:
-            raise ReidError(f"k must be at most {MOST_NEIGHBOURS} in Milvus, got {k}; ask for fewer, or use flat")
+        k = self.asked(k)
         given = checked_vectors("queries", queries, self._dim).float().cpu().numpy()
         hits = _nothing_found(len(given), k)
         for rows, expression in _by_camera(len(given), where, other_cameras):
@@ -206,5 +227,7 @@ def _check_entities(number: int, entities: Entities) -> None:
     if lengths != [number] * len(lengths):
         raise ReidError(f"entities must have one entry for each of {number} vectors, got {lengths}; give all of them")
     for path in map(str, entities.paths):
-        if not 0 < len(path.encode("utf-8", "replace")) <= _LONGEST_PATH:
+        if not path.isascii() and path != path.encode("utf-8", "ignore").decode():
+            raise ReidError(f"paths must be UTF-8 in Milvus, got {path[:80]!r}; rename the file, or use flat")
+        if not 0 < len(path.encode("utf-8")) <= _LONGEST_PATH:
             raise ReidError(f"paths must have 1 to {_LONGEST_PATH} bytes, got {path[:80]!r}; rename the file")

@@ -1,14 +1,17 @@
 """Where a Milvus gallery lies, and requests that insist while the server is away."""
 
 import logging
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
+
+TOKEN = "MILVUS_TOKEN"  # of the environment
 
 _AWAY = ("fail connecting", "unavailable", "timeout", "deadline", "connection refused")
 _FIRST_PAUSE = 0.5  # seconds before the second attempt, doubled before each further one
@@ -22,13 +25,13 @@ class Server:
 
     Attributes:
         uri: a file that ends in ``.db`` (Milvus Lite), or a server such as ``http://localhost:19530``.
-        token: ``user:password`` or a key, where the server asks for one.
+        token: ``user:password`` or a key, where the server asks for one; the environment's MILVUS_TOKEN.
         timeout: seconds that one request may take.
         attempts: tries, 1 or more, before a server that does not answer is an error.
     """
 
     uri: str
-    token: str = ""
+    token: str = field(default_factory=lambda: os.environ.get(TOKEN, ""), repr=False)
     timeout: float = 30.0
     attempts: int = 3
 
@@ -72,12 +75,16 @@ def pymilvus() -> Any:  # noqa: ANN401 (optional)
     Raises:
         ReidError: if it is not installed.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C++ part reports keep-alive details as errors
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # decoders are forked beside it and never use it
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # which Milvus Lite loads
     try:
         import pymilvus as library
     except ImportError as error:
         raise ReidError(
             'kind milvus needs pymilvus, which is not installed; pip install "pymilvus[milvus_lite]", or use flat'
         ) from error
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)  # a traceback for what Milvus Lite does not have
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a traceback for each error that we report
     logging.getLogger("milvus_lite").setLevel(logging.WARNING)
     return library

@@ -35,15 +35,22 @@ class Index(Protocol):
     def __len__(self) -> int:
         """Number of vectors."""
 
+    def asked(self, k: int) -> int:
+        """The number of neighbours that ``k`` stands for; 0 = all, and more than there are gives all.
+
+        Raises:
+            ReidError: if ``k`` is no integer of 0 or more, or more than this kind of index can give.
+        """
+
     def search(self, queries: Vectors, k: int = 0) -> Neighbours:
         """The ``k`` nearest vectors of each query.
 
         Args:
             queries: (Q, D) floating point.
-            k: neighbours per query; 0 = all, and more than there are gives all.
+            k: see :meth:`asked`.
 
         Raises:
-            ReidError: if ``k`` is negative, or the queries have another dimension or are not finite.
+            ReidError: as :meth:`asked`, or if the queries have another dimension or are not finite.
         """
 
 

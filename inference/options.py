@@ -1,9 +1,12 @@
 """Scripts with options of their own beside those that all scripts share."""
 
 import argparse
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from engine.cli import OneLineParser, Settings, run_script
+from engine.cli import InterruptedRun, OneLineParser, Settings, run_script
 
 
 def own_options() -> argparse.ArgumentParser:
@@ -16,15 +19,38 @@ def run_with_options(
     parser: argparse.ArgumentParser,
     description: str,
     argv: Sequence[str] | None,
+    stopped: str = "stopped; no results were written",
 ) -> int:
-    """As :func:`engine.cli.run_script`, for a script with further options.
+    """As :func:`engine.cli.run_script`, for a script with further options, which SIGTERM stops as Ctrl-C does.
 
     Args:
         action: what the script does with its settings and its own options.
         parser: from :func:`own_options`, filled.
         description: for ``--help``; the options' help is added.
         argv: arguments without the program's name; None = those of the process.
+        stopped: what the log says then.
     """
     own, shared = parser.parse_known_args(argv)
     own_help = parser.format_help().replace("options:", "options of this script:", 1).strip()
-    return run_script(lambda settings: action(settings, own), f"{description.rstrip()}\n\n{own_help}", shared)
+
+    def interruptible(settings: Settings) -> None:
+        try:
+            with _terminated_as_interrupted():
+                action(settings, own)
+        except KeyboardInterrupt:
+            raise InterruptedRun(stopped) from None
+
+    return run_script(interruptible, f"{description.rstrip()}\n\n{own_help}", shared)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, so that temporary files go and what is done is kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

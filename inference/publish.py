@@ -1,7 +1,7 @@
 """From the shares of a finished job to the three files of a gallery."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +10,13 @@ import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from inference.fingerprint import Fingerprint, Fingerprinting, fingerprint_of
 from inference.gallery_centroids import gallery_centroids
+from inference.image_paths import ImagePaths, write_paths
+from inference.results import RESULTS
 from inference.store import META, PATHS, UNKNOWN_ID, VECTORS, ModelCard, labels_of, meta_text
-from inference.unfinished import ShareFiles
+from inference.stored_index import index_files
+from inference.unfinished import FOLDER, ShareFiles
 from utils.atomic import keep_previous, written_aside
 from utils.errors import ReidError
 
@@ -26,18 +30,18 @@ class Finished(NamedTuple):
 
     Attributes:
         shares: in the order of the images.
-        paths: (N,) of all images.
+        paths: of all N images.
         model: what made the vectors.
         origin: see :func:`inference.store.meta_text`.
     """
 
     shares: Sequence[ShareFiles]
-    paths: NDArray[np.str_]
+    paths: ImagePaths
     model: ModelCard
     origin: Mapping[str, Any]
 
 
-def check_identities(paths: NDArray[np.str_]) -> None:
+def check_identities(paths: ImagePaths) -> None:
     """Centroids need to know who is who.
 
     Raises:
@@ -45,14 +49,18 @@ def check_identities(paths: NDArray[np.str_]) -> None:
     """
     unknown = np.flatnonzero(labels_of(paths)[0] == UNKNOWN_ID)
     if len(unknown):
+        first = paths[int(unknown[0])]
         raise ReidError(
             f"MODEL.USE_CENTROIDS True needs the identity in each file name, like 0002_c1s1_000451_03.jpg, "
-            f"but {len(unknown)} of {len(paths)} have none: {Path(paths[unknown[0]]).name}; rename or remove them"
+            f"but {len(unknown)} of {len(paths)} have none: {Path(first).name}; rename or remove them"
         )
 
 
 def publish(output: Path, job: Finished, *, centroids: bool) -> int:
     """Write the gallery; an earlier one is moved to ``earlier_1``, and stays in its place until then.
+
+    So are its indices and results, which do not belong to the new one. The files are written within the folder of
+    unfinished work: of a process that is killed here nothing is left outside it.
 
     Args:
         output: OUTPUT_DIR.
@@ -72,46 +80,48 @@ def publish(output: Path, job: Finished, *, centroids: bool) -> int:
     places = np.concatenate(kept)
     if not len(places):
         raise ReidError(f"none of the {len(job.paths)} images could be read; see the messages above")
-    paths = job.paths[places]
-    # Left in reverse: meta.json comes last, and says that the others are there.
-    with (
-        written_aside(output / META) as meta_path,
-        written_aside(output / PATHS) as paths_path,
-        written_aside(output / VECTORS) as vectors_path,
-    ):
-        _join(vectors_path, job)
-        if centroids:
-            paths = _replace_by_centroids(vectors_path, paths)
-        with paths_path.open("wb") as file:
-            np.save(file, paths, allow_pickle=False)
-        origin = {**job.origin, "images": len(places), "unreadable": len(job.paths) - len(places)}
-        meta_path.write_text(meta_text(job.model, len(paths), centroids=centroids, origin=origin), encoding="utf-8")
-        earlier = keep_previous(output, (META, VECTORS, PATHS))
-    if earlier:
+    folder = output / FOLDER
+    taken = _join(folder / VECTORS, job)
+    paths = write_paths(folder / PATHS, job.paths, places)
+    fingerprint = _replace_by_centroids(folder, paths) if centroids else taken.finish(paths)
+    origin = {**job.origin, "images": len(places), "unreadable": len(job.paths) - len(places)}
+    text = meta_text(job.model, fingerprint, centroids=centroids, origin=origin)
+    (folder / META).write_text(text, encoding="utf-8")
+    if earlier := keep_previous(output, list(_of_earlier_gallery(output))):
         logger.info("the gallery that was in %s is now in %s", output, earlier)
-    return len(paths)
+    for name in (VECTORS, PATHS, META):  # the last one says that the others are there
+        (folder / name).replace(output / name)
+    return fingerprint.rows
 
 
-def _join(target: Path, job: Finished) -> None:
+def _of_earlier_gallery(output: Path) -> Iterator[str]:
+    gallery = (META, VECTORS, PATHS)
+    if any((output / name).exists() for name in gallery):
+        yield from (*gallery, *index_files(output), *RESULTS)
+
+
+def _join(target: Path, job: Finished) -> Fingerprinting:
     """Copy the vectors there are to one file, some rows at a time."""
     parts = [share.done() for share in job.shares]
     total = sum(len(rows) for rows, _ in parts)
     joined = open_memmap(target, mode="w+", dtype=np.float32, shape=(total, job.model.dim))
-    step, end = max(1, _BLOCK_BYTES // (4 * job.model.dim)), 0
+    step, end, taken = max(1, _BLOCK_BYTES // (4 * job.model.dim)), 0, Fingerprinting()
     for rows, vectors in parts:
         for first in range(0, len(rows), step):
             block = vectors[rows[first : first + step]]
             joined[end : end + len(block)] = block
+            taken.add(block)
             end += len(block)
     joined.flush()
+    return taken
 
 
-def _replace_by_centroids(path: Path, paths: NDArray[np.str_]) -> NDArray[np.str_]:
-    """Means over each identity; returns the path of the first image of each."""
-    vectors = open_memmap(path, mode="c")  # a private copy on write: torch wants it writable
+def _replace_by_centroids(folder: Path, paths: NDArray[np.str_]) -> Fingerprint:
+    """Means over each identity, each with the path of its first image."""
+    vectors = open_memmap(folder / VECTORS, mode="c")  # a private copy on write: torch wants it writable
     means = gallery_centroids(torch.from_numpy(vectors), torch.from_numpy(labels_of(paths)[0]))
-    del vectors  # its file shrinks now
-    with path.open("wb") as file:
-        np.save(file, means.vectors.numpy(), allow_pickle=False)
-    first: NDArray[np.str_] = paths[means.first_rows.numpy()]
-    return first
+    first: NDArray[np.str_] = np.array(paths[means.first_rows.numpy()])
+    for name, array in ((VECTORS, means.vectors.numpy()), (PATHS, first)):
+        with written_aside(folder / name) as aside, aside.open("wb") as file:  # aside: the old file is still mapped
+            np.save(file, array, allow_pickle=False)
+    return fingerprint_of(means.vectors, first)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TextIO
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET, row_blocks
 from inference.neighbours import NOT_FOUND, Index, Neighbours, neighbours_asked
+from inference.scratch import scratch_folder
 from inference.store import UNKNOWN_ID, Embeddings, Gallery
 from utils.atomic import keep_previous, written_aside
 from utils.errors import ReidError
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 CSV, NPZ, QUERY_VECTORS, QUERY_PATHS = "results.csv", "results.npz", "query_embeddings.npy", "query_paths.npy"
 PICTURES = "ranked_lists"
+RESULTS = (CSV, NPZ, QUERY_VECTORS, QUERY_PATHS, PICTURES)
 NO_MATCH = "no match"
 
 _HEADER = ("query", "rank", "path", "identity", "camera", "distance")
@@ -98,7 +99,7 @@ def write_results(
         written_aside(folder / QUERY_VECTORS) as query_vectors,
         written_aside(folder / CSV) as table,
     ):
-        with _number_files(folder, (len(queries), k)) as kept, table.open("w", newline="", encoding="utf-8") as file:
+        with _number_files(folder, (len(queries), k)) as kept, open_table(table) as file:
             csv.writer(file).writerow(_HEADER)
             for rows in row_blocks(len(queries), k * _BYTES_PER_LINE, memory_budget):
                 found = wanted.of(index.search(queries.vectors[rows], k))
@@ -106,10 +107,10 @@ def write_results(
                 _write_lines(file, queries.paths[rows], gallery, found)
                 without += int((found.indices == NOT_FOUND).all(axis=1).sum())
             with npz.open("wb") as archive:
-                np.savez(archive, allow_pickle=False, indices=kept.indices, distances=kept.distances)
+                np.savez(archive, indices=kept.indices, distances=kept.distances)
         _save(query_vectors, queries.vectors)
         _save(query_paths, queries.paths)
-        if earlier := keep_previous(folder, (CSV, NPZ, QUERY_VECTORS, QUERY_PATHS, PICTURES)):
+        if earlier := keep_previous(folder, RESULTS):
             logger.info("the earlier results are now in %s", earlier)
     return without
 
@@ -119,12 +120,17 @@ def shown(number: NDArray[np.int64]) -> NDArray[np.str_]:
     return np.where(number == UNKNOWN_ID, "", number.astype(str))
 
 
+def open_table(path: Path) -> TextIO:
+    """A CSV file to write, whose names have the bytes that the file system has, UTF-8 or not."""
+    return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+
+
 @contextmanager
 def _number_files(folder: Path, shape: tuple[int, int]) -> Iterator[Neighbours]:
     """Arrays in temporary files: with all of a large gallery per query they may be larger than memory."""
-    with TemporaryDirectory(prefix=".results_", dir=folder) as place:
-        distances = open_memmap(Path(place) / "distances.npy", mode="w+", dtype=np.float32, shape=shape)
-        indices = open_memmap(Path(place) / "indices.npy", mode="w+", dtype=np.int64, shape=shape)
+    with scratch_folder(folder, ".results_") as place:
+        distances = open_memmap(place / "distances.npy", mode="w+", dtype=np.float32, shape=shape)
+        indices = open_memmap(place / "indices.npy", mode="w+", dtype=np.int64, shape=shape)
         yield Neighbours(distances, indices)
 
 

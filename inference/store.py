@@ -16,11 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.market_layout import MarketLayout
+from evaluation.distance_blocks import row_blocks
+from inference.fingerprint import Fingerprint
+from inference.image_paths import ImagePaths
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
 VECTORS, PATHS, META = "embeddings.npy", "paths.npy", "meta.json"
+_LONGEST_NUMBER = 18  # digits that fit into 64 bits
+_BLOCK = 2**16  # names looked at at once
 UNKNOWN_ID = -3  # identity or camera of a file whose name tells none; -1 and -2 mean junk in a Market name
 
 
@@ -87,11 +92,13 @@ class Gallery:
     """An embedded gallery on disk.
 
     Attributes:
-        embeddings: the vectors are a read-only memory map.
+        embeddings: read-only memory maps.
         model: what made them.
         centroids: one mean vector per identity (its path: the first image's) instead of one per image.
         person_ids: (N,) int64 from the file names, :data:`UNKNOWN_ID` where they tell none.
         camera_ids: (N,) likewise; unknown for centroids, which join cameras.
+        precision: in which the backbone computed; empty where that is not known.
+        fingerprint: of vectors and paths; None where it was not taken.
     """
 
     embeddings: Embeddings
@@ -99,6 +106,8 @@ class Gallery:
     centroids: bool
     person_ids: NDArray[np.int64]
     camera_ids: NDArray[np.int64]
+    precision: str = ""
+    fingerprint: Fingerprint | None = None
 
     def __post_init__(self) -> None:
         for name in ("person_ids", "camera_ids"):
@@ -123,7 +132,8 @@ def open_gallery(folder: Path) -> Gallery:
     try:
         model, rows, centroids = _card(meta["model"]), int(meta["rows"]), bool(meta["centroids"])
         vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
-        paths = np.load(folder / PATHS, allow_pickle=False)
+        paths = np.load(folder / PATHS, mmap_mode="r", allow_pickle=False)
+        fingerprint = Fingerprint(**meta["fingerprint"]) if "fingerprint" in meta else None
     except (KeyError, TypeError, ValueError, EOFError) as error:
         raise ReidError(f"{folder} holds a damaged gallery: {type(error).__name__} {error}; make it anew") from error
     if vectors.shape != (rows, model.dim) or len(paths) != rows:
@@ -134,7 +144,8 @@ def open_gallery(folder: Path) -> Gallery:
     person_ids, camera_ids = labels_of(paths)
     if centroids:
         camera_ids = np.full_like(camera_ids, UNKNOWN_ID)
-    return Gallery(Embeddings(vectors, paths), model, centroids, person_ids, camera_ids)
+    precision = str(meta.get("precision", ""))
+    return Gallery(Embeddings(vectors, paths), model, centroids, person_ids, camera_ids, precision, fingerprint)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -153,16 +164,17 @@ def read_meta(folder: Path) -> dict[str, Any]:
     return meta
 
 
-def meta_text(model: ModelCard, rows: int, *, centroids: bool, origin: Mapping[str, Any]) -> str:
+def meta_text(model: ModelCard, fingerprint: Fingerprint, *, centroids: bool, origin: Mapping[str, Any]) -> str:
     """The text of meta.json.
 
     Args:
         model: what made the vectors.
-        rows: how many there are.
+        fingerprint: of vectors and paths.
         centroids: see :class:`Gallery`.
         origin: what else should be known later; no search depends on it.
     """
-    meta = {"rows": rows, "centroids": centroids, "model": asdict(model), **origin}
+    shape = {"rows": fingerprint.rows, "centroids": centroids}
+    meta = {**shape, "model": asdict(model), "fingerprint": asdict(fingerprint), **origin}
     return json.dumps(meta, indent=2) + "\n"
 
 
@@ -182,11 +194,18 @@ def check_same_model(gallery: ModelCard, query: ModelCard) -> None:
             f"gallery and queries must come from one model, got {gallery} and {query}, which differ in "
             f"{'; '.join(shown)}; embed the gallery anew, or search with its model"
         )
-    if (gallery.scale, gallery.antialias) != (query.scale, query.antialias):
+    if gallery.scale != query.scale:
         logger.warning("the gallery was embedded at resolution x%d, the queries at x%d", gallery.scale, query.scale)
+    elif gallery.scale > 1 and gallery.antialias != query.antialias:
+        with_it, without = ("gallery", "queries") if gallery.antialias else ("queries", "gallery")
+        logger.warning(
+            "the resolution of the %s was lowered with antialiasing, that of the %s without (INPUT.LR_ANTIALIAS)",
+            with_it,
+            without,
+        )
 
 
-def labels_of(paths: Sequence[str] | NDArray[np.str_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def labels_of(paths: Sequence[str] | NDArray[np.str_] | ImagePaths) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Identities and cameras that file names in Market-1501's pattern tell.
 
     Args:
@@ -197,10 +216,17 @@ def labels_of(paths: Sequence[str] | NDArray[np.str_]) -> tuple[NDArray[np.int64
         (-1, -2).
     """
     match = re.compile(MarketLayout().pattern).match
-    matches = (match(path, max(path.rfind("/"), path.rfind("\\")) + 1) for path in map(str, paths))
-    labels = [(int(m["id"]), int(m["camera"])) if m else (UNKNOWN_ID, UNKNOWN_ID) for m in matches]
-    table = np.array(labels, dtype=np.int64).reshape(-1, 2)
-    return table[:, 0].copy(), table[:, 1].copy()
+    person_ids, camera_ids = np.empty(len(paths), np.int64), np.empty(len(paths), np.int64)
+    for rows in row_blocks(len(paths), 1, _BLOCK):
+        matches = (match(path, max(path.rfind("/"), path.rfind("\\")) + 1) for path in map(str, paths[rows]))
+        person_ids[rows], camera_ids[rows] = np.array([_label(found) for found in matches], np.int64).T
+    return person_ids, camera_ids
+
+
+def _label(match: re.Match[str] | None) -> tuple[int, int]:
+    if match is None or max(len(match["id"]), len(match["camera"])) > _LONGEST_NUMBER:
+        return UNKNOWN_ID, UNKNOWN_ID
+    return int(match["id"]), int(match["camera"])
 
 
 def _card(values: Mapping[str, Any]) -> ModelCard:

@@ -19,6 +19,7 @@ from utils.errors import ReidError
 logger = logging.getLogger(__name__)
 
 MILVUS_FILE = "milvus.db"
+_STEM = "index"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,12 @@ class IndexSettings:
         check_kind(self.kind, self.uri)
 
 
+def index_files(folder: Path) -> list[str]:
+    """Names of the indices that lie beside a gallery, with the files that tell what they belong to."""
+    found = (path.name for ending in ("faiss", "json") for path in folder.glob(f"{_STEM}_*.{ending}"))
+    return [MILVUS_FILE, *sorted(found)]
+
+
 def open_index(gallery: Gallery, folder: Path, settings: IndexSettings) -> Index:
     """The index of the gallery that lies in ``folder``.
 
@@ -58,7 +65,7 @@ def open_index(gallery: Gallery, folder: Path, settings: IndexSettings) -> Index
     if settings.kind == "flat":
         budget, device = settings.memory_budget, settings.device
         return build_index(vectors, normalize=settings.normalize, memory_budget=budget, device=device)
-    fingerprint = fingerprint_of(vectors)
+    fingerprint = gallery.fingerprint or fingerprint_of(vectors, gallery.embeddings.paths)
     if settings.kind == "milvus":
         return _in_milvus(gallery, fingerprint, folder, settings)
     return _in_faiss(gallery, fingerprint, folder, settings)
@@ -66,7 +73,7 @@ def open_index(gallery: Gallery, folder: Path, settings: IndexSettings) -> Index
 
 def _in_faiss(gallery: Gallery, fingerprint: Fingerprint, folder: Path, settings: IndexSettings) -> Index:
     kind, normalize, budget = settings.kind, settings.normalize, settings.memory_budget
-    path = folder / f"index_{kind}_{'cosine' if normalize else 'l2'}.faiss"
+    path = folder / f"{_STEM}_{kind}_{'cosine' if normalize else 'l2'}.faiss"
     mark, vectors = path.with_suffix(".json"), gallery.embeddings.vectors
     if path.exists() and mark.exists():
         _check_mark(mark, fingerprint)
@@ -82,16 +89,16 @@ def _in_faiss(gallery: Gallery, fingerprint: Fingerprint, folder: Path, settings
 def _in_milvus(gallery: Gallery, fingerprint: Fingerprint, folder: Path, settings: IndexSettings) -> Index:
     uri = settings.uri or str(folder / MILVUS_FILE)
     index = milvus_collection(fingerprint, uri, normalize=settings.normalize)
-    mark = folder / f"index_milvus_{'cosine' if settings.normalize else 'l2'}.json"
-    if mark.exists() and len(index):
-        _check_mark(mark, fingerprint)
-        if _read_mark(mark).get("uri") == uri:
-            return index
+    mark = folder / f"{_STEM}_milvus_{'cosine' if settings.normalize else 'l2'}.json"
     embeddings = gallery.embeddings
+    made = {"kind": "milvus", "normalize": settings.normalize, "uri": uri}
+    if _read_mark(mark) == {**made, "vectors": asdict(fingerprint)} and len(index) == len(embeddings):
+        return index
+    mark.unlink(missing_ok=True)
     logger.info("storing %d images in Milvus at %s", len(embeddings), uri)
     rows = np.arange(len(embeddings))
-    index.upsert(embeddings.vectors, Entities(embeddings.paths, gallery.person_ids, gallery.camera_ids, rows))
-    _write_mark(mark, fingerprint, {"kind": "milvus", "normalize": settings.normalize, "uri": uri})
+    index.fill(embeddings.vectors, Entities(embeddings.paths, gallery.person_ids, gallery.camera_ids, rows))
+    _write_mark(mark, fingerprint, made)
     return index
 
 
@@ -102,7 +109,7 @@ def _write_mark(path: Path, fingerprint: Fingerprint, made: dict[str, object]) -
 def _read_mark(path: Path) -> dict[str, object]:
     try:
         mark = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (FileNotFoundError, ValueError):
         mark = None
     return mark if isinstance(mark, dict) else {}
 

@@ -5,12 +5,10 @@ for each row. No process writes into another's files, so shares may run on machi
 files be copied into one.
 """
 
-import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -137,27 +135,6 @@ class ShareFiles:
         if array.shape != shape:
             raise ReidError(f"{path} must have shape {shape}, got {array.shape}; delete {path.parent}")
         return array
-
-
-@contextmanager
-def only_process(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold a lock that ends with the process, however it ends.
-
-    Args:
-        path: the lock's file; its folder must exist.
-        wait: for another process that holds it.
-
-    Raises:
-        ReidError: if another process holds it and ``wait`` is False.
-    """
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise ReidError(
-                f"another process is at work on {path.parent / path.stem}; wait for it or stop it"
-            ) from error
-        yield
 
 
 def _allocate(path: Path, shape: tuple[int, ...], kind: type) -> None:

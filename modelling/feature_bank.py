@@ -13,10 +13,11 @@ class FeatureBank:
 
     Args:
         rows: number of images.
+        needed: those of them that are going to be filled; None = all. The others stay zero.
     """
 
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
+    def __init__(self, rows: int, needed: slice | None = None) -> None:
+        self._rows, self._needed = rows, needed or slice(rows)
         self._vectors: Tensor | None = None
         self._filled: Tensor | None = None
 
@@ -55,7 +56,11 @@ class FeatureBank:
             for start in range(0, self._rows, rows_per_piece):
                 dist.all_reduce(self._vectors[start : start + rows_per_piece])
             dist.all_reduce(self._filled)
-        if not bool((self._filled == 1).all()):
-            wrong = int((self._filled != 1).nonzero()[0])
-            raise RuntimeError(f"row {wrong} was filled {int(self._filled[wrong])} times instead of once")
+        right = torch.zeros_like(self._filled)
+        right[self._needed] = 1
+        if not bool((self._filled == right).all()):
+            wrong = int((self._filled != right).nonzero()[0])
+            raise RuntimeError(
+                f"row {wrong} was filled {int(self._filled[wrong])} times instead of {int(right[wrong])}"
+            )
         return self._vectors

@@ -11,33 +11,19 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from modelling.backbones.catalogue import StemPool
-from modelling.backbones.pixels import Pixels
-from modelling.backbones.timm_backbone import PREFIX, classifier_names
+from modelling.backbones.timm_backbone import PREFIX, classifier_names, fitted_weights
 from modelling.fitting import check_fit
-from modelling.foreign_formats import FORMATS, Format, plain_format
+from modelling.foreign_formats import FORMATS, IMAGENET_FORMAT, Format, plain_format
 from modelling.foreign_names import network_name, with_our_osnet_names
+from modelling.preprocessing import Preprocessing, read_preprocessing, told_size
 
 logger = logging.getLogger(__name__)
 
 # Where the tensors of a file may lie: torchreid and Lightning, the first version of this project, fast-reid.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What images the weights were trained on.
-
-    Attributes:
-        size: height and width in pixels.
-        interpolation: of the resize.
-        mean: of R, G, B in [0, 1].
-        std: of R, G, B.
-    """
-
-    size: tuple[int, int] = (256, 128)
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    mean: tuple[float, float, float] = Pixels().mean
-    std: tuple[float, float, float] = Pixels().std
+_FIRST_VERSION = "model_state_dict"  # by which a file is of the first version
+_BACKBONE = "backbone.base."
+_IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +37,14 @@ class ForeignWeights:
         head: which head the ``head.*`` tensors belong to.
         pooling: of the head.
         num_ids: rows of the file's classifier; None without one that tells identities apart.
-        left_out: names, as the file has them, of the tensors that are not loaded.
+        left_out: the tensors that are not loaded, under the names that the file has for them.
         stem_relu: whether its ResNet has the stem's ReLU; None where it is not a ResNet or the file is a
             plain backbone, which any setting may use.
         last_stride: the same of the last stage's stride.
         stem_pool: the same of the stem's maximum pooling.
-        preprocessing: see :class:`Preprocessing`.
+        preprocessing: of the images it was trained on.
+        size_unsure: the file does not tell the size of these images, and such networks were trained at several.
+        scale: low resolution of these images, 1 = none.
     """
 
     kind: str
@@ -65,11 +53,13 @@ class ForeignWeights:
     head: Literal["bnneck", "projection"] = "bnneck"
     pooling: Literal["avg", "gem"] = "avg"
     num_ids: int | None = None
-    left_out: tuple[str, ...] = ()
+    left_out: Mapping[str, Tensor] = field(default_factory=dict)
     stem_relu: bool | None = None
     last_stride: int | None = None
     stem_pool: StemPool | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    size_unsure: bool = False
+    scale: int = 1
 
     @property
     def has_head(self) -> bool:
@@ -99,7 +89,9 @@ def recognise(content: Mapping[str, Any], model_name: str = "") -> ForeignWeight
         known = plain_format(model_name, classifier_names(model_name.removeprefix(PREFIX)))
     if known is None:
         return None
-    return _translate(known, state, "model_state_dict" in content)
+    if known.imagenet_too and _rows(known, state) == _IMAGENET_CLASSES:
+        known = IMAGENET_FORMAT
+    return _translate(known, state, content)
 
 
 def load_foreign(extractor: nn.Module, weights: ForeignWeights, origin: str) -> None:
@@ -113,20 +105,32 @@ def load_foreign(extractor: nn.Module, weights: ForeignWeights, origin: str) -> 
     Raises:
         ReidError: if a tensor is missing, unknown or of another shape; the message names it.
     """
-    target, given = extractor.state_dict(), weights.state
+    target, given = extractor.state_dict(), _fitted(extractor, weights)
     optional = frozenset() if weights.has_head else {name for name in target if name.startswith("head.")}
     if weights.num_ids is not None:  # a fresh linear layer would scramble what was learned
         optional -= {"head.linear.weight"}
     check_fit(target, given, optional, f"{origin} ({weights.kind})")
     extractor.load_state_dict(given, strict=False)
     logger.info(
-        "%s (%s): %d tensors loaded%s; left out: %s",
+        "%s (%s%s): %d tensors loaded%s; left out: %s",
         origin,
         weights.kind,
+        "" if weights.num_ids is None else f", {weights.num_ids} identities",
         len(given),
         "" if weights.has_head else " into the backbone, the head is fresh",
         ", ".join(weights.left_out) or "nothing",
     )
+
+
+def _fitted(extractor: nn.Module, weights: ForeignWeights) -> dict[str, Tensor]:
+    """The tensors to load; those of a network of timm depend on the size it was built for."""
+    name = weights.backbone_name or ""
+    if not name.startswith(PREFIX):
+        return weights.state
+    loaded = {inner.removeprefix(_BACKBONE): tensor for inner, tensor in weights.state.items()}
+    whole = {**loaded, **weights.left_out}
+    fitted = fitted_weights(name.removeprefix(PREFIX), extractor.backbone.base, whole)  # type: ignore[union-attr, arg-type]
+    return {_BACKBONE + inner: tensor for inner, tensor in fitted.items()}
 
 
 def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -137,35 +141,29 @@ def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix("module."): tensor for name, tensor in inner.items()}
 
 
-def _translate(known: Format, given: Mapping[str, Tensor], first_version: bool) -> ForeignWeights:
-    left = tuple(name for name in given if name.startswith(known.left_out))
+def _rows(known: Format, given: Mapping[str, Tensor]) -> int | None:
+    return next((len(given[row]) for row in known.classifiers if row in given), None)
+
+
+def _translate(known: Format, given: Mapping[str, Tensor], content: Mapping[str, Any]) -> ForeignWeights:
+    left = {name: tensor for name, tensor in given.items() if name.startswith(known.left_out)}
     state = {known.rename(name): tensor for name, tensor in given.items() if name not in left}
     name = known.backbone_name or network_name(state)
     resnet = name is not None and name.startswith("resnet")
-    rows = next((len(given[row]) for row in known.classifiers if row in given), None)
-    bare_stem = known.bare_stem and resnet and "ibn" not in str(name)
+    ibn = "ibn" in str(name)
+    scale = content.get("scale")
     return ForeignWeights(
-        kind="checkpoint of SNU_ReID" if first_version else known.kind,
+        kind="checkpoint of SNU_ReID" if _FIRST_VERSION in content else known.kind,
         backbone_name=name,
         state=state,
         head=known.head,
         pooling="gem" if "head.pool.p" in state else "avg",
-        num_ids=rows,
+        num_ids=_rows(known, given),
         left_out=left,
-        stem_relu=not bare_stem if resnet and not known.plain else None,
+        stem_relu=(ibn or not known.bare_stem) if resnet and not known.plain else None,
         last_stride=known.last_stride,
         stem_pool=known.stem_pool if resnet and not known.plain else None,
-        preprocessing=_preprocessing(known, given),
-    )
-
-
-def _preprocessing(known: Format, given: Mapping[str, Tensor]) -> Preprocessing:
-    if not {"pixel_mean", "pixel_std"} <= given.keys():
-        return Preprocessing(interpolation=known.interpolation)
-    red, green, blue = (given["pixel_mean"].flatten().double() / 255).tolist()
-    deviations = (given["pixel_std"].flatten().double() / 255).tolist()
-    return Preprocessing(
-        interpolation=known.interpolation,
-        mean=(red, green, blue),
-        std=(deviations[0], deviations[1], deviations[2]),
+        preprocessing=read_preprocessing(content, given, known.interpolation),
+        size_unsure=known.ibn_sizes_vary and ibn and told_size(content) is None,
+        scale=scale if _FIRST_VERSION in content and isinstance(scale, int) and scale > 1 else 1,
     )

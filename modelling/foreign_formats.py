@@ -21,6 +21,8 @@ class Format:
         stem_pool: how a ResNet's stem pools.
         interpolation: of the images it was trained on.
         plain: a backbone without anything trained on identities.
+        imagenet_too: the project publishes its ImageNet weights under the same names.
+        ibn_sizes_vary: the project trained its IBN networks at another size than the others.
         backbone_name: where it is known before the tensors are seen.
     """
 
@@ -35,6 +37,8 @@ class Format:
     stem_pool: Literal["padded", "ceil"] = "padded"
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     plain: bool = False
+    imagenet_too: bool = False
+    ibn_sizes_vary: bool = False
     backbone_name: str | None = None
 
     def fits(self, names: Iterable[str]) -> bool:
@@ -62,6 +66,7 @@ FORMATS: tuple[Format, ...] = (
         classifiers=("fc_query.weight",),
         bare_stem=True,
         last_stride=1,
+        ibn_sizes_vary=True,
     ),
     Format(
         kind="checkpoint of reid-strong-baseline",
@@ -94,6 +99,7 @@ FORMATS: tuple[Format, ...] = (
         left_out=("classifier.",),
         classifiers=("classifier.weight",),
         head="projection",
+        imagenet_too=True,
     ),
     Format(
         kind="ResNet of torchreid with a projection",
@@ -103,6 +109,7 @@ FORMATS: tuple[Format, ...] = (
         classifiers=("classifier.weight",),
         head="projection",
         last_stride=1,
+        imagenet_too=True,
     ),
     Format(
         kind="ResNet of torchreid",
@@ -110,6 +117,7 @@ FORMATS: tuple[Format, ...] = (
         left_out=("classifier.",),
         classifiers=("classifier.weight",),
         last_stride=2,
+        imagenet_too=True,
     ),
     Format(
         kind="plain ResNet backbone",
@@ -117,6 +125,14 @@ FORMATS: tuple[Format, ...] = (
         left_out=("fc.",),
         plain=True,
     ),
+)
+
+
+IMAGENET_FORMAT = Format(
+    kind="backbone of torchreid trained on ImageNet",
+    needed=(),
+    left_out=("fc.", "classifier."),
+    plain=True,
 )
 
 

@@ -91,8 +91,10 @@ class ReidModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Embed a batch of query and gallery images at every scale the protocols ask for."""
         for scale in self._scales():
-            bank = self._banks.setdefault(scale, FeatureBank(self._test_rows()))
-            bank.put(batch.rows, self.extractor(self._pixels(batch, scale)).bn)
+            part = self._needed_of(batch, scale)
+            if len(part.rows):
+                bank = self._banks.setdefault(scale, self._new_bank(scale))
+                bank.put(part.rows, self.extractor(self._pixels(part, scale)).bn)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """The same as validation."""
@@ -114,12 +116,14 @@ class ReidModule(LightningModule):
     def _evaluate(self) -> None:
         splits = self._data().splits
         for scale in self._scales():
-            bank = self._banks.pop(scale, FeatureBank(self._test_rows()))
+            bank = self._banks.pop(scale, self._new_bank(scale))
             self.vectors[scale] = bank.gather(self.extractor.dim, self.device)
         self.results = tuple(evaluate(self.vectors, splits.query, splits.gallery, self._protocols))
         first = self.results[0].result
         values = {"val/mAP": first.mAP, "val/mINP": first.mINP, "val/rank-1": first.cmc[1]}
         self.log_dict(values, prog_bar=True, rank_zero_only=True)
+        others = {f"val/mAP {entry.name}": entry.result.mAP for entry in self.results[1:]}
+        self.log_dict(others, rank_zero_only=True)
 
     def _scales(self) -> list[int]:
         return sorted({scale for protocol in self._protocols for scale in protocol.scales})
@@ -171,6 +175,20 @@ class ReidModule(LightningModule):
         assert isinstance(data, ReidDataModule)
         return data
 
-    def _test_rows(self) -> int:
+    def _needed(self, scale: int) -> slice:
+        """The rows that are embedded at a scale: queries, gallery, or both."""
         splits = self._data().splits
-        return len(splits.query) + len(splits.gallery)
+        queries, rows = len(splits.query), len(splits.query) + len(splits.gallery)
+        start = 0 if any(protocol.query_scale == scale for protocol in self._protocols) else queries
+        stop = rows if any(protocol.gallery_scale == scale for protocol in self._protocols) else queries
+        return slice(start, stop)
+
+    def _needed_of(self, batch: Batch, scale: int) -> Batch:
+        needed = self._needed(scale)
+        if needed == slice(0, len(self._data().splits.query) + len(self._data().splits.gallery)):
+            return batch
+        return batch.part((batch.rows >= needed.start) & (batch.rows < needed.stop))
+
+    def _new_bank(self, scale: int) -> FeatureBank:
+        splits = self._data().splits
+        return FeatureBank(len(splits.query) + len(splits.gallery), self._needed(scale))

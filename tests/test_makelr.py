@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -169,8 +170,58 @@ def test_wrong_numbers(
         main([word for pair in arguments.items() for word in pair])
     assert stop.value.code == 2
     error = capsys.readouterr().err
-    assert f"argument {option}" in error
+    assert error.startswith(f"error: argument {option}")
+    assert len(error.splitlines()) == 1
     assert rule in error
+
+
+def die(_: object) -> None:
+    os._exit(9)
+
+
+def test_a_process_that_the_system_ends_is_told(
+    market: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(makelr, "read_size", die)
+    assert run(market, "--workers", "2") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: check sizes: 2 processes must live to the end, but the system ended one")
+    assert error.endswith("take fewer, by --workers where it is an option")
+
+
+def test_the_root_has_nothing_beside_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Path("/")) == 2
+    assert capsys.readouterr().err == (
+        "error: the data set's folder must have a name, got /; name the folder that holds the images\n"
+    )
+
+
+def test_a_mark_that_is_no_text_is_one_of_others(market: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mark = market.parent / "market_x2" / "makelr.json"
+    mark.parent.mkdir()
+    mark.write_bytes(b"\xff\xfe\n" + bytes(100_000))
+    assert run(market) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert "market_x2 must be new, empty, or begun by the same command" in error
+    assert len(error) < 1000
+    assert [path.name for path in mark.parent.iterdir()] == ["makelr.json"]
+
+
+def test_three_strangers_are_named_and_the_others_counted(market: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "bcde":
+        (market / f"{name}.txt").write_text("text")
+    assert run(market) == 0
+    assert "5 files of" in (text := capsys.readouterr().err)
+    assert "are not copied: b.txt, c.txt, d.txt and 2 more" in text
+
+
+def test_by_default_it_takes_the_cpus_that_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["--scale", "2", "--data_dir", "."]
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
+    assert makelr.build_parser().parse_args(given).workers == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert makelr.build_parser().parse_args(given).workers == 64
 
 
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:

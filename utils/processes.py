@@ -8,10 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import TypeVar
 
 from tqdm import tqdm
+
+from utils.errors import ReidError
 
 _CHUNK = 8  # items that a process takes at once
 T = TypeVar("T")
@@ -30,6 +33,9 @@ def each(work: Callable[[T], R], items: Sequence[T], workers: int, title: str, u
 
     Returns:
         The results, in the order of ``items``.
+
+    Raises:
+        ReidError: if the system ended a process.
     """
     progress = partial(tqdm, total=len(items), desc=title, unit=unit)
     workers = min(workers, len(items) // _CHUNK)
@@ -40,6 +46,11 @@ def each(work: Callable[[T], R], items: Sequence[T], workers: int, title: str, u
     pool = ProcessPoolExecutor(workers, context, _begin, (os.getpid(),))
     try:
         return list(progress(pool.map(work, items, chunksize=_CHUNK)))
+    except BrokenProcessPool as error:
+        raise ReidError(
+            f"{title}: {workers} processes must live to the end, but the system ended one, most often for want of "
+            "memory; take fewer, by --workers where it is an option"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

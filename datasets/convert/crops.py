@@ -91,7 +91,7 @@ def write_crops(
         ReidError: if a split has no image, two have one name, the folder was not made by the same command,
             or a frame cannot be read (the crops of the others are then written).
     """
-    out = Path(os.path.abspath(out))  # noqa: PTH100 (resolve() would go to where a link points)
+    out = out.resolve()  # a link stays, and what it points to is made
     planned = _planned(frames)
     folder = _begin(out, json.dumps(mark))
     present = {f"{split}/{name}" for split in (TRAIN, QUERY, GALLERY) for name in _names(folder / split)}

@@ -104,7 +104,8 @@ def _crops(
             file = f"{person.person_id:04d}_{name}_{person.row:02d}.jpg"
             yield Crop(split, person.person_id, file, box)
         else:
-            logger.warning("identity %d lies outside of frame %s and is left out", person.person_id, name)
+            what = "has no area in" if min(person.size) <= 0 else "lies outside of"
+            logger.warning("identity %d %s frame %s and is left out", person.person_id, what, name)
 
 
 def _compare_with_published(boxes: Mapping[str, Mapping[str, Sequence[Person]]], ids: Mapping[str, set[int]]) -> None:

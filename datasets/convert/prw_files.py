@@ -77,6 +77,8 @@ def read_frame(name: str, raw: Path) -> Annotated | str:
     if isinstance(size, str):
         return size
     path = raw / "annotations" / f"{name}.jpg.mat"
+    if not path.is_file():  # scipy would look for another name and speak of that
+        return f"cannot read annotation {path}: no such file"
     try:
         rows = _boxes(loadmat(path))
     except Exception as error:  # as above; FileNotFoundError
@@ -117,9 +119,12 @@ def read_queries(path: Path) -> dict[str, list[Person]]:
         try:
             (row,) = _checked([list(map(float, words[:5]))], "it").tolist()
             (name,) = words[5:]
+            if min(row[3:]) <= 0:
+                raise ValueError("a box without area")
         except ValueError as error:
             raise ReidError(
-                f"{path} must have lines 'person_id x y w h frame_name', got {line!r} in line {number}"
+                f"{path} must have lines 'person_id x y w h frame_name' with w and h above 0, got {line!r} in "
+                f"line {number}; unpack the release again"
             ) from error
         queries[name.removesuffix(".jpg")].append(_person(0, *row))
     return dict(queries)

@@ -5,10 +5,14 @@ import logging
 import torch
 from yacs.config import CfgNode
 
+from engine.build.data import trained_scales
 from modelling.backbones.catalogue import check_backbone_name, takes_one_size
 from utils.errors import ReidError
+from utils.resolution import low_resolution_size
 
 logger = logging.getLogger(__name__)
+
+_SMALLEST_SIDE = 8  # pixels; makelr.py refuses less
 
 
 def check_consistency(cfg: CfgNode) -> None:
@@ -19,6 +23,7 @@ def check_consistency(cfg: CfgNode) -> None:
     """
     check_backbone_name(cfg.MODEL.NAME)
     _check_size(cfg)
+    _warn_of_scales(cfg)
     batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
     if batch % instances or batch < 2 * instances:
         raise ReidError(
@@ -46,3 +51,17 @@ def _check_size(cfg: CfgNode) -> None:
             f"INPUT.SIZE_TRAIN and INPUT.SIZE_TEST must be equal for {cfg.MODEL.NAME}, whose position embeddings "
             f"are made for one size, got {train} and {test}; set both alike, to test to the size of the training"
         )
+
+
+def _warn_of_scales(cfg: CfgNode) -> None:
+    """Say so where a scale leaves next to nothing of the network's input; makelr.py has checked its files."""
+    if cfg.DATASETS.LR_SOURCE == "disk":
+        return
+    scale = max(*trained_scales(cfg), *cfg.TEST.SCALES, 1)
+    height, width = min(cfg.INPUT.SIZE_TRAIN, cfg.INPUT.SIZE_TEST, key=min)
+    low = low_resolution_size(height, width, scale)
+    if scale > 1 and min(low) < _SMALLEST_SIDE:
+        logger.warning(
+            "scale %d leaves %d x %d pixels of the network's input of %d x %d: hardly a person",
+            scale, *low, height, width,
+        )  # fmt: skip

@@ -13,7 +13,7 @@ from datasets.file_check import check_files
 from datasets.readers import read_dataset
 from datasets.sample import ReidSplits
 from datasets.sources import join_sources
-from datasets.splits import check_test, check_train
+from datasets.splits import check_test, check_train, refuse_shared_identities
 from datasets.transforms import Augmentation, NetworkInput
 from utils.errors import ReidError
 
@@ -38,8 +38,10 @@ def build_training_data(cfg: CfgNode) -> TrainingData:
     Raises:
         ReidError: for a missing folder, a bad file, or splits that cannot work.
     """
-    trained, validated = _names(cfg.DATASETS.NAMES), test_names(cfg)[0]
+    trained, validated = _given_names(cfg), test_names(cfg)[0]
     parts = {name: _read(cfg, name, with_train=name in trained) for name in dict.fromkeys((validated, *trained))}
+    for part in parts.values():  # each by itself: joined, the identities of the others have new numbers
+        refuse_shared_identities(part)
     first = parts[validated]
     splits = first if trained == [validated] else join_sources(list(parts.values()))
     splits = _checked_files(cfg, replace(splits, name="+".join(parts[name].name for name in trained)))
@@ -63,7 +65,7 @@ def build_test_data(cfg: CfgNode, name: str) -> ReidSplits:
 
 def test_names(cfg: CfgNode) -> list[str]:
     """The data sets that a checkpoint is evaluated on; training validates on the first."""
-    return _names(cfg.DATASETS.TEST_NAMES) or _names(cfg.DATASETS.NAMES)
+    return _names(cfg.DATASETS.TEST_NAMES) or _given_names(cfg)
 
 
 def camera_rule(cfg: CfgNode, splits: ReidSplits) -> bool:
@@ -71,15 +73,27 @@ def camera_rule(cfg: CfgNode, splits: ReidSplits) -> bool:
     return bool(cfg.TEST.CAMERA_RULE and splits.cameras)
 
 
+def _given_names(cfg: CfgNode) -> list[str]:
+    if names := _names(cfg.DATASETS.NAMES):
+        return names
+    raise ReidError(
+        f"DATASETS.NAMES must name a data set, a folder or a .csv file, got {cfg.DATASETS.NAMES!r}; "
+        "see docs/datasets.md"
+    )
+
+
 def _names(text: str) -> list[str]:
-    """One name, or a list of them written as in Python."""
-    if not text.startswith(("(", "[")):
+    """One name, or a tuple or list of them written as in Python; ``('market1501')`` is one name too."""
+    text = text.strip()
+    if not text.startswith(("(", "[", "'", '"')):
         return [text] if text else []
     try:
-        names = list(ast.literal_eval(text))
+        given = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError):
-        names = []
-    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        given = ()
+    given = [given] if isinstance(given, str) else given if isinstance(given, (tuple, list)) else ()
+    names = [name.strip() if isinstance(name, str) else "" for name in given]
+    if not names or not all(names) or len(set(names)) < len(names):
         raise ReidError(
             "DATASETS.NAMES and TEST_NAMES must be a name, or different names like ('market1501','cuhk03'), "
             f"got {text}"
@@ -98,12 +112,13 @@ def _checked_files(cfg: CfgNode, splits: ReidSplits) -> ReidSplits:
 
 
 def _check_test(cfg: CfgNode, splits: ReidSplits) -> None:
+    warnings = check_test(splits, camera_rule=camera_rule(cfg, splits))
     images = len(splits.query) + len(splits.gallery)
     if cfg.TRAINER.DEVICES > images:
         raise ReidError(f"TRAINER.DEVICES must be at most the {images} test images, got {cfg.TRAINER.DEVICES}")
     if cfg.TEST.CAMERA_RULE and not splits.cameras:
         logger.warning("%s tells no cameras: the camera rule is off, a query may find its own camera", splits.name)
-    for warning in check_test(splits, camera_rule=camera_rule(cfg, splits)):
+    for warning in warnings:
         logger.warning("%s", warning)
 
 

@@ -1,6 +1,7 @@
 """From keys to low-resolution files, and to the sizes in pixels that a scale stands for."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from yacs.config import CfgNode
 
@@ -28,15 +29,17 @@ def build_twins(cfg: CfgNode, splits: ReidSplits, train_scales: Sequence[int], t
     return find_twins(splits, train_scales, test_scales)
 
 
-def resolutions(twins: Twins, scales: Iterable[int], size: Sequence[int]) -> tuple[Resolution, ...]:
+def resolutions(
+    files: Mapping[int, Sequence[Path]], scales: Iterable[int], size: Sequence[int]
+) -> tuple[Resolution, ...]:
     """What each scale leaves of an image.
 
     Args:
-        twins: low-resolution files, if any.
+        files: low-resolution files of the images that are meant, by scale: ``train`` or ``test`` of
+            :class:`datasets.twins.Twins`.
         scales: scales in use.
         size: height and width of the network's input, pixels.
     """
-    files = {**twins.test, **twins.train}
     found = []
     for scale in sorted(set(scales)):
         if scale in files:

@@ -47,8 +47,16 @@ def build_protocols(cfg: CfgNode, pairs: Sequence[tuple[int, int]], *, rule: boo
 
 
 def test_pairs(cfg: CfgNode) -> list[tuple[int, int]]:
-    """Low-resolution scales of query and gallery in a test."""
-    scales = cfg.TEST.SCALES or [cfg.INPUT.SCALE]
+    """Low-resolution scales of query and gallery in a test.
+
+    Raises:
+        ReidError: if two keys choose them.
+    """
+    scales = list(dict.fromkeys(cfg.TEST.SCALES)) or [cfg.INPUT.SCALE]
+    if cfg.TEST.SCALES and cfg.INPUT.SCALE != 1:
+        raise ReidError(
+            f"a test takes --scale or TEST.SCALES, got {cfg.INPUT.SCALE} and {cfg.TEST.SCALES}; leave one out"
+        )
     match cfg.TEST.SCALE_PAIRS:
         case "query":
             return [(scale, 1) for scale in scales]
@@ -67,7 +75,7 @@ def validation_pairs(cfg: CfgNode, views: Mapping[str, int]) -> list[tuple[int, 
     scales = trained_scales(cfg)
     if len(views) == 1:
         return [(scale, scale) for scale in scales]
-    low = [pair for scale in scales for pair in ((scale, 1), (scale, scale))]
+    low = [pair for scale in scales if scale > 1 for pair in ((scale, 1), (scale, scale))]
     return [*low, (1, 1)]
 
 

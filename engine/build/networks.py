@@ -39,6 +39,11 @@ def build_extractor(cfg: CfgNode) -> FeatureExtractor:
         )
     if model.POOLING == "gem" and getattr(backbone, "pooled", False):
         raise ReidError(f"MODEL.POOLING gem needs a feature map, but {model.NAME} pools its tokens itself; set avg")
+    if model.POOLING == "gem" and (negative := float(getattr(backbone, "negative", 0.0))):
+        logger.warning(
+            "MODEL.POOLING gem takes values below 0 for 0: %.0f %% of the map of %s are such; avg and max see them",
+            100 * negative, model.NAME,
+        )  # fmt: skip
     pooling = build_pooling(model.POOLING)
     if model.HEAD == "projection":
         return FeatureExtractor(backbone, ProjectionHead(channels, model.EMBEDDING_DIM or _PROJECTION_DIM, pooling))
@@ -51,13 +56,18 @@ def initial_weights(cfg: CfgNode) -> dict[str, Tensor] | None:
     Raises:
         ReidError: if there are none, or they cannot be fetched.
     """
-    name, pixels = cfg.MODEL.NAME, cfg.INPUT
     if not cfg.MODEL.PRETRAINED:
         return None
+    compare_pixels(cfg)
+    return imagenet_state(cfg.MODEL.NAME, tuple(cfg.INPUT.SIZE_TEST))
+
+
+def compare_pixels(cfg: CfgNode) -> None:
+    """Say so where ImageNet weights were trained on images normalised in another way."""
+    name, pixels = cfg.MODEL.NAME, cfg.INPUT
     mean, std = imagenet_pixels(name)
     if (list(mean), list(std)) != (pixels.PIXEL_MEAN, pixels.PIXEL_STD):
         logger.warning(
             "the ImageNet weights of %s were trained with INPUT.PIXEL_MEAN %s INPUT.PIXEL_STD %s, got %s and %s",
             name, list(mean), list(std), pixels.PIXEL_MEAN, pixels.PIXEL_STD,
         )  # fmt: skip
-    return imagenet_state(name, tuple(pixels.SIZE_TEST))

@@ -74,13 +74,14 @@ def build_backbone(
         input_size: height and width; only networks of tokens depend on it.
 
     Raises:
-        ReidError: for an unknown name, or a stem that only a ResNet can have.
+        ReidError: for an unknown name, or a stem or stride that only a ResNet can have.
     """
     check_backbone_name(name)
     options = BackboneOptions(last_stride, stem_relu, stem_pool, input_size)
-    if BACKBONES.get(name) is not _resnet and (not stem_relu or stem_pool != "padded"):
+    if BACKBONES.get(name) is not _resnet and options != BackboneOptions(input_size=input_size):
         raise ReidError(
-            f"MODEL.STEM_RELU and the stem's pooling belong to a ResNet, got {name}; leave them as they are"
+            "MODEL.LAST_STRIDE, MODEL.STEM_RELU and MODEL.STEM_POOL belong to a ResNet, "
+            f"got {last_stride}, {stem_relu} and {stem_pool} for {name}; leave them as they are"
         )
     if name.startswith(PREFIX):
         return TimmBackbone(name.removeprefix(PREFIX), input_size)

@@ -1,5 +1,7 @@
 """Any network of the timm library as a backbone."""
 
+import sys
+from collections.abc import Mapping
 from difflib import get_close_matches
 from types import ModuleType
 from typing import Any, cast
@@ -27,6 +29,7 @@ class TimmBackbone(nn.Module):
     Attributes:
         out_channels: of the feature map, found by a trial run.
         pooled: whether the map has one position only, whose values may be negative.
+        negative: share of the map of a trial image that is below 0.
         base: timm's network.
 
     Raises:
@@ -37,18 +40,19 @@ class TimmBackbone(nn.Module):
         super().__init__()
         base: Any = _create(name, input_size, pretrained).eval()
         self.base = base
-        trial = torch.zeros(1, 3, *input_size)
+        trial = torch.randn(1, 3, *input_size, generator=torch.Generator().manual_seed(0))
         try:
             with torch.no_grad():
                 if base.forward_features(trial).ndim == 4:
                     base.reset_classifier(0, "")  # a map is left to our own pooling
                 self._channels_last = _is_channels_last(base, base(trial))
-                shape = self(trial).shape
+                feature_map = self(trial)
         except Exception as error:  # networks refuse a size in any way
             raise ReidError(_cannot(name, input_size, error)) from error
         base.train()
-        self.out_channels = int(shape[1])
-        self.pooled = tuple(shape[2:]) == (1, 1)
+        self.out_channels = int(feature_map.shape[1])
+        self.pooled = tuple(feature_map.shape[2:]) == (1, 1)
+        self.negative = float((feature_map < 0).float().mean())
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, ``out_channels``, h, w)."""
@@ -71,6 +75,26 @@ def timm_weights(name: str, input_size: tuple[int, int] = (256, 128)) -> dict[st
         ReidError: if timm has none, or they can neither be found in its cache nor downloaded.
     """
     return cast(dict[str, Tensor], TimmBackbone(name, input_size, pretrained=True).base.state_dict())
+
+
+def fitted_weights(name: str, base: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A file of timm, or of a network's authors, as timm would load it into a network of another size.
+
+    Args:
+        name: as timm lists it, without our ``timm:``.
+        base: the network that is going to be filled.
+        state: all tensors of the file by name; by its classifier some versions of timm tell an old file.
+
+    Returns:
+        Tensors under today's names without the classifier, position embeddings fitted to the input size of ``base``.
+    """
+    fit = getattr(sys.modules[type(base).__module__], "checkpoint_filter_fn", None)
+    try:
+        fitted = dict(state) if fit is None else dict(fit(dict(state), base))
+    except Exception:  # of another network it fails in any way; the check of the tensors names them
+        fitted = dict(state)
+    classifiers = tuple(f"{classifier}." for classifier in classifier_names(name))
+    return {inner: tensor for inner, tensor in fitted.items() if not inner.startswith(classifiers)}
 
 
 def classifier_names(name: str) -> tuple[str, ...]:

@@ -108,6 +108,8 @@ def test_what_is_read_back(release: Path) -> None:
     assert [sample.person_id for sample in splits.train] == [20001, 20001, 20002, 20007]
     assert [sample.person_id for sample in splits.query] == [40001]
     assert [sample.person_id for sample in splits.gallery] == [40001, 40001, 40002]
+    assert {sample.camera_id for sample in (*splits.train, *splits.query, *splits.gallery)} == {0}
+    assert not splits.cameras  # read by its path, too
     named = read_dataset("MOT17", out.parent)
     assert [sample.path for sample in named.gallery] == [sample.path for sample in splits.gallery]
 

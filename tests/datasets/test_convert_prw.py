@@ -212,7 +212,7 @@ def test_a_damaged_frame_is_named_and_the_others_are_done(release: Path, capsys:
         ("frame_train.mat", {"img_index_test": cells(TRAIN)}, "must hold the list img_index_train, but"),
         ("frame_test.mat", {"img_index_test": cells(["../a"])}, "must list frames like c1s1_000151.jpg, got '../a'"),
         ("query_info.txt", b"1 2 3 4 5 c3s2_000451\r\n\r\n1 2 x 4 5 a\r\n", "got '1 2 x 4 5 a' in line 3"),
-        ("query_info.txt", b"1 2 nan 4 5 c3s2_000451", "must have lines 'person_id x y w h frame_name', got"),
+        ("query_info.txt", b"1 2 nan 4 5 c3s2_000451", "must have lines 'person_id x y w h frame_name' with"),
         (
             "query_info.txt",
             b"3 1 2 3 4 c3s2_000451\n" * 2,

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,8 @@ def test_a_wrong_header_is_shown(tmp_path: Path, header: str) -> None:
         ("b.jpg,1,1", "line 3: 3 cells instead of 4"),
         ("b.jpg,1,1,train,5", "line 3: 5 cells instead of 4"),
         (",1,1,train", "line 3: path is empty"),
+        ("notes.txt,1,1,train", r"line 3: path must end like an image \(.bmp, .jpeg, .*\), got 'notes.txt'"),
+        ("folder/,1,1,train", "line 3: path must end like an image .*, got 'folder/'"),
         ("b.jpg, ,1,train", "line 3: person_id is empty"),
         ("b.jpg,1,left,train", "line 3: camera_id must be a whole number from 0 on, got 'left'"),
         ("b.jpg,1,,train", "line 3: camera_id must be a whole number from 0 on, got ''"),
@@ -80,6 +83,41 @@ def test_bad_lines_are_named(tmp_path: Path, line: str, fault: str) -> None:
     (tmp_path / "a.jpg").touch()
     with pytest.raises(ReidError, match=f"but 1 do not: {fault}.*; correct or remove them"):
         read_dataset(str(file), Path())
+
+
+def test_a_test_needs_no_training_files(tmp_path: Path) -> None:
+    text = "path,person_id,split\na/1.jpg,ann,train\nb/1.jpg,bob,query\nb/2.jpg,bob,gallery\n"
+    file = table(tmp_path, text)
+    whole = read_dataset(str(file), Path())
+    shutil.rmtree(tmp_path / "a")
+    alone = read_dataset(str(file), Path(), with_train=False)
+    assert (alone.train, alone.query, alone.gallery) == ((), whole.query, whole.gallery)
+    with pytest.raises(ReidError, match="but 1 do not: line 2: no file"):
+        read_dataset(str(file), Path())
+    (tmp_path / "b/2.jpg").unlink()
+    with pytest.raises(ReidError, match="but 1 do not: line 4: no file"):
+        read_dataset(str(file), Path(), with_train=False)
+
+
+def test_a_test_of_a_drawn_split_needs_no_training_files(tmp_path: Path) -> None:
+    lines = "".join(f"{person}/{shot}.jpg,{person}\n" for person in "abcd" for shot in range(2))
+    file = table(tmp_path, f"path,person_id\n{lines}")
+    whole = read_dataset(str(file), Path())
+    for sample in whole.train:
+        sample.path.unlink()
+    assert read_dataset(str(file), Path(), with_train=False).gallery == whole.gallery
+    whole.query[0].path.unlink()
+    with pytest.raises(ReidError, match=r"but 1 do not: line .*: no file"):
+        read_dataset(str(file), Path(), with_train=False)
+
+
+def test_numbers_that_mean_something_in_market_names_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [f"{i}.jpg,{person},gallery\n" for i, person in enumerate(("-1", "-2", "0000", "0", "5"))]
+    file = table(tmp_path, f"path,person_id,split\n{''.join(rows)}x.jpg,6,train\ny.jpg,5,query\n")
+    assert len({s.person_id for s in read_dataset(str(file), Path()).gallery} - {0}) == 5
+    assert "-1, -2, 0000 in my people are people like any other, not junk or distractors" in caplog.text
 
 
 def test_many_bad_lines_are_counted(tmp_path: Path) -> None:

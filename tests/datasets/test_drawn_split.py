@@ -1,4 +1,5 @@
 import logging
+import shutil
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from datasets import drawn_split
 from datasets.drawn_split import draw_split
 from datasets.labelled_images import NOBODY, LabelledImage
 from datasets.readers import read_dataset
+from datasets.splits import check_test
 from utils.errors import ReidError
 
 
@@ -39,11 +41,11 @@ def test_a_drawn_split_keeps_its_promises(labels: list[tuple[int, int]], cameras
     try:
         drawn = draw_split(images, seed)
     except ReidError:
-        counts = Counter(i.person for i in images)
-        seen = {p: {i.camera for i in images if i.person == p} for p in known}
-        # Only where a half of the identities may be without a pair.
-        assert len(known) < 2 or any(counts[p] < 2 or (cameras and len(seen[p]) < 2) for p in known)
+        assert len(known) < 2 or max(Counter(i.person for i in images if i.person != NOBODY).values()) < 2
         return
+    seen = {p: {i.camera for i in images if i.person == p} for p in known}
+    cameras = any(len(of_person) > 1 for of_person in seen.values())
+    able = {p for p in known if (len(seen[p]) if cameras else sum(i.person == p for i in images)) > 1}
     assert draw_split(images[::-1], seed) == drawn
     assert sorted(i._replace(split="") for i in drawn) == images
     by_split = defaultdict(list)
@@ -53,8 +55,10 @@ def test_a_drawn_split_keeps_its_promises(labels: list[tuple[int, int]], cameras
     train_people = {i.person for i in by_split["train"]}
     assert len(train_people) == len(known) - len(known) // 2
     assert not train_people & {i.person for i in (*by_split["query"], *by_split["gallery"])}
+    assert len(able - train_people) == min((len(able) + 1) // 2, len(known) // 2)
+    assert {i.person for i in by_split["query"]} == able - train_people
     assert NOBODY not in train_people | {i.person for i in by_split["query"]}
-    assert max(Counter((i.person, i.camera) for i in by_split["query"]).values()) == 1
+    assert max(Counter((i.person, i.camera if cameras else 0) for i in by_split["query"]).values()) == 1
     for query in by_split["query"]:
         assert any(
             i.person == query.person and (not cameras or i.camera != query.camera) for i in by_split["gallery"]
@@ -108,13 +112,104 @@ def test_images_that_are_gone_are_told_and_left_out(tmp_path: Path, caplog: pyte
 
 
 @pytest.mark.parametrize("part", ["query", "gallery", "test"])
-def test_training_stays_where_only_the_test_is_to_be_divided(tmp_path: Path, part: str) -> None:
+def test_training_stays_where_only_the_test_is_to_be_divided(
+    tmp_path: Path, part: str, caplog: pytest.LogCaptureFixture
+) -> None:
     root = people(people(tmp_path / "own", 5, part="train/t"), 4, part=f"{part}/")
     splits = read_dataset(str(root), Path())
     assert {s.path.parent.parent.name for s in splits.train} == {"train"}
     assert (len(splits.train), len(splits.query), len(splits.gallery)) == (15, 4, 8)
     assert {s.path.parent.parent.name for s in (*splits.query, *splits.gallery)} == {part}
     assert read_dataset(str(root), Path(), with_train=False).query == splits.query
+    shutil.rmtree(root / "train")  # a machine that only tests; nothing is gone that it needs
+    with caplog.at_level(logging.WARNING):
+        assert read_dataset(str(root), Path(), with_train=False).gallery == splits.gallery
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("csv", [True, False])
+def test_a_test_that_has_to_draw_warns_each_time_and_saves_nothing(
+    tmp_path: Path, csv: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = people(tmp_path / "own")
+    name, saved = str(root), root / "split_seed0.csv"
+    if csv:
+        rows = [f"own/p{person}/{shot}.jpg,{person}" for person in range(6) for shot in range(3)]
+        (tmp_path / "own.csv").write_text("\n".join(["path,person_id", *rows]))
+        name, saved = str(tmp_path / "own.csv"), tmp_path / "own_split_seed0.csv"
+    for _ in range(2):
+        caplog.clear()
+        drawn = read_dataset(name, Path(), with_train=False)
+        assert f"no saved split {saved}: drawn anew with seed 0" in caplog.text
+        assert "people that the network was trained on may be tested; copy " in caplog.text
+        assert f"copy {saved.name} from the training machine" in caplog.text
+        assert not saved.exists()
+    trained = read_dataset(name, Path())
+    assert (trained.query, trained.gallery) == (drawn.query, drawn.gallery)
+    caplog.clear()
+    assert read_dataset(name, Path(), with_train=False).query == drawn.query
+    assert not caplog.messages
+
+
+def test_given_test_identities_cannot_leak_and_their_queries_are_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = people(tmp_path / "own", 4, part="test/")
+    first = read_dataset(str(root), Path(), with_train=False)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    make(root, "test/p0/0a.jpg")
+    assert read_dataset(str(root), Path(), with_train=False).query == first.query
+
+
+def test_a_split_given_later_is_not_ignored(tmp_path: Path) -> None:
+    root = people(tmp_path, 4)
+    file, saved = tmp_path / "own.csv", tmp_path / "own_split_seed0.csv"
+    images = [f"p{person}/{shot}.jpg" for person in range(4) for shot in range(3)]
+    file.write_text("\n".join(["path,person_id", *(f"{image},{image[:2]}" for image in images)]))
+    trained = {s.path.parent.name for s in read_dataset(str(file), root).train}
+    everyone = {f"p{person}" for person in range(4)}
+    for training, fits in ((trained, True), (everyone, True), (everyone - trained, False)):
+        rows = (f"{image},{image[:2]},{'train' if image[:2] in training else 'test'}" for image in images)
+        file.write_text("\n".join(["path,person_id,split", *rows]))
+        if fits:
+            assert {s.path.parent.name for s in read_dataset(str(file), root).train} == trained
+        else:
+            with pytest.raises(
+                ReidError, match=rf"and training images, but 12 images have others, e\.g\. .*; delete {saved}"
+            ):
+                read_dataset(str(file), root)
+
+
+@pytest.mark.parametrize("header", ["path,person_id", "path,person_id,split"])
+def test_a_saved_split_without_splits_is_named(tmp_path: Path, header: str) -> None:
+    root = people(tmp_path)
+    split = ",train" if "split" in header else ""
+    (root / "split_seed0.csv").write_text(f"{header}\np0/0.jpg,p0{split}\n")
+    with pytest.raises(
+        ReidError, match=r"saved split .*split_seed0\.csv must have a split column with queries and g"
+    ):
+        read_dataset(str(root), Path())
+    (root / "split_seed0.csv").write_text("path,person_id,split\np0/0.jpg,p0,\n")
+    with pytest.raises(ReidError, match=r"split_seed0\.csv must read .*line 2: split must be one of"):
+        read_dataset(str(root), Path())
+
+
+def test_one_camera_for_all_is_drawn_and_the_check_tells_the_remedy(tmp_path: Path) -> None:
+    people(tmp_path, 4)
+    rows = [f"p{person}/{shot}.jpg,{person},7" for person in range(4) for shot in range(3)]
+    (tmp_path / "one.csv").write_text("\n".join(["path,person_id,camera_id", *rows]))
+    splits = read_dataset(str(tmp_path / "one.csv"), Path())
+    assert (len(splits.train), len(splits.query), len(splits.gallery), splits.cameras) == (6, 2, 4, True)
+    assert {s.camera_id for s in (*splits.train, *splits.query)} == {7}
+    with pytest.raises(ReidError, match=r"only the query's own camera has it .*set TEST\.CAMERA_RULE False"):
+        check_test(splits, camera_rule=True)
+    assert check_test(splits, camera_rule=False) == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_luck_is_needed_where_one_of_ten_can_give_a_query(seed: int) -> None:
+    drawn = draw_split([image(i, 1 + i % 10, None) for i in range(11)], seed)
+    assert Counter(i.split for i in drawn) == {"train": 5, "query": 1, "gallery": 5}
 
 
 def test_train_alone_gives_half_of_its_identities_to_the_test(tmp_path: Path) -> None:

@@ -53,6 +53,21 @@ def test_a_test_needs_no_training_files(tmp_path: Path) -> None:
     assert (splits.train, splits.query) == ((), whole.query)
 
 
+def test_files_that_no_list_names_do_not_count(tmp_path: Path) -> None:
+    data = release(tmp_path)
+    whole = read_dataset("msmt17", tmp_path)
+    for file in (
+        "test/0000/Thumbs.db",
+        "test/0000/0000_009_06_0303morning_0020_1.jpg",
+        "train/0009/x.jpg",
+        "test/a.jpg",
+    ):
+        (data / file).parent.mkdir(exist_ok=True)
+        (data / file).touch()
+    (data / "list_extra.txt").write_text("x\n")
+    assert read_dataset("msmt17", tmp_path) == whole
+
+
 def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
     with pytest.raises(ReidError, match=r"set DATASETS\.ROOT_DIR to the folder that contains MSMT17"):
         read_dataset("msmt17", tmp_path)

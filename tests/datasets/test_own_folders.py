@@ -91,3 +91,39 @@ def test_a_split_without_images_is_refused(tmp_path: Path) -> None:
     (root / "train/a").mkdir(parents=True)
     with pytest.raises(ReidError, match="no query can be drawn"):
         read_dataset(str(root), Path())
+
+
+def test_split_names_in_any_case(tmp_path: Path) -> None:
+    root = make(tmp_path, "Train/a/1.jpg", "QUERY/b/1.jpg", "Gallery/b/2.jpg")
+    splits = read_dataset(str(root), Path())
+    assert [s.path for s in (*splits.train, *splits.query, *splits.gallery)] == [
+        root / file for file in ("Train/a/1.jpg", "QUERY/b/1.jpg", "Gallery/b/2.jpg")
+    ]
+
+
+def test_folders_that_do_not_fit_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = make(
+        tmp_path / "own",
+        *("train/a/1.jpg", "train/a/cam1/2.jpg", "train/b/cam2/1.jpg", "train/b/notes.txt", "train/b/.x/1.jpg"),
+        *("query/c/1.jpg", "gallery/c/2.jpg", "val/d/1.jpg", "extra/1.jpg", ".cache/1.jpg"),
+    )
+    assert len(read_dataset(str(root), Path()).train) == 1
+    assert f"2 folders of {root} are left out, beside gallery, query, train: extra, val" in caplog.messages
+    within = "within the folder of an identity: train/a/cam1, train/b/cam2"
+    assert f"2 folders of {root} are left out, {within}" in caplog.messages
+    assert len(caplog.messages) == 2
+
+
+def test_folders_of_junk_and_distractors_are_people_unless_files_are_named_as_in_market(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make(
+        tmp_path / "own",
+        "train/5/1.jpg",
+        "query/7/1.jpg",
+        "gallery/7/2.jpg",
+        "gallery/0000/1.jpg",
+        "gallery/-1/1.jpg",
+    )
+    assert len(read_dataset(str(root), Path()).gallery) == 3
+    assert caplog.messages[0].startswith("-1, 0000 in own are people like any other")

@@ -1,4 +1,6 @@
+import gc
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -15,10 +17,16 @@ MARKET = {
     "query": ("0003_c1s1_000151_00.jpg", "0004_c2s1_000151_00.Png", *ODD),
     "bounding_box_test": ("0003_c2s1_000176_00.jpg", "0004_c6s1_000151_00.jpg", "0000_c3s1_000201_00.jpg", *ODD),
 }
+DUKE_ODD = ("Thumbs.db", "._0005_c2_f0046985.jpg", "-1_c2_f0046985.jpg", "readme.txt")
 DUKE = {
-    "bounding_box_train": ("0005_c2_f0046985.jpg", "0001_c8_f0046985.jpg"),
-    "query": ("0006_c1_f0000001.jpg",),
-    "bounding_box_test": ("0006_c2_f0000001.jpg", "0099_c12_f0000001.jpg"),
+    "bounding_box_train": ("0005_c2_f0046985.jpg", "0001_c8_f0046985 copy.JPG", *DUKE_ODD),
+    "query": ("0006_c1_f0000001.Png", *DUKE_ODD),
+    "bounding_box_test": ("0006_c2_f0000001.jpeg", "0099_c12_f0000001.jpg", "0000_c3_f0000001.jpg", *DUKE_ODD),
+}
+MOT17 = {
+    "bounding_box_train": ("020001_c1s2_000001.jpg", "020002_c1s2_000001.PNG", "-1_c1s2_000001.jpg", "seqinfo.ini"),
+    "query": ("040001_c1s4_000001.JPG", "-1_c1s4_000001.jpg", "._040001_c1s4_000001.jpg"),
+    "bounding_box_test": ("040001_c1s4_000010 2.jpeg", "0000_c1s4_000001.jpg", "-1_c1s4_000001.jpg", "Thumbs.db"),
 }
 
 
@@ -53,12 +61,97 @@ def test_market_layouts_leave_out_junk_ambiguous_and_other_files(tmp_path: Path,
 
 
 def test_duke_names(tmp_path: Path) -> None:
-    make(tmp_path / "DukeMTMC-reID", DUKE)
-    assert labels(read_dataset("dukemtmcreid", tmp_path)) == {
+    root = tmp_path / "2023_c3 그림"
+    data = make(root / "DukeMTMC-reID", DUKE)
+    splits = read_dataset("dukemtmcreid", root)
+    assert labels(splits) == {
         "train": [(1, 8), (5, 2)],
         "query": [(6, 1)],
-        "gallery": [(6, 2), (99, 12)],
+        "gallery": [(0, 3), (6, 2), (99, 12)],
     }
+    assert (splits.name, splits.folders, splits.cameras) == ("dukemtmcreid", (data,), True)
+    assert labels(read_dataset(str(data), Path())) == labels(splits)
+
+
+def test_mot17_names(tmp_path: Path) -> None:
+    root = tmp_path / "2023_c3 그림"
+    make(root / "MOT17_reid", MOT17)
+    assert labels(read_dataset("MOT17", root)) == {
+        "train": [(20001, 0), (20002, 0)],
+        "query": [(40001, 0)],
+        "gallery": [(0, 0), (40001, 0)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("mark", "cameras"),
+    [
+        ('{"made_by": "datasets.convert mot17", "every": 10}', False),
+        ('{"made_by": "datasets.convert prw"}', True),
+        ("[1]", True),
+        ("{half", True),
+    ],
+)
+def test_a_converted_mot17_is_known_by_its_mark(tmp_path: Path, mark: str, cameras: bool) -> None:
+    data = make(tmp_path / "my videos", MOT17)
+    (data / "convert.json").write_text(mark)
+    assert read_dataset(str(data), Path()).cameras is cameras
+
+
+def test_a_source_of_training_needs_no_test(tmp_path: Path) -> None:
+    data = make(tmp_path / "market1501", {"bounding_box_train": MARKET["bounding_box_train"]})
+    splits = read_dataset("market1501", tmp_path)
+    assert labels(splits) == {"train": [(2, 6), (7, 1)], "query": [], "gallery": []}
+    with pytest.raises(
+        ReidError, match=r"market1501 has 0 query and 0 gallery images; add its folders, or set DATASETS\.TEST_NAMES"
+    ):
+        check_test(splits, camera_rule=True)
+    with pytest.raises(ReidError, match=r"data set folder .*query must exist, but does not"):
+        read_dataset("market1501", tmp_path, with_train=False)
+    make(data, {"bounding_box_test": MARKET["bounding_box_test"]})
+    with pytest.raises(ReidError, match=r"data set folder .*query must exist, but does not"):
+        read_dataset("market1501", tmp_path)
+
+
+def test_a_link_names_its_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make(tmp_path / "store/v2", MARKET)
+    (tmp_path / "shop").symlink_to(data)
+    assert read_dataset(f"{tmp_path}/shop/", Path()).name == "shop"
+    monkeypatch.chdir(data)
+    assert read_dataset(".", Path()).name == "v2"
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_no_name_is_not_the_current_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ReidError, match=f"must name a data set, a folder or a .csv file, got '{name}'; see docs"):
+        read_dataset(name, tmp_path)
+
+
+def test_reading_leaves_the_garbage_collector_as_it_was(tmp_path: Path) -> None:
+    make(tmp_path / "market1501", MARKET)
+    for set_up in (gc.disable, gc.enable):
+        set_up()
+        before = gc.isenabled()
+        read_dataset("market1501", tmp_path)
+        with pytest.raises(ReidError):
+            read_dataset("market", tmp_path)
+        assert gc.isenabled() is before
+
+
+def test_the_examples_of_the_docs_work_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[2] / "docs/datasets.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    for name in ("shop", "yard"):
+        monkeypatch.setitem(READERS, name, None)  # to be taken out again
+    for block in blocks:
+        exec(compile(block, "docs/datasets.md", "exec"), {})
+    people = {part: (f"person{i}_cam{4 + i}.jpg",) for i, part in enumerate(("train", "probe", "gallery"), start=1)}
+    make(tmp_path / "shop", people)
+    assert labels(read_dataset("shop", tmp_path)) == {"train": [(1, 5)], "query": [(2, 6)], "gallery": [(3, 7)]}
+    make(tmp_path / "yard", {"gate": ("train-17-1.png", "query-18-2.png"), "door": ("gallery-18-3.png",)})
+    assert labels(read_dataset("yard", tmp_path)) == {"train": [(17, 0)], "query": [(18, 0)], "gallery": [(18, 1)]}
+    assert read_dataset("yard", tmp_path, with_train=False).train == ()
 
 
 def test_mot17_has_no_cameras_and_so_no_camera_rule(tmp_path: Path) -> None:
@@ -78,7 +171,9 @@ def test_mot17_has_no_cameras_and_so_no_camera_rule(tmp_path: Path) -> None:
 
 
 def test_a_wrong_name_lists_the_right_ones_and_the_nearest(tmp_path: Path) -> None:
-    assert list(READERS) == ["market1501", "dukemtmcreid", "msmt17", "cuhk03", "PRW", "MOT17"]
+    with pytest.raises(ReidError) as error:
+        read_dataset("nothing like it", tmp_path)
+    assert all(f" {name}," in str(error.value) for name in READERS)
     for wrong, right in (("prw", "PRW"), ("Market1501", "market1501"), ("duke_mtmc_reid", "dukemtmcreid")):
         with pytest.raises(
             ReidError, match=rf"market1501, .*MOT17, an existing folder.*'{wrong}'; did you mean '{right}'"

@@ -62,3 +62,17 @@ def test_a_data_set_given_twice_is_refused() -> None:
     one = part("a", [(1, 1)], [(3, 1)], [(3, 2)])
     with pytest.raises(ReidError, match=r"a has 1 of a, e\.g\. a/train/0\.jpg; name each data set once"):
         join_sources([one, one])
+
+
+@pytest.mark.parametrize("spelling", ["relative", "dots", "link", "linked parent"])
+def test_a_data_set_given_twice_is_noticed_however_it_is_spelt(
+    tmp_path: Path, spelling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sets/a/train").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "sets/a")
+    (tmp_path / "other").symlink_to(tmp_path / "sets")
+    monkeypatch.chdir(tmp_path)
+    names = {"relative": "sets/a", "dots": f"{tmp_path}/sets/../sets/a", "link": "link", "linked parent": "other/a"}
+    one, again = (part(name, [(1, 1)], [], []) for name in (f"{tmp_path}/sets/a", names[spelling]))
+    with pytest.raises(ReidError, match=r"must have no image in common, but .* has 1 of .*/sets/a, e\.g\. "):
+        join_sources([one, again])

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from datasets.sample import ReidSplits, Sample
-from datasets.splits import check_test, check_train
+from datasets.splits import check_test, check_train, refuse_shared_identities
 from utils.errors import ReidError
 
 
@@ -30,6 +30,20 @@ def test_good_splits_give_no_word() -> None:
 def test_identities_in_train_and_test_are_refused_and_named() -> None:
     with pytest.raises(ReidError, match=r"1 are in both \(2\)"):
         check_train(splits(GOOD_TRAIN, ((2, 1),), ((2, 2),)), 2, 4)
+
+
+def test_the_check_of_identities_alone_lets_parts_be_empty_and_distractors_be() -> None:
+    for data in (splits(GOOD_TRAIN, (), ()), splits((), ((2, 1),), ((2, 2),)), splits(((0, 1),), (), ((0, 1),))):
+        refuse_shared_identities(data)
+    with pytest.raises(ReidError, match=r"train and test of toy must have no identity in common, but 1 .*\(2\)"):
+        refuse_shared_identities(splits(GOOD_TRAIN, (), ((2, 2),)))
+
+
+@pytest.mark.parametrize(("query", "gallery"), [((), ((3, 1),)), (((3, 1),), ())])
+def test_a_test_without_images_is_refused(query: tuple, gallery: tuple) -> None:
+    counts = f"toy has {len(query)} query and {len(gallery)} gallery images; add"
+    with pytest.raises(ReidError, match=f"a test needs query and gallery, but {counts}"):
+        check_test(splits(GOOD_TRAIN, query, gallery), camera_rule=True)
 
 
 def test_too_few_identities_for_a_batch_name_the_keys_and_the_remedy() -> None:

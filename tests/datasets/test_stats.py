@@ -1,4 +1,5 @@
 import logging
+import shutil
 from pathlib import Path
 
 import cv2
@@ -71,6 +72,39 @@ def test_the_table_and_the_picture(market: Path, tmp_path: Path, capsys: pytest.
     assert (sheet == draw_contact_sheet(read_dataset(str(market), market))).all()
 
 
+@pytest.mark.parametrize("layout", ["market", "folders", "msmt17"])
+def test_a_set_without_training_images_is_counted(
+    market: Path, layout: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(market / "bounding_box_train")
+    if layout == "folders":
+        (market / "bounding_box_test").rename(market / "test")
+        for path in [*market.glob("query/*"), *market.glob("test/*")]:
+            (path.parent / path.name[:4]).mkdir(exist_ok=True)
+            path.rename(path.parent / path.name[:4] / path.name)
+        shutil.rmtree(market / "test/-1_c")
+    elif layout == "msmt17":
+        for part in ("query", "bounding_box_test"):
+            names = [path.name for path in (market / part).iterdir() if path.name != "-1_c6_a.jpg"]
+            for name in names:
+                (market / "test").mkdir(exist_ok=True)
+                (market / part / name).rename(market / "test" / name.replace("_c", "_000_"))
+            lines = (f"{name.replace('_c', '_000_')} {int(name[:4])}" for name in names)
+            (market / f"list_{part.replace('bounding_box_test', 'gallery')}.txt").write_text("\n".join(lines))
+            shutil.rmtree(market / part)
+    found = main([str(market)])
+    assert [found[part].images for part in ("train", "query", "gallery")] == [0, 1, 3]
+    assert "only the test is counted: " in caplog.text
+    assert "images 0 1 3" in [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_training_images_that_are_wrong_are_still_an_error(market: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (market / "bounding_box_train" / "holiday.jpg").touch()
+    with pytest.raises(SystemExit):
+        main([str(market)])
+    assert "1 are not: holiday.jpg" in capsys.readouterr().err
+
+
 def test_a_named_data_set_below_the_root(market: Path, capsys: pytest.CaptureFixture[str]) -> None:
     market.rename(market.parent / "market1501")
     assert main(["market1501", "--root", str(market.parent)])["train"].images == 4
@@ -96,6 +130,7 @@ def test_the_seed_is_that_of_a_drawn_split(tmp_path: Path) -> None:
         (["{}", "--picture", "sheet.jpg"], "--picture must be a new file with the ending .png, got sheet.jpg"),
         (["{}", "--picture", "{}/there.png"], "--picture must be a new file with the ending .png, got"),
         (["{}", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
+        ([""], "DATASETS.NAMES must name a data set, a folder or a .csv file, got ''"),
         ([], "the following arguments are required: NAME"),
     ],
 )

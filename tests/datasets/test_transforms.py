@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -110,6 +112,38 @@ def test_a_low_resolution_file_is_restored_as_the_device_restores_it() -> None:
     assert set(made.low) == {4}
     assert (made.low[4].float() - expected).abs().max() <= 1  # rounded to whole pixel values
     assert torch.equal(made.image, TestTransform((32, 16))(full).image)
+
+
+@pytest.mark.parametrize("size", [(32, 12), (32, 30), (90, 12)])
+def test_a_low_resolution_file_larger_than_the_input_is_not_aliased(size: tuple[int, int]) -> None:
+    small = image(2, height=64, width=24)
+    expected = small.double()  # each side alone, as Pillow does it: low-passed where it shrinks
+    for side, length in zip((-2, -1), size, strict=True):
+        matrix = bicubic(small.shape[side], length)
+        expected = (matrix @ expected) if side == -2 else expected @ matrix.T
+    made = TestTransform(size)(image(), {4: small}).low[4]
+    assert (made.double() - expected.clamp(0, 255)).abs().max() < 0.51
+    aliased = F.interpolate(small[None].float(), size, mode="bicubic").clamp(0, 255)[0]
+    assert (made - aliased).abs().mean() > 5
+
+
+def bicubic(before: int, after: int) -> torch.Tensor:
+    """(after, before) weights: cubic convolution, a = -0.75 enlarging and -0.5, stretched, shrinking, as torch."""
+    step = before / after
+    stretch, a = (step, -0.5) if step > 1 else (1.0, -0.75)
+    centres = (torch.arange(after, dtype=torch.double) + 0.5) * step - 0.5
+    rows = torch.zeros(after, before, dtype=torch.double)
+    for row, centre in enumerate(centres.tolist()):
+        for pixel in range(math.floor(centre - 3 * stretch), math.ceil(centre + 3 * stretch) + 1):
+            x = abs(pixel - centre) / stretch
+            if x <= 1:
+                weight = (a + 2) * x**3 - (a + 3) * x**2 + 1
+            else:
+                weight = a * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0
+            if step > 1 and not 0 <= pixel < before:
+                continue  # shrinking leaves out what lies outside, enlarging repeats the border
+            rows[row, min(max(pixel, 0), before - 1)] += weight
+    return rows / rows.sum(1, keepdim=True)
 
 
 def test_a_low_resolution_file_moves_with_its_image_and_changes_no_draw() -> None:

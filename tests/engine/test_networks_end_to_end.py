@@ -12,6 +12,7 @@ from configs import get_cfg, with_values
 from engine import build, run, start
 from engine.checkpoint import ARCHITECTURE_KEYS, Checkpoint, ForeignFile, architecture_of, read_weights
 from engine.cli import build_parser, read_settings
+from engine.initial import initialise
 from engine.recipes import BASELINE
 from modelling.backbones.catalogue import build_backbone
 from modelling.backbones.resnet import ResNetBackbone
@@ -126,7 +127,7 @@ def test_a_local_ibn_file_starts_a_training(
     assert cfg.MODEL.NAME == "resnet50_ibn_a"
     extractor = build.build_extractor(cfg)
     with caplog.at_level(logging.INFO):
-        start.initialise(extractor, cfg, weights)
+        initialise(extractor, cfg, weights)
     filled = extractor.backbone.base.state_dict()
     assert [name for name, tensor in donor.items() if not torch.equal(tensor, filled[name])] == []
     assert "the head is fresh; left out: fc.weight" in caplog.text

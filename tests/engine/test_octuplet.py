@@ -2,18 +2,26 @@
 
 import csv
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import finetune_octuplet as octuplet_script
 import finetune_octuplet_ctl as octuplet_ctl_script
+import makelr
 import test as test_script
-from engine import run
+from configs import get_cfg, with_values
+from engine import build, run
 from engine.checkpoint import Checkpoint, read_weights
-from engine.cli import build_parser, read_settings
+from engine.cli import Settings, build_parser, read_settings
+from engine.model import load_model
 from engine.recipes import BASELINE, OCTUPLET, Recipe
+from losses.objectives import Objective
+from losses.octuplet import OctupletLoss
 from utils.errors import ReidError
 
 
@@ -43,7 +51,7 @@ def test_fine_tuning_takes_the_network_from_the_checkpoint_and_leaves_its_folder
     tuned = read_weights(folder / "1_last.pth")
     assert isinstance(tuned, Checkpoint)
     assert (tuned.card.method, tuned.card.scale) == ("octuplet", 4)
-    assert (tuned.config["INPUT.SIZE_TRAIN"], tuned.config["SOLVER.BASE_LR"]) == ([32, 16], 1e-3)
+    assert (tuned.config["INPUT.SIZE_TRAIN"], tuned.config["SOLVER.BASE_LR"]) == ([32, 16], 1e-4)
     assert not [name for name in tuned.state if name.startswith("objective.")]  # the octuplet loss alone
     row = list(csv.DictReader((folder / "metrics.csv").open()))[-1]
     assert float(row["train/octuplet"]) > 0
@@ -108,9 +116,91 @@ def test_a_test_gives_the_matrix_of_scales(source: Path, tmp_path: Path) -> None
     assert pairs("query") == [(1, 1), (2, 1), (4, 1)]
     assert pairs("gallery") == [(1, 1), (1, 2), (1, 4)]
     assert pairs("all") == [(query, gallery) for query in (1, 2, 4) for gallery in (1, 2, 4)]
-    assert "heat" in (tmp_path / "o/report.html").read_text().lower()
+    assert cells_across_resolutions(tmp_path / "o/report.html", "mAP") == cells_of(tmp_path / "o/report.json", "mAP")
+    ranks = cells_across_resolutions(tmp_path / "o/report.html", "rank-1")
+    assert ranks == cells_of(tmp_path / "o/report.json", "rank-1")
+    assert len({cell for row in ranks + cells_of(tmp_path / "o/report.json", "mAP") for cell in row}) > 2
+
+
+def cells_across_resolutions(page: Path, figure: str) -> list[list[str]]:
+    part = page.read_text().partition("<h2>Across resolutions</h2>")[2].partition(f"{figure} in percent</caption>")[2]
+    rows = re.findall(r"<tr><th scope=\"row\">query x\d</th>(.*?)</tr>", part.partition("</table>")[0])
+    return [re.findall(r"<td[^>]*>([\d.]+)</td>", row) for row in rows]
+
+
+def cells_of(report: Path, figure: str) -> list[list[str]]:
+    """Three rows of three, the queries at x1 first."""
+    results = json.loads(report.read_text())["results"]
+    values = {(r["query_scale"], r["gallery_scale"]): r["mAP"] if figure == "mAP" else r["cmc"]["1"] for r in results}
+    return [[f"{100 * values[query, gallery]:.2f}" for gallery in (1, 2, 4)] for query in (1, 2, 4)]
 
 
 def test_several_scales_are_trained_and_validated(tiny_arguments: list[str]) -> None:
     result = fit(BASELINE, tiny_arguments, "INPUT.LR_SCALES", "[1, 4]", "SOLVER.MAX_EPOCHS", "1")
     assert [(e.query_scale, e.gallery_scale) for e in result.last] == [(1, 1), (4, 4)]
+
+
+@pytest.mark.parametrize(("feature", "names"), [("", ("bn", "bn_low")), ("raw", ("raw", "raw_low"))])
+def test_a_key_chooses_what_the_loss_compares(feature: str, names: tuple[str, str]) -> None:
+    """The features of the other name would give another loss."""
+    chosen = {"SOLVER.OCTUPLET_FEATURE": feature} if feature else {}
+    none = {f"SOLVER.{term}_WEIGHT": 0.0 for term in ("QUERY_XENT", "QUERY_CONTRASTIVE", "CENTER_LOSS")}
+    cfg = with_values(get_cfg(), {**chosen, **none, "SOLVER.CENTROID_CONTRASTIVE_WEIGHT": 0.0})
+    (term,) = build.octuplet_terms(cfg, 4, 8)
+    features = {name: torch.randn(8, 8) for name in ("raw", "bn", "raw_low", "bn_low")}
+    ids = torch.arange(4).repeat_interleave(2)
+    got = {name: float(Objective([term])(features | {name: torch.randn(8, 8)}, ids).total) for name in features}
+    usual = float(OctupletLoss(25.0)(features[names[0]], features[names[1]], ids))
+    assert {name for name, loss in got.items() if loss != pytest.approx(usual, abs=1e-4)} == set(names)
+
+
+def test_the_classifier_of_the_same_people_goes_on(tiny_arguments: list[str], source: Path) -> None:
+    still = ("SOLVER.OPTIMIZER_NAME", "SGD", "SOLVER.BASE_LR", "1e-12", "SOLVER.WEIGHT_DECAY", "0")
+    more = ("--scale", "2", "SOLVER.MAX_EPOCHS", "1", "SOLVER.QUERY_XENT_WEIGHT", "1")
+    tuned = read_weights(
+        fit(OCTUPLET, tiny_arguments, *still, *more, "MODEL.PRETRAIN_PATH", str(source)).folder / "0_last.pth"
+    )
+    before = read_weights(source)
+    assert isinstance(before, Checkpoint)
+    assert isinstance(tuned, Checkpoint)
+    name = "objective.terms.identity.classifier.weight"
+    torch.testing.assert_close(tuned.state[name], before.state[name])
+
+
+def test_the_size_of_files_is_that_of_the_images_that_are_meant(
+    tiny_arguments: list[str], tiny_market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files of 64 x 32 are trained on, files twice as large are validated on."""
+    folders = [shutil.copytree(tiny_market, tmp_path / name) for name in ("people", "others")]
+    for path in folders[1].rglob("*.jpg"):
+        with Image.open(path) as image:
+            image.resize((64, 128)).save(path)
+    for folder in folders:
+        assert makelr.main(["--scale", "2", "--data_dir", str(folder), "--workers", "1"]) == 0
+    sets = ("DATASETS.NAMES", str(folders[0]), "DATASETS.TEST_NAMES", str(folders[1]), "DATASETS.LR_SOURCE", "disk")
+    result = fit(BASELINE, tiny_arguments, *sets, "--scale", "2", "SOLVER.MAX_EPOCHS", "1")
+    assert "low resolution x2 32x16 (files)" in capsys.readouterr().err
+    report = json.loads((result.folder / "report_0.json").read_text())
+    assert report["resolutions"] == [{"scale": 2, "height": 64, "width": 32, "source": "disk"}]
+
+
+def test_a_scale_that_leaves_almost_nothing_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    for values in ({"INPUT.SCALE": 16}, {"TEST.SCALES": [1, 16]}, {"INPUT.LR_SCALES": [2, 16]}):
+        build.check_consistency(with_values(get_cfg(), values))
+    build.check_consistency(with_values(get_cfg(), {"INPUT.SCALE": 100, "DATASETS.LR_SOURCE": "disk"}))
+    assert caplog.text == ""
+    for values in ({"INPUT.SCALE": 20}, {"TEST.SCALES": [1, 20]}, {"INPUT.LR_SCALES": [2, 20]}):
+        build.check_consistency(with_values(get_cfg(), {**values, "INPUT.SIZE_TRAIN": [384, 192]}))
+        assert "scale 20 leaves 13 x 6 pixels of the network's input of 256 x 128" in caplog.text
+        caplog.clear()
+    small = {"INPUT.SIZE_TRAIN": [64, 32], "INPUT.SIZE_TEST": [64, 32], "INPUT.SCALE": 100}
+    build.check_consistency(with_values(get_cfg(), small))
+    assert "scale 100 leaves 1 x 1 pixels of the network's input of 64 x 32" in caplog.text
+
+
+def test_inference_says_that_it_reads_no_low_resolution_files(source: Path, caplog: pytest.LogCaptureFixture) -> None:
+    given = {"MODEL.PRETRAIN_PATH": str(source), "DATASETS.LR_SOURCE": "disk"}
+    load_model(Settings({}, given))
+    assert "LR_SOURCE" not in caplog.text
+    assert load_model(Settings({}, {**given, "INPUT.SCALE": 2})).scale == 2
+    assert "DATASETS.LR_SOURCE disk is for training and test; here x2 lowers the resolution" in caplog.text

@@ -10,7 +10,7 @@ import train as train_script
 from datasets.synthetic import SyntheticSpec, draw_dataset
 from engine import build, run
 from engine.checkpoint import Checkpoint, read_weights
-from engine.cli import build_parser, read_settings
+from engine.cli import Settings, build_parser, read_settings
 from utils.errors import ReidError
 
 SMALL = SyntheticSpec(train_ids=4, test_ids=3, cameras=2, images_per_camera=2, height=64, width=32, seed=7)
@@ -87,15 +87,94 @@ def test_a_set_without_cameras_is_tested_without_the_camera_rule(
     assert result["camera_rule"] is False
 
 
-def test_mistakes_are_named(arguments: list[str], tiny_market: Path, tmp_path: Path) -> None:
-    def settings(*more: str) -> object:
-        return read_settings(build_parser("x").parse_intermixed_args([*arguments, *more]))
+def settings_of(*words: str) -> Settings:
+    return read_settings(build_parser("x").parse_intermixed_args(list(words)))
 
-    for names in ("('a', 3)", "('a', 'a')", "['a'", "[]"):
-        with pytest.raises(ReidError, match=r"must be a name, or different names like \('market1501','cuhk03'\)"):
-            build.test_names(settings("DATASETS.NAMES", names).resolve())
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("market1501", ["market1501"]),
+        (" market1501 ", ["market1501"]),
+        ("('market1501')", ["market1501"]),
+        ("'market1501'", ["market1501"]),
+        ("('market1501',)", ["market1501"]),
+        (" ['a ', '/b c/d']", ["a", "/b c/d"]),
+        ("('a', 'b')", ["a", "b"]),
+    ],
+)
+def test_spellings_of_names(text: str, names: list[str]) -> None:
+    assert build.test_names(settings_of("DATASETS.NAMES", text).resolve()) == names
+    assert build.test_names(settings_of("DATASETS.TEST_NAMES", text).resolve()) == names
+
+
+@pytest.mark.parametrize(
+    "text", ["('a', 3)", "('a', 'a')", "('a', 'a ')", "['a'", "[]", "(1)", "({[]: 1})", "('')", "('a', '')"]
+)
+def test_names_that_are_none(text: str) -> None:
+    with pytest.raises(ReidError, match=r"must be a name, or different names like \('market1501','cuhk03'\)"):
+        build.test_names(settings_of("DATASETS.NAMES", text).resolve())
+
+
+def test_an_empty_name_is_refused(
+    arguments: list[str], tiny_market: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = r"DATASETS\.NAMES must name a data set, a folder or a \.csv file, got ' *'; see docs/datasets\.md"
+    for text in ("", "  "):
+        with pytest.raises(ReidError, match=rule):
+            build.test_names(settings_of("DATASETS.NAMES", text).resolve())
+    assert train_script.main([*arguments, "DATASETS.NAMES", "", "DATASETS.TEST_NAMES", str(tiny_market)]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "DATASETS.NAMES" in line]
+    assert "must name a data set" in line
+
+
+def leaky_csv(folder: Path, market: Path) -> Path:
+    """A data set whose first person is in train and in test."""
+    files = sorted((market / "bounding_box_train").glob("*.jpg"))
+    rows = [f"{path},{path.name[:4]},1,train" for path in files[2:]]
+    rows += [f"{files[0]},{files[0].name[:4]},1,query", f"{files[1]},{files[1].name[:4]},2,gallery"]
+    (folder / "leaky.csv").write_text("\n".join(["path,person_id,camera_id,split", *rows]))
+    return folder / "leaky.csv"
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_people_in_train_and_test_of_any_source_are_refused(
+    arguments: list[str], tiny_market: Path, other_market: Path, tmp_path: Path, place: int
+) -> None:
+    names = [str(tiny_market)]
+    names.insert(place, str(leaky_csv(tmp_path, other_market)))
+    with pytest.raises(
+        ReidError, match=r"train and test of leaky must have no identity in common, but 1 are in both"
+    ):
+        build.build_training_data(settings_of(*arguments, "DATASETS.NAMES", repr(tuple(names))).resolve())
+
+
+def test_a_data_set_under_two_spellings_is_noticed(arguments: list[str], tiny_market: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tiny_market)
+    names = repr((str(tiny_market), str(tmp_path / "link")))
+    with pytest.raises(ReidError, match=r"must have no image in common, but link has \d+ of tiny"):
+        build.build_training_data(settings_of(*arguments, "DATASETS.NAMES", names).resolve())
+
+
+def test_a_further_source_needs_no_test(
+    arguments: list[str], tiny_market: Path, other_market: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/bounding_box_train").symlink_to(other_market / "bounding_box_train")
+    more = str(tmp_path / "more")
+    names = repr((str(tiny_market), more))
+    data = build.build_training_data(settings_of(*arguments, "DATASETS.NAMES", names).resolve())
+    assert (data.validated_on, len({sample.person_id for sample in data.splits.train})) == ("tiny", 8 + 4)
+    with pytest.raises(ReidError, match="a test needs query and gallery, but more has 0 query and 0 gallery images"):
+        build.build_training_data(settings_of(*arguments, "DATASETS.NAMES", more).resolve())
+
+
+def test_data_sets_of_one_name_are_refused(arguments: list[str], tiny_market: Path, tmp_path: Path) -> None:
+    def settings(*more: str) -> Settings:
+        return settings_of(*arguments, *more)
+
     assert train_script.main([*arguments, "DATASETS.NAMES", str(tiny_market)]) == 0
     checkpoint = tmp_path / "logs/tiny/osnet_x0_25/baseline/exp0/0_last.pth"
     twice = repr((str(tiny_market), f"{tiny_market}/."))
-    with pytest.raises(ReidError, match=r"DATASETS.TEST_NAMES must have different names"):
+    with pytest.raises(ReidError, match=r"data sets that are tested together must differ in name"):
         run.evaluate(settings("MODEL.PRETRAIN_PATH", str(checkpoint), "DATASETS.TEST_NAMES", twice))

@@ -30,6 +30,16 @@ def test_a_row_per_result_in_percent_with_two_decimals() -> None:
     assert [cells(line) for line in lines[2:]] == [["instance", *figures], ["centroid", *figures]]
 
 
+def test_pixels_of_each_resolution_are_told() -> None:
+    given = report("instance")
+    given["resolutions"] = [
+        {"scale": 1, "height": 256, "width": 128, "source": "online"},
+        {"scale": 4, "height": 32, "width": 16, "source": "disk"},
+    ]
+    expected = "Resolutions: x1 = 256x128 (of the network's input), x4 = 32x16 (files, median)"
+    assert expected in markdown_table(given).splitlines()
+
+
 def test_what_was_done_on_top_of_a_protocol_is_named_as_in_the_console() -> None:
     result = report("instance", rerank=True)
     result["results"][0]["query_expansion"] = 5

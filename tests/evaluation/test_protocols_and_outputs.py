@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from evaluation.centroids import evaluate_centroids, evaluate_centroids_ctl2021
+from evaluation.console import tables
 from evaluation.expansion import expand_queries
 from evaluation.outputs import Evidence, PictureSettings, write_outputs
 from evaluation.protocols import Expansion, Protocol, evaluate, sides, verify
 from evaluation.ranking import evaluate_ranking
-from evaluation.report import Report, Verification, table
+from evaluation.report import Report, Verification
 from evaluation.rerank import Reciprocal
 from evaluation.reranked import evaluate_reranked
 
@@ -73,7 +74,8 @@ def test_each_protocol_calls_its_function_at_its_scales(data: tuple) -> None:
         "instance +rerank",
         "instance +QE2 +rerank",
     ]
-    assert "centroid_ctl2021" in list(table("x", entries).columns[0].cells)
+    (table,) = tables(Report("x", "a.pth", tuple(entries)))  # no matrix: one row each crosses resolutions
+    assert "centroid_ctl2021" in list(table.columns[0].cells)
     assert entries[-1].as_dict()["query_expansion"] == 2
     assert entries[-1].as_dict()["rerank"] is True
 

@@ -38,14 +38,22 @@ def test_as_the_evaluation_counts() -> None:
 
 def test_names_without_identity() -> None:
     named, plain = embeddings([[1, 0], [0, 1]], ["0001_c1s1", "x"]), embeddings([[1, 0], [0, 1]], ["a", "b"])
-    for queries, gallery in ((plain, named), (named, plain)):
+    for queries, gallery, side in ((plain, named, "query"), (named, plain, "gallery")):
         accuracy = count_accuracy(queries, gallery, np.array([0, 1]))
         assert accuracy.nearest is None
         assert accuracy.rank1 is None
-        assert "accuracy: unknown, since no file name tells an identity" in str(accuracy)
+        assert f"accuracy: unknown, since no {side} file's name tells an identity" in str(accuracy)
     some = count_accuracy(named, embeddings([[1, 0], [0, 1]], ["0001_c2s1", "z"]), np.array([0, 1]))
     assert (some.nearest, some.rank1, some.num_known) == (1.0, 1.0, 1)
     assert "the 1 of 2 queries whose names tell an identity" in str(some)
+
+
+def test_centroids_have_no_camera_aware_count() -> None:
+    side = embeddings([[1, 0], [0, 1]], ["0001_c1s1", "0002_c2s1"])
+    accuracy = count_accuracy(side, side, np.array([0, 0]), centroids=True)
+    assert (accuracy.nearest, accuracy.rank1) == (0.5, None)
+    assert str(accuracy).startswith("accuracy, nearest centroid: 50.00% of 2 queries\n")
+    assert "unknown, since a centroid joins cameras; test.py counts them" in str(accuracy)
 
 
 def test_one_camera_only() -> None:

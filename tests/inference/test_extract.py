@@ -63,6 +63,28 @@ def test_files_pil_images_and_arrays_give_the_same(checkpoint: Path, draw: Make,
     assert extractor([]).vectors.shape == (0, 512)
 
 
+def test_one_image_and_what_is_no_sequence(checkpoint: Path, draw: Make, tmp_path: Path) -> None:
+    path = draw(tmp_path / "a.png", 3)
+    extractor = Extractor(checkpoint, "cpu", precision="fp32")
+    for image in (Image.open(path), np.asarray(Image.open(path))):
+        np.testing.assert_allclose(extractor(image).vectors, extractor(path).vectors, atol=1e-5)
+    for missing in ("nowhere", tmp_path / "nowhere"):
+        with pytest.raises(
+            ReidError, match=r"images must be a folder, .* but .*nowhere does not exist; check the path"
+        ):
+            extractor(missing)
+    with pytest.raises(ReidError, match=r"must be a sequence of .*, got a generator; use list\(\)"):
+        extractor(name for name in [path])  # type: ignore[arg-type]
+    with pytest.raises(ReidError, match=r"must be a sequence .*, got a set"):
+        list(extractor.stream({path}))  # type: ignore[arg-type]
+
+
+def test_a_pil_image_that_breaks_pillow(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", lambda _: abs("x"))  # type: ignore[arg-type]
+    with pytest.raises(ReidError, match="cannot read a PIL image: bad operand type"):
+        Extractor(checkpoint, "cpu")(Image.new("RGB", (4, 4)))
+
+
 def test_a_grey_and_a_turned_pil_image_are_read_as_files_are(checkpoint: Path, draw: Make, tmp_path: Path) -> None:
     Image.open(draw(tmp_path / "a.png", 3)).convert("L").save(tmp_path / "grey.png")
     exif = Image.Exif()

@@ -71,7 +71,7 @@ def test_saved_and_loaded(index: FaissIndex, people: Data, tmp_path: Path) -> No
 
 def test_what_cannot_be_found_is_said(index: FaissIndex, people: Data) -> None:
     """Lists that are not visited leave places over."""
-    distances, indices = index.search(people[1][:2], 0)
+    distances, indices = index.search(people[1][:2], 0)  # all candidates of 16 components fit into the budget
     assert distances.shape == (2, 10_000)
     assert ((indices == -1) == np.isinf(distances)).all()
     assert (indices == -1).any() == ("lists" in index.parameters)
@@ -117,3 +117,14 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ReidError, match="need FAISS, which is not installed; pip install faiss-cpu, or use flat"):
         build_faiss(np.eye(5, dtype=np.float32), "hnsw")
+
+
+def test_more_candidates_than_the_budget_holds(people: Data) -> None:
+    index = build_faiss(people[0], "ivfpq", memory_budget=2**19)
+    for k in (0, 1999, 10_000):
+        with pytest.raises(
+            ReidError, match=r"k must be at most 1998 for ivfpq, .* got .*; ask for fewer, or use flat"
+        ):
+            index.asked(k)
+    assert index.search(people[1][:2], 1998).indices.shape == (2, 1998)
+    assert build_faiss(people[0], "hnsw", memory_budget=2**19).asked(0) == 10_000

@@ -1,4 +1,5 @@
 import csv
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 import inference
-from inference import create_embeddings, get_similar
+from inference import create_embeddings, get_similar, infer
 from inference.extract import Extractor
 from inference.store import open_gallery
 
@@ -138,6 +139,7 @@ def test_mistakes_are_one_line(
         ((checkpoint, "--visualize", "-1"), "error: --visualize must be 0 (no pictures) or more"),
         ((checkpoint, "--index_uri", "a.db"), "error: a URI belongs to kind milvus"),
         ((checkpoint, "--gallery_data", "nowhere"), "nowhere must hold a finished gallery"),
+        ((checkpoint, "MODEL.USE_CENTROIDS", "True"), "which has one row per image, got True; leave it out"),
     ):
         assert search(queries, arguments[0], output, *arguments[1:]) == 2
         error = [line for line in capsys.readouterr().err.splitlines() if "INFO" not in line]
@@ -146,15 +148,73 @@ def test_mistakes_are_one_line(
     assert not (output / "results.csv").exists()
 
 
-def test_the_seeds_command_from_the_repository(
-    queries: Path, checkpoint: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+def test_centroids_are_decided_by_the_gallery(
+    queries: Path, images: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Gallery and results share the default folder."""
-    monkeypatch.chdir(output.parent)
-    output.rename("output_dir")
-    values = ["DATASETS.ROOT_DIR", str(queries), "MODEL.PRETRAIN_PATH", str(checkpoint), "MODEL.NAME", "resnet18"]
-    assert get_similar.main(["--gallery_data", "output_dir", *values, "TRAINER.ACCELERATOR", "cpu"]) == 0
-    assert {"results.csv", "embeddings.npy"} <= {path.name for path in Path("output_dir").iterdir()}
+    folder = tmp_path / "people"
+    command = [*settings(images, checkpoint, folder), "--precision", "fp32", "MODEL.USE_CENTROIDS"]
+    assert create_embeddings.main([*command, "True"]) == 0
+    assert search(queries, checkpoint, folder, "MODEL.USE_CENTROIDS", "False") == 2
+    assert "which has one row per identity, got False" in capsys.readouterr().err
+    assert search(queries, checkpoint, folder, "MODEL.USE_CENTROIDS", "True") == 0
+    assert len(lines(folder)) == 3 * 5
+
+
+def test_wrong_arguments_of_an_index_are_found_before_the_queries_are_embedded(
+    queries: Path, checkpoint: Path, output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Extractor, "stream", lambda *_, **__: pytest.fail("embedded"))
+    assert search(queries, checkpoint, output, "--index", "ivfpq") == 2
+    assert "needs 9984 vectors or more" in capsys.readouterr().err
+    pytest.importorskip("milvus_lite")
+    assert search(queries, checkpoint, output, "--index", "milvus", "--index_uri", "nowhere") == 2
+    monkeypatch.setattr("inference.milvus_index.MOST_NEIGHBOURS", 3)
+    assert search(queries, checkpoint, output, "--index", "milvus", "--topk", "4") == 2
+    assert "k must be at most 3 in Milvus, got 4" in capsys.readouterr().err
+
+
+def test_strict_and_another_precision(
+    queries: Path, checkpoint: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (queries / "damaged.jpg").write_text("no image")
+    assert search(queries, checkpoint, output, "--strict") == 2
+    assert "cannot read image" in capsys.readouterr().err.splitlines()[-1]
+    assert search(queries, checkpoint, output) == 0
+    assert "embedded in" not in capsys.readouterr().err
+    assert search(queries, checkpoint, output, "--precision", "bf16") == 0
+    assert "the gallery was embedded in fp32, the queries in bf16; see --precision" in capsys.readouterr().err
+
+
+def test_the_seeds_commands_as_written(
+    images: Path,
+    queries: Path,
+    write_checkpoint: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From a folder like the repository's root with the data sets beside it; all share the default output_dir."""
+    (tmp_path / "datasets/market1501").mkdir(parents=True)
+    images.rename(tmp_path / "datasets/market1501/bounding_box_test")
+    queries.rename(tmp_path / "datasets/market1501/query")
+    logs = tmp_path / "repository/logs/market1501/resnet50/baseline/exp0"
+    logs.mkdir(parents=True)
+    (tmp_path / "repository/configs").symlink_to(REPOSITORY / "configs")
+    write_checkpoint(logs / "25.pth", 0, {"MODEL.NAME": "resnet50", "INPUT.SIZE_TEST": [256, 128]})
+    monkeypatch.chdir(tmp_path / "repository")
+    weights = """MODEL.PRETRAIN_PATH "./logs/market1501/resnet50/baseline/exp0/25.pth" """
+    embed = (
+        """--config_file "configs/256_resnet50.yml" DATASETS.ROOT_DIR '../datasets/market1501/bounding_box_test' """
+    )
+    find = """--config_file "configs/256_resnet50.yml" --gallery_data 'output_dir'
+        DATASETS.ROOT_DIR '../datasets/market1501/query' """
+    name = (
+        """--query_dir '../datasets/market1501/query' DATASETS.ROOT_DIR '../datasets/market1501/bounding_box_test' """
+    )
+    for script, words in ((create_embeddings, embed), (get_similar, find), (infer, name)):
+        assert script.main(shlex.split(words + weights)) == 0
+    assert len(lines(Path("output_dir"))) == 3 * 6
+    with Path("output_dir/result.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3
 
 
 @pytest.mark.slow

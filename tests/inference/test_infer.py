@@ -72,6 +72,47 @@ def test_rank1_is_that_of_the_test(
     assert f"(rank-1 of test.py): {rank1:.2%} of" in capsys.readouterr().out
 
 
+def test_rank1_in_the_default_precision(
+    tiny_market: Path, write_checkpoint: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `auto` chooses must not move the figure: fp32 for an OSNet, on every machine."""
+    weights = write_checkpoint(tmp_path / "osnet.pth", 3, {"MODEL.NAME": "osnet_x0_25", "INPUT.SIZE_TEST": [64, 32]})
+    values = ["MODEL.PRETRAIN_PATH", str(weights), "TRAINER.ACCELERATOR", "cpu"]
+    test_values = ["DATASETS.NAMES", str(tiny_market), "OUTPUT_DIR", str(tmp_path / "test")]
+    assert test_script.main([*values, *test_values]) == 0
+    rank1 = json.loads((tmp_path / "test" / "report.json").read_text())["results"][0]["cmc"]["1"]
+    capsys.readouterr()
+    folders = ["--query_dir", str(tiny_market / "query"), "DATASETS.ROOT_DIR", str(tiny_market / "bounding_box_test")]
+    assert infer.main([*folders, *values, "OUTPUT_DIR", str(tmp_path / "output")]) == 0
+    assert f"(rank-1 of test.py): {rank1:.2%} of" in capsys.readouterr().out
+
+
+def test_the_nearest_centroid(
+    queries: Path, images: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(queries, images, checkpoint, tmp_path / "output", "MODEL.USE_CENTROIDS", "True") == 0
+    extractor = Extractor(checkpoint, "cpu", precision="fp32")
+    left, right = extractor(queries).vectors, extractor(images).vectors
+    means = np.stack([right[0], right[1], (right[2] + right[3]) / 2, right[4], right[5]])
+    unit = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (left, means)]
+    distances = 1 - unit[0] @ unit[1].T
+    _, *rows = lines(tmp_path / "output")
+    people = np.array([0, 0, 7, 9, 12])[distances.argmin(axis=1)]
+    assert [int(row[1]) for row in rows] == people.tolist()
+    np.testing.assert_allclose([float(row[3]) for row in rows], distances.min(axis=1), atol=1e-5)
+    share = (people == [7, 9, 12]).mean()
+    assert f"accuracy, nearest centroid: {share:.2%} of 3 queries" in capsys.readouterr().out
+    (images / "0012_c3s1_000007_00.jpg").rename(images / "holiday.jpg")
+    assert run(queries, images, checkpoint, tmp_path / "output", "MODEL.USE_CENTROIDS", "True") == 2
+    assert "needs the identity in each file name" in capsys.readouterr().err
+
+
+def test_strict(queries: Path, images: Path, checkpoint: Path, tmp_path: Path) -> None:
+    (images / "0009_c2s1_000006_00.jpg").write_text("no image")
+    assert run(queries, images, checkpoint, tmp_path / "output") == 0
+    assert run(queries, images, checkpoint, tmp_path / "output", "--strict") == 2
+
+
 def test_no_match_and_earlier_results(queries: Path, images: Path, checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "output"
     assert run(queries, images, checkpoint, output) == 0
@@ -90,7 +131,7 @@ def test_names_that_tell_nothing(
 ) -> None:
     draw(tmp_path / "queries" / "visitor.jpg", 3)
     assert run(tmp_path / "queries", images, checkpoint, tmp_path / "output") == 0
-    assert "accuracy: unknown, since no file name tells an identity" in capsys.readouterr().out
+    assert "accuracy: unknown, since no query file's name tells an identity" in capsys.readouterr().out
 
 
 def test_mistakes_are_one_line(

@@ -141,6 +141,10 @@ def test_a_server_that_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
             lambda index: index.upsert(VECTORS[:1], Entities(["x" * 5000], IDS[:1], CAMERAS[:1], IDS[:1])),
             "paths must have 1 to 4096 bytes",
         ),
+        (
+            lambda index: index.upsert(VECTORS[:1], Entities(["caf\udce9"], IDS[:1], CAMERAS[:1], IDS[:1])),
+            "paths must be UTF-8 in Milvus, got 'caf",
+        ),
     ],
 )
 def test_mistakes(stored: MilvusIndex, call: Callable[[MilvusIndex], Any], rule: str) -> None:
@@ -159,6 +163,18 @@ def test_more_neighbours_than_a_server_gives(stored: MilvusIndex, monkeypatch: p
 def test_a_collection_of_another_kind(server: Server, dim: int, normalize: bool) -> None:
     with pytest.raises(ReidError, match=r"collection people at .* must hold vectors of .* got 8 and COSINE"):
         MilvusIndex(server, "people", dim, normalize=normalize)
+
+
+def test_the_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(pymilvus, "MilvusClient", lambda **options: given.update(options))
+    monkeypatch.setenv("MILVUS_TOKEN", "root:secret")
+    server = Server("http://milvus:19530")
+    server.connect()
+    assert given["token"] == "root:secret"
+    assert "secret" not in repr(server)
+    monkeypatch.delenv("MILVUS_TOKEN")
+    assert Server("a.db").token == ""
 
 
 def test_an_address_that_is_none(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from configs import KEYS
+from inference import create_embeddings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")))
@@ -63,3 +65,31 @@ def test_the_python_of_the_readme_runs(
         query, nearest, distance = line.split()
         assert Path(query).name == Path(nearest).name  # each finds itself
         assert float(distance) < 1e-3
+
+
+def test_the_python_of_the_page_runs(
+    write_checkpoint: Callable[..., Path],
+    images: Path,
+    draw: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each block of docs/inference.md by itself: no name comes from another one."""
+    monkeypatch.chdir(tmp_path)
+    values = ["DATASETS.ROOT_DIR", str(images), "MODEL.PRETRAIN_PATH", str(write_checkpoint(tmp_path / "best.pth"))]
+    assert create_embeddings.main(values) == 0
+    for seed, name in enumerate(("a.jpg", "b.jpg", "0007_c1s1_000001_00.jpg", "0009_c2s1_000002_00.jpg")):
+        draw(tmp_path / name, seed)
+    text = (ROOT / "docs/inference.md").read_text(encoding="utf-8")
+    search, milvus = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(search, "docs/inference.md", "exec"), names)
+    assert names["rows"].shape == names["distances"].shape == (2, 5)
+    pytest.importorskip("milvus_lite")
+    names = {}
+    capsys.readouterr()
+    exec(compile(milvus, "docs/inference.md", "exec"), names)
+    path, person, _ = capsys.readouterr().out.split()
+    assert (path, person) == ("0009_c2s1_000002_00.jpg", "9")  # the only image of camera 2
+    assert len(names["index"]) == 1

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inference.fingerprint import Fingerprint
 from inference.store import (
     UNKNOWN_ID,
     Embeddings,
@@ -26,7 +27,9 @@ def write(folder: Path, *, centroids: bool = False, card: ModelCard = CARD, rows
     folder.mkdir(exist_ok=True)
     np.save(folder / "embeddings.npy", np.arange(9, dtype=np.float32).reshape(3, 3))
     np.save(folder / "paths.npy", PATHS)
-    (folder / "meta.json").write_text(meta_text(card, rows, centroids=centroids, origin={"source": "x"}))
+    (folder / "meta.json").write_text(
+        meta_text(card, Fingerprint(rows, 3, "cd"), centroids=centroids, origin={"source": "x"})
+    )
     return folder
 
 
@@ -107,6 +110,12 @@ def test_a_renamed_file_is_the_same_model_and_another_resolution_is_said(caplog:
     assert caplog.text == ""
     check_same_model(CARD, replace(CARD, scale=4))
     assert "embedded at resolution x1, the queries at x4" in caplog.text
+    caplog.clear()
+    check_same_model(CARD, replace(CARD, antialias=False))  # without lower resolution it plays no part
+    assert caplog.text == ""
+    check_same_model(replace(CARD, scale=4), replace(CARD, scale=4, antialias=False))
+    assert "resolution of the gallery was lowered with antialiasing, that of the queries without" in caplog.text
+    assert "resolution x4" not in caplog.text
 
 
 def test_labels_come_from_names_alone() -> None:

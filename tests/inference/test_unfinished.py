@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from inference import unfinished
 from inference.shares import Share, parse_share
-from inference.unfinished import FOLDER, ShareFiles, begin, only_process
+from inference.unfinished import FOLDER, ShareFiles, begin
 from utils.errors import ReidError
 
 
@@ -85,12 +85,3 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     (tmp_path / FOLDER / "1-of-1.marks.npy").write_text("text")
     with pytest.raises(ReidError, match=r"1-of-1.marks.npy must be part of unfinished work, but is damaged"):
         files.rows_to_do()
-
-
-def test_two_processes_do_not_do_the_same(tmp_path: Path) -> None:
-    path = tmp_path / "1-of-2.lock"
-    message = r"another process is at work on .*1-of-2; wait for it"
-    with only_process(path, wait=False), pytest.raises(ReidError, match=message), only_process(path, wait=False):
-        pass
-    with only_process(path, wait=True):
-        pass

@@ -48,10 +48,18 @@ def test_a_wrong_name_lists_the_valid_ones_and_the_nearest() -> None:
         check_backbone_name(name)
 
 
-@pytest.mark.parametrize("options", [{"stem_relu": False}, {"stem_pool": "ceil"}])
-def test_the_stem_of_other_networks_cannot_be_changed(options: dict[str, object]) -> None:
-    with pytest.raises(ReidError, match="belong to a ResNet, got osnet_x0_25; leave them"):
-        build_backbone("osnet_x0_25", **options)
+@pytest.mark.parametrize("name", ["osnet_x0_25", "timm:resnet18"])
+@pytest.mark.parametrize(
+    ("options", "got"),
+    [
+        ({"stem_relu": False}, "1, False and padded"),
+        ({"stem_pool": "ceil"}, "1, True and ceil"),
+        ({"last_stride": 2}, "2, True and padded"),
+    ],
+)
+def test_stem_and_stride_of_other_networks_cannot_be_changed(name: str, options: dict[str, object], got: str) -> None:
+    with pytest.raises(ReidError, match=rf"MODEL\.LAST_STRIDE, .* belong to a ResNet, got {got} for {name}; leave"):
+        build_backbone(name, **options)
 
 
 def test_imagenet_weights_come_from_where_each_network_has_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,16 @@ def test_rows_filled_never_or_twice_are_our_mistake(rows: list[int], message: st
         bank.gather(2, torch.device("cpu"))
 
 
+def test_rows_that_nobody_needs_stay_zero() -> None:
+    bank = FeatureBank(4, slice(1, 3))
+    bank.put(torch.tensor([2, 1]), torch.tensor([[2.0], [1.0]]))
+    assert bank.gather(1, torch.device("cpu")).flatten().tolist() == [0, 1, 2, 0]
+    bank = FeatureBank(4, slice(1, 3))
+    bank.put(torch.tensor([0, 1, 2]), torch.ones(3, 1))
+    with pytest.raises(RuntimeError, match="row 0 was filled 1 times instead of 0"):
+        bank.gather(1, torch.device("cpu"))
+
+
 def _gather(rank: int, port: int, queue: mp.Queue) -> None:
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=3)
     feature_bank._PIECE_BYTES = 4 * 4 * 2  # two rows a piece

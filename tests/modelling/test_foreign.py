@@ -41,7 +41,7 @@ def test_a_plain_resnet_leaves_every_choice_open_and_the_head_fresh(
     weights = recognise({wrapper: state} if wrapper else state)
     assert weights is not None
     assert (weights.backbone_name, weights.num_ids) == ("resnet50_ibn_a", None)
-    assert weights.left_out == ("fc.weight",)
+    assert tuple(weights.left_out) == ("fc.weight",)
     assert weights.stem_relu is weights.last_stride is weights.stem_pool is None
     receiver = twin_of(weights)
     with caplog.at_level(logging.INFO):
@@ -109,6 +109,42 @@ def test_a_trained_network_gets_no_linear_layer_it_never_had(network: type) -> N
         load_foreign(receiver, trained, "r.pth")
 
 
+@pytest.mark.parametrize(
+    ("content", "scale"),
+    [
+        ({"model_state_dict": ..., "scale": 4}, 4),
+        ({"model_state_dict": ..., "scale": None}, 1),
+        ({"model_state_dict": ...}, 1),
+        ({"state_dict": ..., "scale": 0.5}, 1),
+    ],
+)
+def test_the_scale_of_the_first_version_is_kept(content: dict[str, object], scale: int, network: type) -> None:
+    state = centroids_reid(network("resnet18", "bnneck"))
+    weights = recognise({name: state if value is ... else value for name, value in content.items()})
+    assert weights is not None
+    assert weights.scale == scale
+
+
+@pytest.mark.parametrize(("classes", "num_ids"), [(1000, None), (1001, 1001)])
+@pytest.mark.parametrize("linear", [True, False])
+def test_a_thousand_classes_of_torchreid_are_those_of_imagenet(
+    classes: int, num_ids: int | None, linear: bool, network: type, twin_of: Twin
+) -> None:
+    name = "osnet_x0_25" if linear else "resnet18"
+    donor = network(name, "fresh", last_stride=1)
+    block = {"fc.0.weight": torch.ones(512, 128), "fc.1.weight": torch.ones(512)} if linear else {}
+    state = {**donor.backbone.base.state_dict(), **block, "classifier.weight": torch.ones(classes, 4)}
+    weights = recognise(state)
+    assert weights is not None
+    assert (weights.backbone_name, weights.num_ids) == (name, num_ids)
+    if num_ids is None:
+        assert "ImageNet" in weights.kind
+        assert not weights.has_head
+        assert (weights.head, weights.last_stride, weights.stem_relu) == ("bnneck", None, None)
+        assert set(weights.left_out) == {*block, "classifier.weight"}
+        load_foreign(twin_of(weights), weights, "a file")
+
+
 def test_counters_that_old_files_lack_are_no_mistake(network: type, twin_of: Twin, images: Tensor) -> None:
     donor = network("resnet18", "bnneck", stem_relu=False)
     state = {name: value for name, value in centroids_reid(donor).items() if "num_batches" not in name}
@@ -144,7 +180,7 @@ def test_published_osnets_find_people(workshop: Path, data: str, num_ids: int, t
     weights = recognise(torch.load(path, map_location="cpu", weights_only=True))
     assert weights is not None
     assert (weights.backbone_name, weights.num_ids, weights.head) == ("osnet_x0_25", num_ids, "projection")
-    assert weights.left_out == ("classifier.weight", "classifier.bias")
+    assert tuple(weights.left_out) == ("classifier.weight", "classifier.bias")
     network = twin_of(weights)
     load_foreign(network, weights, path.name)
     splits = read_dataset(str(workshop / "data" / "cuhk03_dev"), workshop, with_train=False)

@@ -1,5 +1,6 @@
 """Each foreign format is made from a network of our own, whose features must come back."""
 
+import logging
 import re
 from collections.abc import Callable
 
@@ -98,6 +99,7 @@ def test_features_of_a_foreign_file_come_back(
     network: type,
     twin_of: Callable[[ForeignWeights], nn.Module],
     images: Tensor,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     donor = network(name, head, **options)
     foreign = rename(donor)
@@ -107,7 +109,9 @@ def test_features_of_a_foreign_file_come_back(
     assert (weights.backbone_name, weights.num_ids) == (name, 7)
     assert weights.head == ("projection" if head == "projection" else "bnneck")
     receiver = twin_of(weights)
-    load_foreign(receiver, weights, "a file")
+    with caplog.at_level(logging.INFO):
+        load_foreign(receiver, weights, "a file")
+    assert f"a file ({weights.kind}, 7 identities): " in caplog.text
     ours, theirs = receiver(images), donor(images)
     assert torch.equal(ours.raw, theirs.raw)
     assert torch.equal(ours.bn, theirs.bn)

@@ -43,7 +43,9 @@ def centroids_reid_file(path: Path, monkeypatch: pytest.MonkeyPatch, **more: obj
         "state_dict": {**state, "fc_query.weight": torch.ones(7, 512), "center_loss.centers": torch.ones(7, 512)},
         "callbacks": {ModelCheckpoint: {"best_model_score": torch.tensor(0.9), "best_model_path": "a.ckpt"}},
         "hparams_type": AttributeDict,
-        "hyper_parameters": AttributeDict(MODEL=CfgNode({"NAME": "resnet50"}), num_classes=7),
+        "hyper_parameters": AttributeDict(
+            MODEL=CfgNode({"NAME": "resnet50"}), INPUT=CfgNode({"SIZE_TEST": [320, 320]}), num_classes=7
+        ),
         **more,
     }
     torch.save(content, path)
@@ -64,6 +66,7 @@ def test_a_checkpoint_of_centroids_reid_opens_with_its_bookkeeping(
     weights = recognise(content)
     assert weights is not None
     assert (weights.kind, weights.backbone_name, weights.num_ids) == ("checkpoint of centroids-reid", "resnet18", 7)
+    assert weights.preprocessing.size == (320, 320)
 
 
 def test_any_other_object_is_refused_by_its_name_and_never_made(

@@ -1,0 +1,78 @@
+"""Which resolutions are embedded, validated and tested, end to end."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine import build, run
+from engine.cli import build_parser, read_settings
+from engine.recipes import BASELINE, OCTUPLET
+from modelling.extractor import FeatureExtractor
+from utils.errors import ReidError
+
+
+@pytest.fixture
+def checkpoint(tiny_arguments: list[str]) -> Path:
+    given = build_parser("x").parse_intermixed_args([*tiny_arguments, "SOLVER.MAX_EPOCHS", "1"])
+    return run.fit(BASELINE, read_settings(given)).folder / "0_last.pth"
+
+
+def settings_of(arguments: list[str], checkpoint: Path, *more: str) -> object:
+    words = [*arguments, "MODEL.PRETRAIN_PATH", str(checkpoint), *more]
+    return read_settings(build_parser("x").parse_intermixed_args(words))
+
+
+def test_each_side_is_embedded_only_at_its_own_scales(
+    tiny_arguments: list[str], checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded, plain = [], FeatureExtractor.forward
+
+    def spy(self: FeatureExtractor, images: torch.Tensor) -> object:
+        embedded.append(len(images))
+        return plain(self, images)
+
+    monkeypatch.setattr(FeatureExtractor, "forward", spy)
+    settings = settings_of(tiny_arguments, checkpoint, "TEST.SCALES", "[1, 2, 4]", "TEST.SCALE_PAIRS", "all")
+    (full,) = run.evaluate(settings)
+    queries, gallery = full.entries[0].result.num_queries, full.entries[0].result.num_gallery
+    assert sum(embedded) == 3 * (queries + gallery)
+    for pairs, count in (("query", 3 * queries + gallery), ("gallery", queries + 3 * gallery)):
+        embedded.clear()
+        settings = settings_of(tiny_arguments, checkpoint, "TEST.SCALES", "[4, 2, 1]", "TEST.SCALE_PAIRS", pairs)
+        (report,) = run.evaluate(settings)
+        assert sum(embedded) == count
+        everywhere = {entry.name: entry.result.mAP for entry in full.entries}
+        assert all(entry.result.mAP == pytest.approx(everywhere[entry.name]) for entry in report.entries)
+
+
+def test_validation_of_twins_asks_for_low_queries_first_and_for_nothing_twice(
+    tiny_arguments: list[str], checkpoint: Path
+) -> None:
+    settings = settings_of(tiny_arguments, checkpoint, "INPUT.LR_SCALES", "[1, 2]", "SOLVER.MAX_EPOCHS", "1")
+    trained = run.fit(OCTUPLET, settings)
+    assert [(entry.query_scale, entry.gallery_scale) for entry in trained.last] == [(2, 1), (2, 2), (1, 1)]
+    row = list(csv.DictReader((trained.folder / "metrics.csv").open()))[-1]
+    full = next(entry for entry in trained.last if entry.query_scale == 1)
+    assert float(row["val/mAP instance x1 -> x1"]) == pytest.approx(full.result.mAP, rel=1e-4)
+
+
+def test_a_checkpoint_knows_the_scales_it_was_trained_at(
+    tiny_arguments: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    words = [*tiny_arguments, "SOLVER.MAX_EPOCHS", "1", "INPUT.LR_SCALES", "[2, 4]"]
+    trained = run.fit(BASELINE, read_settings(build_parser("x").parse_intermixed_args(words)))
+    path = trained.folder / "0_last.pth"
+    run.evaluate(settings_of(tiny_arguments, path, "INPUT.SCALE", "4"))
+    assert "was trained at" not in caplog.text
+    run.evaluate(settings_of(tiny_arguments, path))
+    assert "the checkpoint was trained at x4 (--scale 4 tests there)" in caplog.text
+
+
+def test_two_keys_for_one_thing_are_refused() -> None:
+    given = read_settings(build_parser("x").parse_intermixed_args(["--scale", "2", "TEST.SCALES", "[1, 4]"]))
+    with pytest.raises(ReidError, match=r"a test takes --scale or TEST.SCALES, got 2 and \[1, 4\]; leave one out"):
+        build.test_pairs(given.resolve())
+    repeated = read_settings(build_parser("x").parse_intermixed_args(["TEST.SCALES", "[4, 4, 1]"]))
+    assert build.test_pairs(repeated.resolve()) == [(4, 4), (1, 1)]

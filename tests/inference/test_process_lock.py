@@ -1,0 +1,56 @@
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from inference.process_lock import only_process
+from inference.scratch import scratch_folder
+from utils.errors import ReidError
+
+
+def test_two_processes_do_not_do_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "1-of-2.lock"
+    message = r"another process is at work on .*1-of-2; wait for it"
+    with only_process(path, wait=False), pytest.raises(ReidError, match=message), only_process(path, wait=False):
+        pass
+    with only_process(path, wait=True):
+        pass
+
+
+def test_a_forked_process_does_not_hold_it(tmp_path: Path) -> None:
+    """Decoders outlive a killed parent by seconds."""
+    context = multiprocessing.get_context("fork")
+    started, go_on = context.Event(), context.Event()
+
+    def decode() -> None:
+        started.set()
+        go_on.wait(30)
+
+    with only_process(tmp_path / "lock", wait=False):
+        child = context.Process(target=decode)
+        child.start()
+        assert started.wait(30)
+        with pytest.raises(ReidError, match="another process"), only_process(tmp_path / "lock", wait=False):
+            pass
+    with only_process(tmp_path / "lock", wait=False):
+        assert child.is_alive()
+    go_on.set()
+    child.join()
+
+
+def test_files_of_killed_processes_go_and_those_in_use_stay(tmp_path: Path) -> None:
+    for name in (".embedded_killed", ".results_killed", "photos"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "lock").touch()
+    with scratch_folder(tmp_path, ".embedded_") as first:
+        (first / "vectors.npy").write_text("x")
+        with scratch_folder(tmp_path, ".embedded_") as second:
+            assert (first / "vectors.npy").is_file()
+            assert second != first
+            assert {path.name for path in tmp_path.iterdir()} == {
+                first.name,
+                second.name,
+                ".results_killed",
+                "photos",
+            }
+    assert {path.name for path in tmp_path.iterdir()} == {".results_killed", "photos"}
