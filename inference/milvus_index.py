@@ -79,7 +79,7 @@ class MilvusIndex:
         self._client = server.connect()
         if self._ask("has_collection"):
             self._check_collection()
-            pass
+            self._ask("load_collection")  # a file that was closed, or a server started anew, has it on disk only
         else:
             self._create()
 
