@@ -116,7 +116,7 @@ KEYS: dict[str, Key] = {
     "SOLVER.OCTUPLET_FEATURE": Key(
         "bn",
         "what the octuplet loss compares: bn = after the BNNeck, where distances are of the margin's size; raw = "
-        "before it, as the original (there a margin of 25 lets all embeddings collapse)",
+        "before it, as the original, where they may be far smaller",
         one_of("bn", "raw"),
     ),
     "SOLVER.OCTUPLET_DISTANCE": Key(
