@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from datasets.sample import Batch, Draw, Item, Sample
 from datasets.transforms import Transformed
+from utils.errors import ReidError
 from utils.images import read_image
 
 _NO_TWINS: Mapping[int, Sequence[Path]] = MappingProxyType({})
@@ -67,9 +68,19 @@ class ImageDataset(Dataset[Item]):
 
     def _item(self, row: int) -> Item:
         sample = self._samples[row]
-        low = {scale: read_image(paths[row]) for scale, paths in self._twins.items()}
-        made = self._transform(read_image(sample.path), low)
+        low = {scale: _readable(paths[row]) for scale, paths in self._twins.items()}
+        made = self._transform(_readable(sample.path), low)
         return Item(made.image, self._labels[row], sample.camera_id, row, made.erased, made.scale, made.low)
+
+
+def _readable(path: Path) -> Tensor:
+    try:
+        return read_image(path)
+    except ReidError as error:
+        raise ReidError(
+            f"{error}; repair or remove it (DATASETS.CHECK_FILES True names all such files before anything runs, and "
+            "leaves them out with DATASETS.ON_BAD_FILE skip)"
+        ) from error
 
 
 def collate(items: Sequence[Item]) -> Batch:

@@ -24,6 +24,8 @@ def check_train(splits: ReidSplits, per_batch: int, instances: int) -> list[str]
     """
     _refuse_nobody(splits.train, "training images", splits.name)
     counts = Counter(sample.person_id for sample in splits.train)
+    if len(counts) < 2:
+        raise ReidError(f"training needs 2 identities or more, but {splits.name} has {len(counts)} to train on")
     if len(counts) < per_batch:
         raise ReidError(
             f"SOLVER.IMS_PER_BATCH / DATALOADER.NUM_INSTANCE asks for {per_batch} identities in a batch, but "

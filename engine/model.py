@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ def load_model(settings: Settings) -> TrainedModel:
             "DATASETS.LR_SOURCE disk is for training and test; here x%d lowers the resolution of the network's input",
             cfg.INPUT.SCALE,
         )
+    warn_of_scale(weights, [cfg.INPUT.SCALE])
+    logger.info("images at %dx%d, resolution x%d", *cfg.INPUT.SIZE_TEST, cfg.INPUT.SCALE)
     network = build.build_extractor(cfg)
     initialise(network, cfg, weights)
     return TrainedModel(
@@ -97,7 +100,20 @@ def trained_weights(settings: Settings, purpose: str) -> tuple[CfgNode, Weights]
         given = "nothing" if weights is None else f"{weights.path}, which holds a {weights.weights.kind}"
         raise ReidError(f"{purpose} needs MODEL.PRETRAIN_PATH, a trained model, got {given}")
     check_architecture(weights, {**settings.file, **settings.overrides})
-    return settings.resolve(_kept(weights, settings)), weights
+    return settings.resolve(_kept(weights, settings), above_file=start.trained_pixels(settings, weights)), weights
+
+
+def warn_of_scale(weights: Weights, scales: Collection[int]) -> None:
+    """Say so where none of the resolutions in use is one that the model was trained at."""
+    twins = set[int]()
+    if isinstance(weights, Checkpoint):
+        trained = set(weights.config["INPUT.LR_SCALES"]) or {weights.card.scale}
+        twins = {1} if weights.card.method.startswith("octuplet") else twins
+    else:
+        trained = {weights.weights.scale}
+    if not (trained | twins) & set(scales):
+        low = max(trained)
+        logger.warning("the model was trained at x%d (--scale %d uses it there)", low, low)
 
 
 def _kept(weights: Weights, settings: Settings) -> dict[str, Any]:

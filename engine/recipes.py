@@ -31,8 +31,8 @@ class Recipe:
 
 _CENTROIDS = {"DATALOADER.USE_RESAMPLING": False, "MODEL.USE_CENTROIDS": True}
 
-# The seed's schedule, and its objective: the octuplet loss alone. Its rate is ten times this one, which costs what the
-# network knew of full resolution (README, "Figures seen").
+# The seed's schedule, and its objective: the octuplet loss alone. Its rate is ten times this one, which costs what
+# the network knew of full resolution (README, "Figures seen").
 _FINE_TUNING = {
     "SOLVER.MAX_EPOCHS": 10,
     "SOLVER.BASE_LR": 1e-4,

@@ -16,7 +16,7 @@ from engine import build, start
 from engine.checkpoint import Checkpoint, RunCard, Weights
 from engine.cli import Settings
 from engine.initial import initialise, initialise_objective
-from engine.model import trained_weights
+from engine.model import trained_weights, warn_of_scale
 from engine.recipes import Recipe
 from engine.recorder import RunRecorder
 from evaluation.console import tables
@@ -56,6 +56,8 @@ def fit(recipe: Recipe, settings: Settings) -> FitResult:
     resumed = start.resumed(settings, weights, recipe)
     inherited = start.inherited(settings, weights, recipe)
     settled = start.settled(settings, resumed) if resumed else None
+    if recipe.fine_tunes and resumed is None and weights is not None:
+        settled = start.trained_pixels(settings, weights)
     cfg = settings.resolve(dict(recipe.defaults), inherited, above_file=settled)
     build.check_consistency(cfg)
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
@@ -84,8 +86,7 @@ def fit(recipe: Recipe, settings: Settings) -> FitResult:
     validated = build.resolutions(twins.test, build.scales_of(protocols), cfg.INPUT.SIZE_TEST)
     recorder = RunRecorder(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD, validated_on, validated)
     trainer = build.build_trainer(cfg, folder, [recorder])
-    _announce(cfg, card, data, twins)
-    logger.info("files in %s", folder.logs)
+    _announce(cfg, card, data, twins, folder.logs)
     trainer.fit(module, datamodule=data, ckpt_path=resumed.path if resumed else None, weights_only=True)
     return FitResult(trainer, folder.logs, recorder.last)
 
@@ -136,13 +137,14 @@ def _test(cfg: CfgNode, extractor: FeatureExtractor, splits: ReidSplits, checkpo
     return report
 
 
-def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, twins: Twins) -> None:
+def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, twins: Twins, logs: Path) -> None:
     height, width = cfg.INPUT.SIZE_TRAIN
     images = f"{len(data.splits.train)} images of {card.num_ids} identities at {height}x{width}"
     sizes = build.resolutions(twins.train, build.trained_scales(cfg), cfg.INPUT.SIZE_TRAIN)
     if lows := [str(size) for size in sizes if size.scale > 1]:
         images += f", low resolution {', '.join(lows)}"
     logger.info("%s of %s on %s: %s", card.method, cfg.MODEL.NAME, card.dataset, images)
+    logger.info("files in %s", logs)
 
 
 def _compare_inputs(cfg: CfgNode, weights: Weights) -> None:
@@ -152,13 +154,7 @@ def _compare_inputs(cfg: CfgNode, weights: Weights) -> None:
             given, kept = cfg.INPUT[name], weights.config[f"INPUT.{name}"]
             if given != kept:
                 logger.warning("INPUT.%s is %s here and %s in the checkpoint", name, given, kept)
-        trained = set(weights.config["INPUT.LR_SCALES"]) or {weights.card.scale}
-        twins = {1} if weights.card.method.startswith("octuplet") else set()
-    else:
-        trained, twins = {weights.weights.scale}, set()
-    if not (trained | twins) & {scale for pair in build.test_pairs(cfg) for scale in pair}:
-        low = max(trained)
-        logger.warning("the checkpoint was trained at x%d (--scale %d tests there)", low, low)
+    warn_of_scale(weights, {scale for pair in build.test_pairs(cfg) for scale in pair})
 
 
 def _publish(cfg: CfgNode, report: Report, evidence: Evidence, folder: Path) -> None:

@@ -142,6 +142,23 @@ def inherited(settings: Settings, weights: Weights | None, recipe: Recipe) -> di
     return {**kept, **preprocessing_of(weights, settings), **architecture_of(weights)}
 
 
+def trained_pixels(settings: Settings, weights: Weights) -> dict[str, Any]:
+    """Input size and normalisation of a checkpoint of ours: above ``--config_file``, below KEY VALUE.
+
+    A file of another project may not tell them: there the configuration file decides.
+    """
+    if not isinstance(weights, Checkpoint):
+        return {}
+    trained = {name: weights.config[name] for name in _INHERITED}
+    for name, value in trained.items():
+        if settings.file.get(name, value) != value and name not in settings.overrides:
+            logger.warning(
+                "--config_file: %s %s is left out, the model keeps %s (KEY VALUE on the command line changes it)",
+                name, settings.file[name], value,
+            )  # fmt: skip
+    return trained
+
+
 def preprocessing_of(weights: Weights, settings: Settings) -> dict[str, Any]:
     """The images that weights of another project were trained on, by key; a guess at their size is said to be one."""
     if isinstance(weights, Checkpoint) or not weights.tells_people_apart:

@@ -10,6 +10,8 @@ from evaluation.ranking import RankingResult
 from evaluation.verification import VerificationResult
 from utils.atomic import write_text
 
+_HIGHEST_FPR = 0.5  # that TEST.FPR takes
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -86,10 +88,12 @@ class Verification:
     def summary(self) -> str:
         """One line for the console."""
         result = self.result
-        if self.fpr * result.num_negative < 1:
+        if not self._measurable(self.fpr):
+            lowest = 1 / result.num_negative
+            remedy = f"; set TEST.FPR to {lowest:.2g} or more" if lowest <= _HIGHEST_FPR else ""
             return (
                 f"same person: {result.num_negative} pairs of different people are too few to measure a false "
-                f"positive rate of {100 * self.fpr:g} %; set TEST.FPR to {1 / result.num_negative:.2g} or more"
+                f"positive rate of {self.fpr:g}{remedy}"
             )
         return (
             f"same person: cosine distance below {result.threshold(self.fpr):.4f} finds "
@@ -97,17 +101,24 @@ class Verification:
             f"(equal error rate {100 * result.equal_error_rate:.2f} %)"
         )
 
+    def _measurable(self, fpr: float) -> bool:
+        """Whether there are pairs enough for one false positive at that rate."""
+        return fpr * self.result.num_negative >= 1
+
     def as_dict(self) -> dict[str, Any]:
-        """As report.json holds it; rates in [0, 1], thresholds are cosine distances."""
+        """As report.json holds it; rates in [0, 1], thresholds are cosine distances; None = too few pairs."""
         result = self.result
+        thresholds = {rate: value for rate, value in result.thresholds.items() if self._measurable(rate)}
         return {
             "query_scale": self.query_scale,
             "gallery_scale": self.gallery_scale,
             "camera_rule": self.camera_rule,
             "fpr": self.fpr,
-            "threshold": result.threshold(self.fpr),
-            "threshold_at_fpr": {f"{rate:g}": value for rate, value in result.thresholds.items()},
-            "tpr_at_fpr": {f"{rate:g}": value for rate, value in result.tpr_at_fpr.items()},
+            "threshold": thresholds.get(self.fpr),
+            "threshold_at_fpr": {f"{rate:g}": thresholds.get(rate) for rate in result.thresholds},
+            "tpr_at_fpr": {
+                f"{rate:g}": value if rate in thresholds else None for rate, value in result.tpr_at_fpr.items()
+            },
             "equal_error_rate": result.equal_error_rate,
             "num_positive": result.num_positive,
             "num_negative": result.num_negative,

@@ -85,12 +85,13 @@ class Extractor:
         self._batch_size = batch_size
         self._workers = decoding_workers(self._device) if workers is None else workers
 
-    def __call__(self, images: Images, *, strict: bool = False) -> Embeddings:
+    def __call__(self, images: Images, *, strict: bool = False, subfolders: bool = False) -> Embeddings:
         """Embed; the result lies in memory (for more than fits, see :meth:`stream`).
 
         Args:
             images: a folder, a file, a PIL image, an (H, W, 3) uint8 RGB array, or a sequence of the last three.
             strict: an unreadable file is an error instead of a row that is missing.
+            subfolders: of a folder, embed the images in its folders too, however deep.
 
         Returns:
             Rows in the order of ``images``, without the unreadable ones.
@@ -99,7 +100,7 @@ class Extractor:
             ReidError: for a path that does not exist or an empty folder, for an image of a wrong kind, for
                 something that is no sequence, or for an unreadable file under ``strict``.
         """
-        given = as_sequence(images)
+        given = as_sequence(images, subfolders=subfolders)
         batches = list(self.stream(given, strict=strict))
         vectors = [batch.vectors for batch in batches] or [np.empty((0, self.card.dim), np.float32)]
         rows = [int(row) for batch in batches for row in batch.rows]

@@ -167,7 +167,7 @@ def parameters_for(kind: str, num_items: int, dim: int, memory_budget: int) -> d
         return {"links": 32, "construction": 100}
     if num_items < _SMALLEST_IVFPQ:
         raise ReidError(
-            f"kind ivfpq needs {_SMALLEST_IVFPQ} vectors or more to learn its codes, got {num_items}; use flat"
+            f"index ivfpq needs {_SMALLEST_IVFPQ} vectors or more to learn its codes, got {num_items}; use flat"
         )
     sample = min(num_items, max(_SMALLEST_IVFPQ, memory_budget // (4 * dim)))
     lists = min(2 * math.isqrt(num_items), sample // _TRAINING_PER_CODE)

@@ -50,7 +50,11 @@ def list_images(folder: str | Path, *, subfolders: bool = False, output: Path | 
         raise ReidError(f"folder of images {folder} must exist, but does not; set it (DATASETS.ROOT_DIR)")
     paths = ImagePaths(root, sorted_names(_names(root, subfolders, output)))
     if not len(paths):
-        hint = "; images in its folders count with --images_in_subfolders" if not subfolders else ""
+        hint = (
+            "; images in its folders count with --images_in_subfolders (in Python: subfolders=True)"
+            if not subfolders
+            else ""
+        )
         raise ReidError(f"folder {folder} must hold images ({', '.join(sorted(IMAGE_SUFFIXES))}), but has none{hint}")
     junk = np.isin(labels_of(paths)[0], (JUNK_ID, AMBIGUOUS_ID))
     if junk.all():

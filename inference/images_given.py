@@ -13,15 +13,15 @@ from utils.errors import ReidError
 Images = ImageLike | ImageSequence
 
 
-def as_sequence(images: Images) -> ImageSequence:
-    """The images as something with a length and places.
+def as_sequence(images: Images, *, subfolders: bool = False) -> ImageSequence:
+    """The images as something with a length and places; of a folder, with those in its folders if asked for.
 
     Raises:
         ReidError: for a path that does not exist, an empty folder, or something that is no sequence.
     """
     if isinstance(images, (str, os.PathLike)):
         if os.path.isdir(images):  # noqa: PTH112 (any path-like)
-            return list_images(os.fspath(images)).paths
+            return list_images(os.fspath(images), subfolders=subfolders).paths
         if not os.path.exists(images):  # noqa: PTH110
             raise ReidError(
                 f"images must be a folder, a file or a sequence, but {images} does not exist; check the path"

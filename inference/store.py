@@ -189,10 +189,12 @@ def check_same_model(gallery: ModelCard, query: ModelCard) -> None:
     apart = ("sha256", "size", "mean", "std", "interpolation", "dim")
     differing = [name for name in apart if getattr(gallery, name) != getattr(query, name)]
     if differing:
-        shown = (f"{name} {getattr(gallery, name)} and {getattr(query, name)}" for name in differing)
+        told = [name for name in differing if name != "sha256"]  # the file's hash stands beside its name
+        shown = [f"{name} {getattr(gallery, name)} and {getattr(query, name)}" for name in told]
+        apart_in = f", which differ in {'; '.join(shown)}" if shown else ""
         raise ReidError(
-            f"gallery and queries must come from one model, got {gallery} and {query}, which differ in "
-            f"{'; '.join(shown)}; embed the gallery anew, or search with its model"
+            f"gallery and queries must come from one model, got {gallery} and {query}{apart_in}; "
+            "embed the gallery anew, or search with its model"
         )
     if gallery.scale != query.scale:
         logger.warning("the gallery was embedded at resolution x%d, the queries at x%d", gallery.scale, query.scale)

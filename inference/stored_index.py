@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET
-from inference.faiss_index import build_faiss, load_faiss
+from inference.faiss_index import build_faiss, load_faiss, parameters_for
 from inference.fingerprint import Fingerprint, fingerprint_of
 from inference.index import Index, build_index, check_kind, milvus_collection
 from inference.milvus_index import Entities
@@ -79,6 +79,7 @@ def _in_faiss(gallery: Gallery, fingerprint: Fingerprint, folder: Path, settings
         _check_mark(mark, fingerprint)
         logger.info("index: %s", path)
         return load_faiss(path, vectors, normalize=normalize, memory_budget=budget)
+    parameters_for(kind, len(vectors), vectors.shape[1], budget)  # refuses what cannot be built, before hours of work
     logger.info("building %s over %d vectors; the next search finds it in %s", kind, len(vectors), path)
     index = build_faiss(vectors, kind, normalize=normalize, memory_budget=budget)
     index.save(path)

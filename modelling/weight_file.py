@@ -31,7 +31,9 @@ def read_content(path: Path) -> dict[str, Any]:
             or is no mapping.
     """
     if not path.is_file():
-        raise ReidError(f"MODEL.PRETRAIN_PATH must be an existing file, got {path}")
+        beside = ", ".join(sorted(file.name for file in path.parent.glob("*.pth"))) if path.parent.is_dir() else ""
+        hint = f"; its folder has {beside}" if beside else ""
+        raise ReidError(f"MODEL.PRETRAIN_PATH must be an existing file, got {path}{hint}")
     try:
         with torch.serialization.safe_globals([(OrderedDict, name) for name in _BOOKKEEPING]):
             content = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,9 +1,18 @@
 """Log messages for people: one handler, one line each, on stderr."""
 
 import logging
+import sys
 import warnings
 
 from pytorch_lightning.utilities import rank_zero_only
+from tqdm import tqdm
+
+
+class _BesideBars(logging.Handler):
+    """Writes a line to stderr without breaking a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
 
 
 def setup_logging() -> None:
@@ -13,6 +22,7 @@ def setup_logging() -> None:
         level=logging.INFO if first else logging.ERROR,
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
+        handlers=[_BesideBars()],
         force=True,
     )
     # Lightning's hints speak to its programmers (num_workers, sampler wrappers), not to our users.

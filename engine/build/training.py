@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from yacs.config import CfgNode
 
 from engine.folders import RunFolder, new_run
+from engine.progress import EpochBar
 from modelling.optimization import Optimization
 from modelling.schedules import Schedule, cosine, multistep, with_warmup
 
@@ -58,7 +58,7 @@ def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list
         check_val_every_n_epoch=cfg.SOLVER.EVAL_PERIOD,
         log_every_n_steps=cfg.SOLVER.LOG_PERIOD,
         deterministic=cfg.REPRODUCIBLE,
-        callbacks=[TQDMProgressBar(refresh_rate=cfg.SOLVER.LOG_PERIOD), *(callbacks or [])],
+        callbacks=[EpochBar(refresh_rate=cfg.SOLVER.LOG_PERIOD), *(callbacks or [])],
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # our samplers share an epoch out themselves
         enable_checkpointing=False,  # engine.recorder writes them under the names we promise

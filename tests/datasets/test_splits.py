@@ -47,6 +47,8 @@ def test_a_test_without_images_is_refused(query: tuple, gallery: tuple) -> None:
 
 
 def test_too_few_identities_for_a_batch_name_the_keys_and_the_remedy() -> None:
+    with pytest.raises(ReidError, match="training needs 2 identities or more, but toy has 1 to train on"):
+        check_train(splits(GOOD_TRAIN[:2], ((3, 1),), ((3, 2),)), 4, 4)
     with pytest.raises(ReidError, match=r"asks for 16 identities.*toy has 2; set SOLVER\.IMS_PER_BATCH to 8 or less"):
         check_train(splits(GOOD_TRAIN, ((3, 1),), ((3, 2),)), 16, 4)
 

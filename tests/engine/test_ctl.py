@@ -72,7 +72,7 @@ def test_ctl_trains_resumes_exactly_and_reports_both_protocols(
         "centroid_ctl2021",
         "instance",
     ]
-    assert report["verification"]["threshold"] >= 0
+    assert report["verification"]["threshold"] is None  # too few pairs for TEST.FPR 0.001: no figure at all
     assert (tmp_path / "o/report.html").exists()
 
 

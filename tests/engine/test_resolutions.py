@@ -67,7 +67,7 @@ def test_a_checkpoint_knows_the_scales_it_was_trained_at(
     run.evaluate(settings_of(tiny_arguments, path, "INPUT.SCALE", "4"))
     assert "was trained at" not in caplog.text
     run.evaluate(settings_of(tiny_arguments, path))
-    assert "the checkpoint was trained at x4 (--scale 4 tests there)" in caplog.text
+    assert "the model was trained at x4 (--scale 4 uses it there)" in caplog.text
 
 
 def test_two_keys_for_one_thing_are_refused() -> None:

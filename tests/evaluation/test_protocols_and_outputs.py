@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -10,6 +10,7 @@ import torch
 from evaluation.centroids import evaluate_centroids, evaluate_centroids_ctl2021
 from evaluation.console import tables
 from evaluation.expansion import expand_queries
+from evaluation.markdown import markdown_table
 from evaluation.outputs import Evidence, PictureSettings, write_outputs
 from evaluation.protocols import Expansion, Protocol, evaluate, sides, verify
 from evaluation.ranking import evaluate_ranking
@@ -97,6 +98,21 @@ def test_verification_answers_which_distance_means_the_same_person(data: tuple) 
     assert set(record["tpr_at_fpr"]) == {"0.05", "0.01", "0.001", "0.0001"}
     assert f"cosine distance below {record['threshold']:.4f}" in report.verification.summary()
     assert "5 % false ones" in report.verification.summary()
+
+
+def test_rates_that_the_pairs_cannot_measure_have_no_figure(data: tuple) -> None:
+    report, _ = make_report(data)
+    verification = report.verification
+    assert verification is not None
+    assert verification.result.num_negative < 1000
+    record = replace(verification, fpr=1e-4).as_dict()
+    assert (record["threshold"], record["threshold_at_fpr"]["0.0001"], record["tpr_at_fpr"]["0.0001"]) == (None,) * 3
+    assert record["threshold_at_fpr"]["0.05"] is not None
+    assert "| 0.01 | – | – |" in markdown_table({**report.as_dict(), "verification": record})
+    lowest = 1 / verification.result.num_negative
+    assert replace(verification, fpr=1e-4).summary().endswith(f"of 0.0001; set TEST.FPR to {lowest:.2g} or more")
+    one_pair = replace(verification, fpr=1e-4, result=replace(verification.result, num_negative=1))
+    assert one_pair.summary().endswith("a false positive rate of 0.0001")  # no rate that TEST.FPR takes would do
 
 
 def test_outputs_are_complete_and_earlier_ones_are_kept(data: tuple, tmp_path: Path) -> None:
