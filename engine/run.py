@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from yacs.config import CfgNode
 
@@ -113,7 +114,7 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     folders = [folder / splits.name if len(sets) > 1 else folder for splits in sets]
     reports = [_test(cfg, extractor, splits, str(weights.path), at) for splits, at in zip(sets, folders, strict=True)]
     if len(reports) > 1:
-        write_summary(folder, reports)
+        rank_zero_only(write_summary)(folder, reports)
     return tuple(reports)
 
 

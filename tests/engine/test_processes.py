@@ -60,3 +60,11 @@ def test_two_processes_with_unequal_shares_train_test_and_agree(
         for other in others:
             assert other["num_gallery"] == entry.result.num_gallery
             assert other["mAP"] == pytest.approx(entry.result.mAP, abs=1e-5)
+    shutil.copytree(data, tmp_path / "data" / "again")
+    several = ["DATASETS.TEST_NAMES", repr((str(data), str(tmp_path / "data/again")))]
+    run_script("test.py", *path, *two, *several, "OUTPUT_DIR", str(tmp_path / "both"))
+    assert {file.name for file in (tmp_path / "both").iterdir()} == {"report.json", "report.md", "tiny", "again"}
+    merged = json.loads((tmp_path / "both/report.json").read_text())["results"]
+    assert [result["mAP"] for result in merged] == pytest.approx(
+        [result["mAP"] for result in (*tested, *tested)], abs=1e-6
+    )
