@@ -1,6 +1,5 @@
 """The data of one run as Lightning wants it."""
 
-import signal
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +12,7 @@ from datasets.sample import Item, ReidSplits, identities
 from datasets.samplers import PKBatchSampler, SequentialShare, Share
 from datasets.transforms import Augmentation, TestTransform, TrainTransform
 from datasets.twins import Twins
+from utils.processes import leave_interrupts_to_main
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class ReidDataModule(LightningDataModule):
             "num_workers": workers,
             "persistent_workers": workers > 0,
             "collate_fn": collate,
-            "worker_init_fn": _leave_signals_to_main,
+            "worker_init_fn": leave_interrupts_to_main,
             "pin_memory": torch.cuda.is_available(),
             # Its own: a new iterator must not draw from the state that a resumed run restores.
             "generator": torch.Generator().manual_seed(self._settings.seed),
@@ -142,9 +142,3 @@ class ResumableLoader(DataLoader[Item]):
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Nothing: see the class."""
-
-
-def _leave_signals_to_main(worker: int) -> None:  # noqa: ARG001 (torch's signature)
-    """Workers outlive a Ctrl-C: the main process finishes its step with them, and ends them itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from inference.images_given import Images, as_sequence
 from inference.prepared import prepare
 from inference.store import Embeddings, ModelCard
 from utils.errors import ReidError
+from utils.processes import leave_interrupts_to_main
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ class Extractor:
             num_workers=self._workers if len(rows) > self._batch_size else 0,
             collate_fn=collate,
             pin_memory=self._device.type == "cuda",
-            worker_init_fn=_leave_signals_to_main,
+            worker_init_fn=leave_interrupts_to_main,
         )
 
 
@@ -192,9 +192,3 @@ def _report(faults: tuple[str, ...], strict: bool) -> int:
             raise ReidError(f"{fault}; repair or remove it, or leave --strict out to skip such files")
         logger.warning("%s", fault)
     return len(faults)
-
-
-def _leave_signals_to_main(worker: int) -> None:  # noqa: ARG001 (torch's signature)
-    """They are sent to all processes of a group; a worker that died of one would be reported as a fault."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)

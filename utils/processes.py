@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from types import TracebackType
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -65,3 +66,20 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
+
+
+def leave_interrupts_to_main(worker: int) -> None:  # noqa: ARG001 (torch's signature)
+    """Let a loader's worker outlive Ctrl-C and SIGTERM, which reach all processes of a group.
+
+    The main process finishes what it does with its workers, and ends them itself. It may do so in the middle of
+    a tensor's hand-over: the thread that serves it then meets a closed connection, which is no fault to report.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    report = sys.excepthook
+
+    def quiet(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, (EOFError, OSError, multiprocessing.AuthenticationError)):
+            report(kind, error, trace)
+
+    sys.excepthook = quiet

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.processes import each
+from utils.processes import each, leave_interrupts_to_main
 
 SLEEPERS = "import time; from utils.processes import each; each(time.sleep, [60] * 32, 2, 'sleep')"
 
@@ -48,3 +48,20 @@ def _runs(pid: str) -> bool:
         return status.read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_worker_keeps_working_and_is_silent_about_connections_that_its_parent_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reported = list[type[BaseException]]()
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: reported.append(kind))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        leave_interrupts_to_main(0)
+        os.kill(os.getpid(), signal.SIGTERM)  # ignored, or this test would end here
+        for kind in (EOFError, ConnectionResetError, ValueError):
+            sys.excepthook(kind, kind("x"), None)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert reported == [ValueError]
