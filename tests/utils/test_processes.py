@@ -54,7 +54,7 @@ def test_a_worker_keeps_working_and_is_silent_about_connections_that_its_parent_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reported = list[type[BaseException]]()
-    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: reported.append(kind))
+    monkeypatch.setattr(sys, "excepthook", lambda kind, *_: reported.append(kind))
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         leave_interrupts_to_main(0)
