@@ -56,10 +56,9 @@ def fit(recipe: Recipe, settings: Settings) -> FitResult:
     weights = start.given_weights(settings)
     resumed = start.resumed(settings, weights, recipe)
     inherited = start.inherited(settings, weights, recipe)
-    settled = start.settled(settings, resumed) if resumed else None
-    if recipe.fine_tunes and resumed is None and weights is not None:
-        settled = start.trained_pixels(settings, weights)
-    cfg = settings.resolve(dict(recipe.defaults), inherited, above_file=settled)
+    cfg = settings.resolve(
+        dict(recipe.defaults), inherited, above_file=start.above_file(settings, weights, resumed, recipe)
+    )
     build.check_consistency(cfg)
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
     splits, validated_on = build.build_training_data(cfg)

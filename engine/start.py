@@ -87,10 +87,14 @@ def resumed(settings: Settings, weights: Weights | None, recipe: Recipe) -> Chec
     return weights
 
 
-def settled(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
-    """The values of a resumed run that its configuration file does not change."""
-    changed = {name for name in settings.file if name.startswith(_CHANGEABLE)}
-    return {name: value for name, value in checkpoint.config.items() if name not in changed}
+def above_file(
+    settings: Settings, weights: Weights | None, resumed_from: Checkpoint | None, recipe: Recipe
+) -> dict[str, Any]:
+    """The values that ``--config_file`` does not change: most of a resumed run's, the input of a tuned model."""
+    if resumed_from is not None:
+        changed = {name for name in settings.file if name.startswith(_CHANGEABLE)}
+        return {name: value for name, value in resumed_from.config.items() if name not in changed}
+    return trained_pixels(settings, weights) if recipe.fine_tunes and weights is not None else {}
 
 
 def check_resumption(checkpoint: Checkpoint, cfg: CfgNode, card: RunCard) -> None:

@@ -5,14 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from pytorch_lightning import Callback
 
 from engine import build, run
-from engine.checkpoint import Checkpoint, read_weights
+from engine.checkpoint import read_weights
 from engine.cli import InterruptedRun, build_parser, read_settings
 from engine.recipes import BASELINE
 from engine.recorder import RunRecorder
@@ -22,17 +22,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def fit(arguments: list[str], *more: str) -> run.FitResult:
     return run.fit(BASELINE, read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
-
-
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    content = read_weights(path)
-    assert isinstance(content, Checkpoint)
-    return content.state
-
-
-def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
-    assert left.keys() == right.keys()
-    assert [name for name in left if not torch.equal(left[name], right[name])] == []
 
 
 class StopAt(Callback):
@@ -49,7 +38,10 @@ class StopAt(Callback):
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_ctrl_c_leaves_a_checkpoint_that_goes_on_exactly(
-    batch: int, tiny_arguments: list[str], monkeypatch: pytest.MonkeyPatch
+    batch: int,
+    tiny_arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    assert_same_weights: Callable[[Path, Path], None],
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
     straight = fit(tiny_arguments)
@@ -68,7 +60,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_goes_on_exactly(
     path = str(folder / "1_interrupted.pth")
     resumed = fit(tiny_arguments, "MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH", path)
     assert resumed.folder == folder
-    assert_equal(weights(straight.folder / "1_last.pth"), weights(folder / "1_last.pth"))
+    assert_same_weights(straight.folder / "1_last.pth", folder / "1_last.pth")
     assert signal.getsignal(signal.SIGINT) is before
 
 

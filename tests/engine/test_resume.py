@@ -1,6 +1,7 @@
 """Resuming a run: exactly, overwriting nothing, and only what is the same run."""
 
 import csv
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import torch
 
 from datasets.synthetic import SyntheticSpec, draw_dataset
 from engine import run
-from engine.checkpoint import Checkpoint, read_weights
 from engine.cli import build_parser, read_settings
 from engine.recipes import BASELINE
 from utils.errors import ReidError
@@ -21,18 +21,9 @@ def fit(arguments: list[str], *more: str) -> run.FitResult:
     return run.fit(BASELINE, read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
 
 
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    content = read_weights(path)
-    assert isinstance(content, Checkpoint)
-    return content.state
-
-
-def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
-    assert left.keys() == right.keys()
-    assert [name for name in left if not torch.equal(left[name], right[name])] == []
-
-
-def test_four_epochs_are_two_and_two_resumed(tiny_arguments: list[str]) -> None:
+def test_four_epochs_are_two_and_two_resumed(
+    tiny_arguments: list[str], assert_same_weights: Callable[[Path, Path], None]
+) -> None:
     options = ("SOLVER.MAX_EPOCHS", "4", "SOLVER.CHECKPOINT_PERIOD", "9", "SOLVER.LR_STEPS", "[1, 3]")
     straight = fit(tiny_arguments, *options)
     half = fit(tiny_arguments, *options, "SOLVER.MAX_EPOCHS", "2")
@@ -51,22 +42,31 @@ def test_four_epochs_are_two_and_two_resumed(tiny_arguments: list[str]) -> None:
     )
     assert resumed.folder == half.folder.resolve()
     assert (half.folder / "1_last.pth").read_bytes() == before
-    assert_equal(weights(straight.folder / "3_last.pth"), weights(half.folder / "3_last.pth"))
-    optimizers = [
-        torch.load(f.folder / "3_last.pth", weights_only=True)["optimizer_states"] for f in (straight, half)
-    ]
-    assert_equal(*({str(k): v for k, v in o[0]["state"][0].items()} for o in optimizers))
+    assert_same_weights(straight.folder / "3_last.pth", half.folder / "3_last.pth")
+    moments, continued = (
+        torch.load(f.folder / "3_last.pth", weights_only=True)["optimizer_states"][0]["state"]
+        for f in (straight, half)
+    )
+    assert moments.keys() == continued.keys()
+    assert [
+        (number, name)
+        for number, state in moments.items()
+        for name, value in state.items()
+        if not torch.equal(value, continued[number][name])
+    ] == []
     rows = list(csv.DictReader((half.folder / "metrics.csv").open()))
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
 
 
-def test_resuming_from_an_earlier_checkpoint_overwrites_nothing(tiny_arguments: list[str]) -> None:
+def test_resuming_from_an_earlier_checkpoint_overwrites_nothing(
+    tiny_arguments: list[str], assert_same_weights: Callable[[Path, Path], None]
+) -> None:
     first = fit(tiny_arguments)
     before = {path: path.read_bytes() for path in first.folder.iterdir()}
     second = fit(tiny_arguments, "MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH", str(first.folder / "0.pth"))
     assert second.folder.name == "exp1"
     assert {path: path.read_bytes() for path in first.folder.iterdir()} == before
-    assert_equal(weights(first.folder / "1_last.pth"), weights(second.folder / "1_last.pth"))
+    assert_same_weights(first.folder / "1_last.pth", second.folder / "1_last.pth")
 
 
 def test_resuming_refuses_what_would_be_another_run(tiny_arguments: list[str]) -> None:

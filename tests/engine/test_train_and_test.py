@@ -2,6 +2,8 @@
 
 import csv
 import json
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,11 +37,6 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     content = read_weights(path)
     assert isinstance(content, Checkpoint)
     return content.state
-
-
-def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
-    assert left.keys() == right.keys()
-    assert [name for name in left if not torch.equal(left[name], right[name])] == []
 
 
 def test_train_leaves_the_promised_files_and_test_reads_them(
@@ -105,11 +102,13 @@ def test_the_checkpoint_describes_itself(tiny_arguments: list[str], tmp_path: Pa
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny_arguments: list[str]) -> None:
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
+    tiny_arguments: list[str], assert_same_weights: Callable[[Path, Path], None]
+) -> None:
     first, again = (fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1") for _ in range(2))
     other = fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1", "REPRODUCIBLE_SEED", "1")
     assert first.folder != again.folder
-    assert_equal(weights(first.folder / "0_last.pth"), weights(again.folder / "0_last.pth"))
+    assert_same_weights(first.folder / "0_last.pth", again.folder / "0_last.pth")
     name = "extractor.backbone.base.conv1.conv.weight"
     assert not torch.equal(weights(first.folder / "0_last.pth")[name], weights(other.folder / "0_last.pth")[name])
 
@@ -140,6 +139,7 @@ def test_training_starts_from_backbone_weights_or_a_checkpoint(tiny_arguments: l
 def test_scale_is_effective_in_training_validation_and_test(
     tiny_arguments: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)  # as the scripts set it
     result = fit(tiny_arguments, "--scale", "4", "SOLVER.MAX_EPOCHS", "1")
     (entry,) = result.last
     assert (entry.query_scale, entry.gallery_scale) == (4, 4)
