@@ -43,15 +43,20 @@ def read_config(source: Path | str, *, lenient: bool = False) -> dict[str, Any]:
         raise ReidError(f"{origin} must be YAML, but does not parse: {reason}") from error
     if not isinstance(tree or {}, Mapping):
         raise ReidError(f"{origin} must hold sections of keys, got {type(tree).__name__}")
-    values = flatten(tree or {})
-    if lenient:
-        for name in values.keys() - KEYS.keys():
-            logger.warning("%s: key %s is not known any more and left out", origin, name)
-        values = {name: value for name, value in values.items() if name in KEYS}
     try:
+        values = {name: value for name, value in flatten(tree or {}).items() if not _is_empty_section(name, value)}
+        if lenient:
+            for name in values.keys() - KEYS.keys():
+                logger.warning("%s: key %s is not known any more and left out", origin, name)
+            values = {name: value for name, value in values.items() if name in KEYS}
         return {name: checked_value(KEYS, name, value) for name, value in values.items()}
     except ReidError as error:
         raise ReidError(f"{origin}: {error}") from error
+
+
+def _is_empty_section(name: str, value: object) -> bool:
+    """``MODEL:`` and nothing below, in YAML."""
+    return value is None and any(key.startswith(f"{name}.") for key in KEYS)
 
 
 def with_values(cfg: CfgNode, values: Mapping[str, Any]) -> CfgNode:

@@ -134,8 +134,16 @@ KEYS: dict[str, Key] = {
     "SOLVER.CENTER_LOSS_WEIGHT": Key(5e-4, "weight of the center loss; 0 = off", at_least(0)),
     "SOLVER.CENTER_LR": Key(0.5, "rate of the SGD that moves the centers", above(0)),
     "SOLVER.GRADIENT_CLIP_VAL": Key(0.0, "largest norm of the gradient; 0 = no clipping", at_least(0)),
-    "SOLVER.EVAL_PERIOD": Key(10, "epochs between validations; the last epoch is always validated", at_least(1)),
-    "SOLVER.CHECKPOINT_PERIOD": Key(5, "epochs between kept checkpoints: 5.pth, 10.pth, ...", at_least(1)),
+    "SOLVER.EVAL_PERIOD": Key(
+        10,
+        "epochs between validations: 10 validates after epochs 9, 19, ..., counted from 0, and always after the last",
+        at_least(1),
+    ),
+    "SOLVER.CHECKPOINT_PERIOD": Key(
+        5,
+        "epochs between kept checkpoints: 5 keeps 5.pth, 10.pth, ... of epochs 5, 10, ... from 0 on, and the last",
+        at_least(1),
+    ),
     "SOLVER.LOG_PERIOD": Key(10, "steps between logged training values", at_least(1)),
     "TEST.IMS_PER_BATCH": Key(128, "images in a batch of validation and test", at_least(1)),
     "TEST.PROTOCOLS": Key(
@@ -163,7 +171,11 @@ KEYS: dict[str, Key] = {
     "TEST.CAMERA_RULE": Key(True, "ignore gallery images of the query's own identity and camera"),
     "TRAINER.ACCELERATOR": Key("auto", "auto: CUDA where it is, else the CPU", one_of("auto", "cpu", "cuda")),
     "TRAINER.DEVICES": Key(1, "processes, one per GPU; above 1 trains with DDP", at_least(1)),
-    "TRAINER.PRECISION": Key("32-true", "arithmetic of the network in training", one_of("32-true", "bf16-mixed")),
+    "TRAINER.PRECISION": Key(
+        "32-true",
+        "arithmetic of the network in training and validation; test.py computes in 32-true unless told otherwise",
+        one_of("32-true", "bf16-mixed"),
+    ),
     "REPRODUCIBLE": Key(
         False,
         "only deterministic algorithms on CUDA; slower (the CPU always is)",

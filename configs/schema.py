@@ -1,23 +1,30 @@
 """What a configuration key is, and how values reach the tree: typed, checked, with helpful messages."""
 
 import ast
-import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from yacs.config import CfgNode
 
 from utils.errors import ReidError
+from utils.suggestions import did_you_mean
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A condition on a value, with the words an error message and the documentation use for it."""
+    """A condition on a value, with the words an error message and the documentation use for it.
+
+    Attributes:
+        text: those words.
+        holds: the condition.
+        choices: the words of which the value is one, or a list; empty where it is none of a few.
+    """
 
     text: str
     holds: Callable[[Any], bool]
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,14 +38,16 @@ class Key:
 
 def one_of(*choices: object) -> Rule:
     """The value is one of ``choices``."""
-    return Rule("one of " + ", ".join(str(choice) for choice in choices), lambda value: value in choices)
+    words = tuple(map(str, choices))
+    return Rule("one of " + ", ".join(words), lambda value: value in choices, words)
 
 
-def some_of(*choices: object) -> Rule:
+def some_of(*choices: str) -> Rule:
     """A list of one or more of ``choices``, each once."""
-    text = "a list of " + ", ".join(str(choice) for choice in choices)
     return Rule(
-        text, lambda value: bool(value) and len(set(value)) == len(value) and all(v in choices for v in value)
+        "a list of " + ", ".join(choices),
+        lambda value: bool(value) and len(set(value)) == len(value) and set(value) <= set(choices),
+        choices,
     )
 
 
@@ -86,13 +95,17 @@ def build_tree(keys: Mapping[str, Key]) -> CfgNode:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of a nested mapping by their dotted names."""
+    """The leaves of a nested mapping by their dotted names.
+
+    Raises:
+        ReidError: if a leaf is there twice: by its dotted name, and within its section.
+    """
     leaves: dict[str, Any] = {}
     for name, value in tree.items():
-        if isinstance(value, Mapping):
-            leaves.update(flatten(value, f"{prefix}{name}."))
-        else:
-            leaves[f"{prefix}{name}"] = value
+        found = flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        if twice := sorted(leaves.keys() & found.keys()):
+            raise ReidError(f"{twice[0]} must be set once, got {leaves[twice[0]]!r} and {found[twice[0]]!r}")
+        leaves.update(found)
     return leaves
 
 
@@ -105,26 +118,23 @@ def checked_value(keys: Mapping[str, Key], name: str, value: object) -> object:
         value: a Python value, or text as it comes from a command line.
 
     Raises:
-        ReidError: for an unknown name (names the nearest), a wrong type or a value outside the rule.
+        ReidError: for an unknown name (proposes the nearest), a wrong type or a value outside the rule.
     """
     if name not in keys:
-        raise ReidError(f"unknown configuration key {name}{nearest(name, keys)}")
+        raise ReidError(f"unknown configuration key {name}{did_you_mean(name, keys)}")
     key = keys[name]
     typed = _in_type_of(key.default, value)
+    if typed is None and isinstance(key.default, list):
+        rule = key.rule.text if key.rule else "a list"
+        raise ReidError(f'{name} must be {rule}, got {value!r}; on a command line write "{_example(key, value)}"')
     if typed is None:
         kind = type(key.default).__name__
         raise ReidError(f"{name} must be of type {kind} (its default is {key.default!r}), got {value!r}")
     if key.rule is not None and not _holds(key.rule, typed):
-        hint = nearest(str(typed), key.rule.text.removeprefix("one of ").split(", "))
-        raise ReidError(f"{name} must be {key.rule.text}, got {value!r}{hint}")
+        wrong = [str(item) for item in (typed if isinstance(typed, list) else [typed])]
+        hints = (did_you_mean(item, key.rule.choices) for item in wrong if item not in key.rule.choices)
+        raise ReidError(f"{name} must be {key.rule.text}, got {value!r}{next(filter(None, hints), '')}")
     return typed
-
-
-def nearest(name: str, candidates: Iterable[str]) -> str:
-    """Words that propose the candidate most like ``name``, or nothing where none is near."""
-    by_lower = {candidate.lower(): candidate for candidate in candidates}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    return f"; did you mean {by_lower[close[0]]}?" if close else ""
 
 
 _TRUTH = {"true": "True", "yes": "True", "false": "False", "no": "False"}
@@ -137,15 +147,28 @@ def _holds(rule: Rule, value: object) -> bool:
         return False
 
 
+def _example(key: Key, value: object) -> list[Any]:
+    """A list that ``key`` takes: of ``value`` alone where that is one, else its default."""
+    alone = _in_type_of(key.default, [value])
+    if isinstance(alone, list) and (key.rule is None or _holds(key.rule, alone)):
+        return alone
+    return key.default or [2, 4]
+
+
+def _literal(text: str) -> object:
+    """The Python value that a text writes, or None."""
+    try:
+        return ast.literal_eval(_TRUTH.get(text.lower(), text))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that literal_eval raises
+        return None
+
+
 def _in_type_of(default: object, value: object) -> object:
     """``value`` as the type of ``default``, or None where that would change its meaning."""
     if isinstance(default, str):
-        return value if isinstance(value, str) else str(value)
+        return None if value is None else str(value)  # NAME: and nothing behind it, in YAML
     if isinstance(value, str):
-        try:
-            value = ast.literal_eval(_TRUTH.get(value.lower(), value))
-        except (ValueError, SyntaxError):
-            return None
+        value = _literal(value)
     if isinstance(default, (list, tuple)):
         if not isinstance(value, (list, tuple)):
             return None

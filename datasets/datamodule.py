@@ -116,6 +116,11 @@ class ReidDataModule(LightningDataModule):
             return Share()
         return Share(self.trainer.global_rank, self.trainer.world_size)
 
+    def _on_cuda(self) -> bool:
+        if self.trainer is None:
+            return torch.cuda.is_available()
+        return self.trainer.strategy.root_device.type == "cuda"
+
     def _loader_options(self) -> dict[str, Any]:
         workers = self._settings.workers
         return {
@@ -123,7 +128,7 @@ class ReidDataModule(LightningDataModule):
             "persistent_workers": workers > 0,
             "collate_fn": collate,
             "worker_init_fn": leave_interrupts_to_main,
-            "pin_memory": torch.cuda.is_available(),
+            "pin_memory": self._on_cuda(),
             # Its own: a new iterator must not draw from the state that a resumed run restores.
             "generator": torch.Generator().manual_seed(self._settings.seed),
         }

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from configs import KEYS, read_config
 from modelling.extractor import FeatureExtractor
+from modelling.fitting import check_fit
 from modelling.foreign import ForeignWeights, recognise
 from modelling.weight_file import read_content
 from utils.errors import ReidError
 
 SECTION = "reid"  # our part of a Lightning checkpoint
+
+_NEEDED_TO_RESUME = ("optimizer_states", "loops", "callbacks", "rng")
 
 # What a checkpoint's tensors depend on: a configuration that says otherwise cannot be meant.
 ARCHITECTURE_KEYS = (
@@ -58,6 +61,7 @@ class Checkpoint:
         position: epoch and batch at which training goes on.
         world_size: processes that trained.
         state: weights by name.
+        lacking: what a resumption needs and the file does not hold; weights alone may be used and shared.
     """
 
     path: Path
@@ -67,6 +71,7 @@ class Checkpoint:
     position: tuple[int, int]
     world_size: int
     state: dict[str, Tensor]
+    lacking: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,6 +168,15 @@ def check_architecture(weights: Weights, wanted: Mapping[str, Any]) -> None:
         )
 
 
+def epoch_of(path: Path) -> int:
+    """The last epoch that a checkpoint of ours has begun.
+
+    Raises:
+        ReidError: if the file is none, or damaged.
+    """
+    return _as_checkpoint(path, read_content(path)).epoch
+
+
 def load_extractor(extractor: FeatureExtractor, checkpoint: Checkpoint) -> None:
     """Fill the network with the checkpoint's weights; classifier and centers are not its business.
 
@@ -171,15 +185,8 @@ def load_extractor(extractor: FeatureExtractor, checkpoint: Checkpoint) -> None:
     """
     prefix = "extractor."
     state = {name.removeprefix(prefix): value for name, value in checkpoint.state.items() if name.startswith(prefix)}
-    load_exactly(extractor, state, checkpoint.path)
-
-
-def load_exactly(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """``load_state_dict`` whose failure is a :class:`ReidError` that names file and tensors."""
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise ReidError(f"{path} does not fit the network: {' '.join(str(error).split())}") from error
+    check_fit(extractor.state_dict(), state, frozenset(), str(checkpoint.path))
+    extractor.load_state_dict(state, strict=False)
 
 
 def _as_checkpoint(path: Path, content: dict[str, Any]) -> Checkpoint:
@@ -188,7 +195,8 @@ def _as_checkpoint(path: Path, content: dict[str, Any]) -> Checkpoint:
         epoch, (next_epoch, next_batch) = ours["epoch"], ours["position"]
         card = RunCard(**{field.name: ours[field.name] for field in fields(RunCard) if field.name in ours})
         config = {name: key.default for name, key in KEYS.items()} | read_config(card.config, lenient=True)
-        state, world_size = content["state_dict"], ours.get("world_size", 1)
+        state, world_size = dict(content["state_dict"]), ours.get("world_size", 1)
     except (KeyError, TypeError, ValueError) as error:
         raise ReidError(f"{path} is a damaged checkpoint: {type(error).__name__} {error}") from error
-    return Checkpoint(path, card, config, epoch, (next_epoch, next_batch), world_size, state)
+    lacking = tuple(name for name in _NEEDED_TO_RESUME if name not in content)
+    return Checkpoint(path, card, config, epoch, (next_epoch, next_batch), world_size, state, lacking)

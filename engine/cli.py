@@ -8,17 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
+from tqdm import tqdm
 from yacs.config import CfgNode
 
 from configs import KEYS, get_cfg, read_config, with_values
-from configs.schema import checked_value, nearest
-from utils.errors import ReidError
+from configs.schema import checked_value
+from utils.errors import ReidError, one_line
 from utils.log import setup_logging
+from utils.suggestions import did_you_mean
 
 logger = logging.getLogger(__name__)
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+# As gloo (the first two) and NCCL say it.
+_LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
 
 _EPILOG = """\
 KEY VALUE pairs override the configuration, e.g.  DATASETS.NAMES market1501 SOLVER.MAX_EPOCHS 60
@@ -87,7 +93,7 @@ def read_settings(options: argparse.Namespace) -> Settings:
     """
     words: list[str] = options.overrides
     if len(words) % 2:
-        hint = nearest(words[-1], KEYS) if words[-1] not in KEYS else ""
+        hint = did_you_mean(words[-1], KEYS) if words[-1] not in KEYS else ""
         raise ReidError(f"overrides must come as KEY VALUE pairs, got {words[-1]!r} without a value{hint}")
     overrides = {name: checked_value(KEYS, name, text) for name, text in zip(words[::2], words[1::2], strict=True)}
     if options.scale is not None:
@@ -115,7 +121,8 @@ def exit_code(work: Callable[[], object]) -> int:
     """Do the work of a script.
 
     Returns:
-        0, 2 after a user's mistake or the loss of a decoder (told in one line), 130 after an interruption.
+        0; 2 after a user's mistake, an error of the file system, or a loss of memory or of a process (told in one
+        line); 130 after an interruption.
     """
     try:
         work()
@@ -125,21 +132,37 @@ def exit_code(work: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except OSError as error:  # a folder that cannot be written, a full disk: named by the system
-        sys.stderr.write(f"error: {error.strerror or error}: {error.filename or 'no file named'}\n")
+        _tell(f"{error.strerror or error}: {error.filename or 'no file named'}")
         return EXIT_USER_ERROR
     except ReidError as error:
-        sys.stderr.write(f"error: {_one_line(error)}\n")
+        _tell(_one_line(error))
         return EXIT_USER_ERROR
-    except RuntimeError as error:  # torch's word for a decoder that the system has killed
-        if not str(error).startswith("DataLoader worker"):
+    except RuntimeError as error:
+        if (remedy := _remedy(error)) is None:
             raise
-        reason = " ".join(str(error).split())
-        sys.stderr.write(f"error: {reason}; if memory ran out, lower DATALOADER.NUM_WORKERS or the batch size\n")
+        _tell(f"{one_line(error)[:200]}; {remedy}")
         return EXIT_USER_ERROR
     return 0
+
+
+def _tell(mistake: str) -> None:
+    tqdm.write(f"error: {mistake}", file=sys.stderr)  # beside a progress bar, not at its end
+
+
+def _remedy(error: RuntimeError) -> str | None:
+    """What helps where torch reports the machine's limits or the end of a process, and not a fault of ours."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return "lower SOLVER.IMS_PER_BATCH or TEST.IMS_PER_BATCH, or set TRAINER.PRECISION bf16-mixed"
+    if str(error).startswith("DataLoader worker"):
+        return "if memory ran out, lower DATALOADER.NUM_WORKERS or the batch size"
+    if any(words in str(error) for words in _LOST_PEER):
+        return "another process of this run stopped: its message is above"
+    return None
 
 
 def _one_line(error: ReidError) -> str:
     """The message; an error out of a loader's worker carries it at the end of a printed traceback."""
     text = str(error).strip()
-    return text.splitlines()[-1].partition("ReidError: ")[2] or text if text.startswith("Caught ") else text
+    if text.startswith("Caught "):
+        return text.splitlines()[-1].partition("ReidError: ")[2] or text
+    return text

@@ -1,7 +1,5 @@
 """What a run leaves on disk: checkpoints, metrics.csv, reports; and how it stops and goes on."""
 
-import csv
-import io
 import logging
 import math
 import signal
@@ -17,6 +15,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from engine.checkpoint import SECTION, RunCard, section
 from engine.cli import InterruptedRun
+from engine.folders import BEST, METRICS, read_metrics, write_metrics
 from evaluation.report import Entry, Report, Resolution
 from modelling.reid_module import ReidModule
 from utils.atomic import write_text
@@ -53,7 +52,7 @@ class RunRecorder(Callback):
         self._rng: Mapping[str, Any] | None = None
         self._stop = threading.Event()
         self._handlers: dict[int, Any] = {}
-        self._began = 0.0
+        self._began, self._steps = 0.0, 0
         self.last: tuple[Entry, ...] = ()
 
     def state_dict(self) -> dict[str, Any]:
@@ -62,7 +61,8 @@ class RunRecorder(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the best mAP so far."""
-        self._best = state_dict["best"]
+        if (self._folder / BEST).exists():  # in a new folder the best begins anew, and is written
+            self._best = state_dict["best"]
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what makes the file describe itself, and the random state."""
@@ -97,6 +97,7 @@ class RunRecorder(Callback):
     ) -> None:
         """Stop here, if asked to, unless the epoch is over anyway."""
         self._position = (trainer.current_epoch, batch_idx + 1)
+        self._steps += 1
         if self._stop.is_set() and trainer.world_size == 1 and batch_idx + 1 < trainer.num_training_batches:
             self._interrupt(trainer)
 
@@ -108,7 +109,7 @@ class RunRecorder(Callback):
         values = {
             name.removesuffix("_epoch"): float(value)
             for name, value in trainer.callback_metrics.items()
-            if name.endswith(("_epoch", "/lr")) or (name.startswith("val/") and pl_module.results)
+            if name.endswith(("_epoch", "/lr", "/lr_center")) or (name.startswith("val/") and pl_module.results)
         }
         loss = values.get("train/loss", 0.0)
         if not math.isfinite(loss):
@@ -135,7 +136,7 @@ class RunRecorder(Callback):
     def _record_results(self, trainer: Trainer, module: ReidModule, epoch: int) -> None:
         entries, module.results = module.results, ()
         self.last = entries
-        path = self._folder / "best.pth"
+        path = self._folder / BEST
         if trainer.is_global_zero:
             report = Report(self._validated_on, f"epoch {epoch}", entries, resolutions=self._resolutions)
             report.write(self._folder / f"report_{epoch}.json")
@@ -147,7 +148,7 @@ class RunRecorder(Callback):
             trainer.save_checkpoint(path)
 
     def _begin_epoch(self, trainer: Trainer) -> None:
-        self._began = time.perf_counter()
+        self._began, self._steps = time.perf_counter(), 0
         if trainer.current_epoch + 1 == trainer.max_epochs:
             trainer.check_val_every_n_epoch = 1
 
@@ -159,23 +160,16 @@ class RunRecorder(Callback):
         write_text(path, self._card.config)
 
     def _append_metrics(self, epoch: int, values: Mapping[str, float]) -> None:
-        """One row per epoch; columns that appear later are added to the whole file."""
-        path = self._folder / "metrics.csv"
-        rows: list[dict[str, Any]] = []
-        if path.exists():
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
+        """One row per epoch; ``steps`` tells how many its time and means are of: fewer after an interruption."""
+        path = self._folder / METRICS
         seconds = round(time.perf_counter() - self._began, 2)
-        rows.append({"epoch": epoch, "seconds": seconds, **{k: f"{v:.6g}" for k, v in values.items()}})
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(path, text.getvalue())
+        row = {"epoch": epoch, "seconds": seconds, "steps": self._steps, **{k: f"{v:.6g}" for k, v in values.items()}}
+        write_metrics(path, [*read_metrics(path), row])
 
     def _interrupt(self, trainer: Trainer) -> None:
         path = self._folder / f"{trainer.current_epoch}_interrupted.pth"
+        if path.exists():  # this epoch was stopped before
+            path = path.with_stem(f"{path.stem}_{self._position[1]}")
         trainer.save_checkpoint(path)
         raise InterruptedRun(f"stopped; go on with MODEL.RESUME_TRAINING True MODEL.PRETRAIN_PATH {path}")
 

@@ -13,7 +13,7 @@ from configs import to_yaml
 from datasets.datamodule import ReidDataModule
 from datasets.sample import ReidSplits
 from datasets.twins import Twins
-from engine import build, start
+from engine import build, resumption, start
 from engine.checkpoint import Checkpoint, RunCard, Weights
 from engine.cli import Settings
 from engine.initial import initialise, initialise_objective
@@ -54,12 +54,13 @@ def fit(recipe: Recipe, settings: Settings) -> FitResult:
         InterruptedRun: if stopped by a signal; what was reached is saved.
     """
     weights = start.given_weights(settings)
-    resumed = start.resumed(settings, weights, recipe)
+    resumed = resumption.resumed(settings, weights, recipe)
     inherited = start.inherited(settings, weights, recipe)
     cfg = settings.resolve(
         dict(recipe.defaults), inherited, above_file=start.above_file(settings, weights, resumed, recipe)
     )
     build.check_consistency(cfg)
+    build.check_training(cfg)
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
     splits, validated_on = build.build_training_data(cfg)
     views = recipe.views(cfg)
@@ -72,17 +73,17 @@ def fit(recipe: Recipe, settings: Settings) -> FitResult:
         data.num_ids,
         max(build.trained_scales(cfg)),
         recipe.name,
-        start.digest(splits.train),
+        resumption.digest(splits.train),
     )
     if resumed is not None:
-        start.check_resumption(resumed, cfg, card)
+        resumption.check_resumption(resumed, cfg, card)
     extractor = build.build_extractor(cfg)
     objective = Objective(recipe.terms(cfg, data.num_ids, extractor.dim))
     module = ReidModule(extractor, build.build_input(cfg), protocols, objective, build.build_optimization(cfg), views)
     if resumed is None:
         initialise(module.extractor, cfg, weights)
         initialise_objective(objective, weights, card.data)
-    folder = start.run_folder(cfg, card, resumed)
+    folder = resumption.run_folder(cfg, card, resumed)
     validated = build.resolutions(twins.test, build.scales_of(protocols), cfg.INPUT.SIZE_TEST)
     recorder = RunRecorder(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD, validated_on, validated)
     trainer = build.build_trainer(cfg, folder, [recorder])
@@ -110,6 +111,7 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     extractor = build.build_extractor(cfg)
     initialise(extractor, cfg, weights)
     folder = build.output_folder(cfg)
+    folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be is told before the work
     folders = [folder / splits.name if len(sets) > 1 else folder for splits in sets]
     reports = [_test(cfg, extractor, splits, str(weights.path), at) for splits, at in zip(sets, folders, strict=True)]
     if len(reports) > 1:
@@ -158,10 +160,10 @@ def _compare_inputs(cfg: CfgNode, weights: Weights) -> None:
 
 
 def _publish(cfg: CfgNode, report: Report, evidence: Evidence, folder: Path) -> None:
-    write_outputs(folder, report, evidence, build.build_pictures(cfg))
     console = Console()
     for table in tables(report):
         console.print(table)
     if report.verification is not None:
         console.print(report.verification.summary(), soft_wrap=True)
+    write_outputs(folder, report, evidence, build.build_pictures(cfg))
     logger.info("report: %s", folder / "report.json")

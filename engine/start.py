@@ -1,40 +1,24 @@
 """What a run starts from: nothing, given weights, or the place where an earlier run stopped."""
 
-import hashlib
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.utilities import rank_zero_only
-from yacs.config import CfgNode
-
-from datasets.sample import Sample
-from engine import build
 from engine.checkpoint import (
     Checkpoint,
     ForeignFile,
-    RunCard,
     Weights,
     architecture_of,
     check_architecture,
     read_weights,
 )
 from engine.cli import Settings
-from engine.folders import RunFolder, later_checkpoints, run_of
 from engine.recipes import Recipe
+from engine.resumption import settled
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
-
-# Resuming goes on with the run that was begun. These keys may change on the way; any other would make it
-# a different run under the same name.
-_CHANGEABLE = (
-    "MODEL.PRETRAIN_PATH", "MODEL.RESUME_TRAINING", "DATASETS.NAMES", "DATASETS.ROOT_DIR", "DATASETS.CHECK_FILES",
-    "DATALOADER.NUM_WORKERS", "SOLVER.MAX_EPOCHS", "SOLVER.EVAL_PERIOD", "SOLVER.CHECKPOINT_PERIOD",
-    "SOLVER.LOG_PERIOD", "TEST.", "TRAINER.", "LOGS_DIR", "RUNS_DIR", "OUTPUT_DIR",
-)  # fmt: skip
 
 # What a run takes from the checkpoint it starts from, unless told otherwise: what the weights were made for.
 _INHERITED = (
@@ -57,76 +41,13 @@ def given_weights(settings: Settings) -> Weights | None:
     return weights
 
 
-def resumed(settings: Settings, weights: Weights | None, recipe: Recipe) -> Checkpoint | None:
-    """The checkpoint to go on from, or None for a fresh run.
-
-    Raises:
-        ReidError: if there is none, it comes from another method, or the settings would make it another run.
-    """
-    if not settings.get("MODEL.RESUME_TRAINING"):
-        return None
-    if not isinstance(weights, Checkpoint):
-        given = "none" if weights is None else f"{weights.weights.kind} ({weights.path})"
-        raise ReidError(f"MODEL.RESUME_TRAINING True needs MODEL.PRETRAIN_PATH, a checkpoint of a run, got {given}")
-    if weights.card.method != recipe.name:
-        raise ReidError(
-            f"{weights.path} comes from method {weights.card.method}, but this script trains {recipe.name}; "
-            "resume with the script that wrote it, or set MODEL.RESUME_TRAINING False to start anew from it"
-        )
-    check_architecture(weights, {**settings.file, **settings.overrides})
-    fixed = [
-        f"{name} ({weights.config[name]} -> {value})"
-        for name, value in settings.overrides.items()
-        if not name.startswith(_CHANGEABLE) and value != weights.config[name]
-    ]
-    if fixed:
-        raise ReidError(f"a resumed run keeps its settings, got {', '.join(fixed)}; start a new run to change them")
-    for name, value in settings.file.items():
-        if not name.startswith(_CHANGEABLE) and value != weights.config[name]:
-            logger.warning("--config_file: %s %s is left out, the run keeps %s", name, value, weights.config[name])
-    return weights
-
-
 def above_file(
     settings: Settings, weights: Weights | None, resumed_from: Checkpoint | None, recipe: Recipe
 ) -> dict[str, Any]:
     """The values that ``--config_file`` does not change: most of a resumed run's, the input of a tuned model."""
     if resumed_from is not None:
-        changed = {name for name in settings.file if name.startswith(_CHANGEABLE)}
-        return {name: value for name, value in resumed_from.config.items() if name not in changed}
+        return settled(settings, resumed_from)
     return trained_pixels(settings, weights) if recipe.fine_tunes and weights is not None else {}
-
-
-def check_resumption(checkpoint: Checkpoint, cfg: CfgNode, card: RunCard) -> None:
-    """Refuse to go on where there is nothing left to do, or with other data or processes.
-
-    Raises:
-        ReidError: naming what differs.
-    """
-    epoch, batch = checkpoint.position
-    if epoch >= cfg.SOLVER.MAX_EPOCHS:
-        raise ReidError(
-            f"{checkpoint.path} has finished epoch {epoch - 1}, the last of SOLVER.MAX_EPOCHS "
-            f"{cfg.SOLVER.MAX_EPOCHS}; set it higher to train on"
-        )
-    if checkpoint.card.data not in ("", card.data):
-        raise ReidError(
-            f"the training images of {card.dataset} must be those of the resumed run, but files or identities "
-            "differ; restore them, or set MODEL.RESUME_TRAINING False to start a new run from the weights"
-        )
-    if cfg.TRAINER.DEVICES != checkpoint.world_size:
-        if batch:
-            raise ReidError(
-                f"{checkpoint.path} stopped within an epoch of {checkpoint.world_size} processes: "
-                f"TRAINER.DEVICES must be that number, got {cfg.TRAINER.DEVICES}"
-            )
-        logger.warning("resuming with %d processes instead of %d", cfg.TRAINER.DEVICES, checkpoint.world_size)
-
-
-def digest(samples: Sequence[Sample]) -> str:
-    """A fingerprint of training files, identities and cameras, whatever folder they lie in."""
-    lines = (f"{sample.path.name} {sample.person_id} {sample.camera_id}\n" for sample in samples)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
 def inherited(settings: Settings, weights: Weights | None, recipe: Recipe) -> dict[str, Any]:
@@ -180,18 +101,3 @@ def preprocessing_of(weights: Weights, settings: Settings) -> dict[str, Any]:
         "INPUT.PIXEL_STD": list(trained_on.std),
         "INPUT.INTERPOLATION": trained_on.interpolation,
     }
-
-
-def run_folder(cfg: CfgNode, card: RunCard, resumed_from: Checkpoint | None) -> RunFolder:
-    """Where the run writes: a new folder, or that of the resumed run where nothing would be overwritten."""
-    if getattr(rank_zero_only, "rank", 0) != 0:  # only the first process writes
-        return RunFolder(Path(cfg.LOGS_DIR), Path(cfg.RUNS_DIR))
-    if resumed_from is not None:
-        tail = Path(card.dataset, cfg.MODEL.NAME, card.method)
-        folder = run_of(resumed_from.path, Path(cfg.RUNS_DIR), tail)
-        later = later_checkpoints(folder.logs, resumed_from.position[0]) if folder else []
-        if folder and not later:
-            return folder
-        reason = f"{later[0]} would be overwritten" if later else f"{resumed_from.path} lies outside its run"
-        logger.warning("a new folder begins: %s", reason)
-    return build.build_run_folder(cfg, card.dataset, card.method)

@@ -118,6 +118,11 @@ class Objective(nn.Module):
         total = torch.stack([self._weights[name] * value for name, value in values.items()]).sum()
         return ObjectiveReport(total, {name: value.detach() for name, value in values.items()}, statistics)
 
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Names of the features that any term takes."""
+        return frozenset(name for inputs in self._inputs.values() for name in inputs)
+
     def center_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters of the center losses, for an optimiser of their own."""
         for loss in self.terms.values():

@@ -23,6 +23,10 @@ class FeatureExtractor(nn.Module):
         """Number of components of an embedding."""
         return int(self.head.dim)  # type: ignore[arg-type]
 
+    def freeze_normalisation(self) -> None:
+        """Take the weights of the head's batch normalisation out of training; its statistics go on."""
+        self.head.get_submodule("bn").requires_grad_(False)
+
     def forward(self, images: Tensor) -> Features:
         """(N, 3, H, W) normalised images -> features for metric losses and for retrieval, each (N, D)."""
         features: Features = self.head(self.backbone(images))

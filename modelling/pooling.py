@@ -1,12 +1,12 @@
 """From a feature map to one vector: average, maximum, generalised mean."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor, nn
 
 from utils.errors import ReidError
+from utils.suggestions import did_you_mean
 
 
 class AveragePooling(nn.Module):
@@ -66,7 +66,5 @@ def build_pooling(name: str) -> nn.Module:
         ReidError: for an unknown name.
     """
     if name not in POOLINGS:
-        near = get_close_matches(name, POOLINGS, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ReidError(f"pooling must be one of {', '.join(POOLINGS)}, got {name!r}{hint}")
+        raise ReidError(f"pooling must be one of {', '.join(POOLINGS)}, got {name!r}{did_you_mean(name, POOLINGS)}")
     return POOLINGS[name]()

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from torch import Tensor
 
 from modelling.backbones.pixels import Pixels
+from utils.resolution import SMALLEST_SIDE
 
 # Where Lightning keeps the settings of a run, in order of its versions.
 _SETTINGS = ("hyper_parameters", "hparams")
-_SMALLEST_SIDE = 8  # pixels, as INPUT.SIZE_TEST demands
 
 Triple = tuple[float, float, float]
 
@@ -51,7 +51,7 @@ def read_preprocessing(
 
 def told_size(content: Mapping[str, Any]) -> tuple[int, int] | None:
     """Height and width of test images, else of training images, by the settings in a file; None without any."""
-    size = _told(content, "SIZE_TEST", 2, _SMALLEST_SIDE) or _told(content, "SIZE_TRAIN", 2, _SMALLEST_SIDE)
+    size = _told(content, "SIZE_TEST", 2, SMALLEST_SIDE) or _told(content, "SIZE_TRAIN", 2, SMALLEST_SIDE)
     return (int(size[0]), int(size[1])) if size else None
 
 

@@ -55,9 +55,13 @@ class ReidModule(LightningModule):
         self.automatic_optimization = False
         self.extractor, self.network_input, self.objective = extractor, network_input, objective
         self._optimization, self._views, self._protocols = optimization, views or {"": 1}, protocols
+        self._needed: dict[int, slice | None] = {}
         self._banks: dict[int, FeatureBank] = {}
         self.results: tuple[Entry, ...] = ()
         self.vectors: dict[int, Tensor] = {}
+        if objective is not None and not any(name.startswith("bn") for name in objective.inputs):
+            # Several processes wait for the gradient of each parameter that wants one: this would never come.
+            extractor.freeze_normalisation()
 
     def configure_optimizers(self) -> list[Optimizer]:
         """The network's optimizer and, where the objective has centers, theirs."""
@@ -83,18 +87,24 @@ class ReidModule(LightningModule):
         self._log_training(report, optimizers)
 
     def on_validation_epoch_start(self) -> None:
-        """Give every process the running statistics of the first, which are those a checkpoint keeps."""
+        """Make room; give every process the running statistics of the first, which are those a checkpoint keeps."""
+        splits = self._data().splits
+        queries, rows = len(splits.query), len(splits.query) + len(splits.gallery)
+        for scale in sorted({scale for protocol in self._protocols for scale in protocol.scales}):
+            start = 0 if any(protocol.query_scale == scale for protocol in self._protocols) else queries
+            stop = rows if any(protocol.gallery_scale == scale for protocol in self._protocols) else queries
+            self._needed[scale] = slice(start, stop) if stop - start < rows else None
+            self._banks[scale] = FeatureBank(rows, self._needed[scale])
         if dist.is_available() and dist.is_initialized():
             for buffer in self.extractor.buffers():
                 dist.broadcast(buffer, 0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Embed a batch of query and gallery images at every scale the protocols ask for."""
-        for scale in self._scales():
-            part = self._needed_of(batch, scale)
+        for scale, needed in self._needed.items():
+            part = batch.part((batch.rows >= needed.start) & (batch.rows < needed.stop)) if needed else batch
             if len(part.rows):
-                bank = self._banks.setdefault(scale, self._new_bank(scale))
-                bank.put(part.rows, self.extractor(self._pixels(part, scale)).bn)
+                self._banks[scale].put(part.rows, self.extractor(self._pixels(part, scale)).bn)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """The same as validation."""
@@ -115,18 +125,14 @@ class ReidModule(LightningModule):
 
     def _evaluate(self) -> None:
         splits = self._data().splits
-        for scale in self._scales():
-            bank = self._banks.pop(scale, self._new_bank(scale))
-            self.vectors[scale] = bank.gather(self.extractor.dim, self.device)
+        for scale in self._needed:
+            self.vectors[scale] = self._banks.pop(scale).gather(self.extractor.dim, self.device)
         self.results = tuple(evaluate(self.vectors, splits.query, splits.gallery, self._protocols))
         first = self.results[0].result
         values = {"val/mAP": first.mAP, "val/mINP": first.mINP, "val/rank-1": first.cmc[1]}
         self.log_dict(values, prog_bar=True, rank_zero_only=True)
         others = {f"val/mAP {entry.name}": entry.result.mAP for entry in self.results[1:]}
         self.log_dict(others, rank_zero_only=True)
-
-    def _scales(self) -> list[int]:
-        return sorted({scale for protocol in self._protocols for scale in protocol.scales})
 
     def _objective_of(self, batch: Batch) -> ObjectiveReport:
         assert self.objective is not None
@@ -141,9 +147,8 @@ class ReidModule(LightningModule):
 
     def _pixels(self, batch: Batch, scale: int, erased: Tensor | None = None) -> Tensor:
         """The network's input at a scale: from a low-resolution file where there is one, else made here."""
-        made = batch.images, batch.scales if scale == DRAWN else scale
-        source, remaining = (batch.low[scale], 1) if scale in batch.low else made
-        pixels: Tensor = self.network_input(source, remaining, erased)
+        source, remaining = (batch.low[scale], 1) if scale in batch.low else (batch.images, scale)
+        pixels: Tensor = self.network_input(source, batch.scales if remaining == DRAWN else remaining, erased)
         return pixels
 
     def _set_rate(self, optimizer: LightningOptimizer, batch_idx: int) -> None:
@@ -162,9 +167,9 @@ class ReidModule(LightningModule):
         terms = {f"train/{name}": value for name, value in {**report.terms, **report.statistics}.items()}
         self.log_dict(terms, on_step=True, on_epoch=True)
         self.log("train/loss", report.total.detach(), on_step=True, on_epoch=True, prog_bar=True)
-        self.log("train/lr", optimizers[0].param_groups[0]["lr"], on_step=True, on_epoch=False)
-        if len(optimizers) > 1:
-            self.log("train/lr_center", optimizers[1].param_groups[0]["lr"], on_step=True, on_epoch=False)
+        for name, optimizer in zip(("train/lr", "train/lr_center"), optimizers, strict=False):
+            # As a tensor, which stays on the CPU: a plain number would be copied to the device, and waited for.
+            self.log(name, torch.tensor(optimizer.param_groups[0]["lr"]), on_step=True, on_epoch=False)
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()
@@ -174,21 +179,3 @@ class ReidModule(LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, ReidDataModule)
         return data
-
-    def _needed(self, scale: int) -> slice:
-        """The rows that are embedded at a scale: queries, gallery, or both."""
-        splits = self._data().splits
-        queries, rows = len(splits.query), len(splits.query) + len(splits.gallery)
-        start = 0 if any(protocol.query_scale == scale for protocol in self._protocols) else queries
-        stop = rows if any(protocol.gallery_scale == scale for protocol in self._protocols) else queries
-        return slice(start, stop)
-
-    def _needed_of(self, batch: Batch, scale: int) -> Batch:
-        needed = self._needed(scale)
-        if needed == slice(0, len(self._data().splits.query) + len(self._data().splits.gallery)):
-            return batch
-        return batch.part((batch.rows >= needed.start) & (batch.rows < needed.stop))
-
-    def _new_bank(self, scale: int) -> FeatureBank:
-        splits = self._data().splits
-        return FeatureBank(len(splits.query) + len(splits.gallery), self._needed(scale))

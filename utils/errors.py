@@ -7,3 +7,8 @@ class ReidError(ValueError):
     Scripts turn it into one line on stderr and exit code 2. A message names the argument, the rule,
     the value received and the remedy, in this order.
     """
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error on one line; the name of its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,11 +1,14 @@
 """Log messages for people: one handler, one line each, on stderr."""
 
 import logging
+import os
 import sys
 import warnings
 
-from pytorch_lightning.utilities import rank_zero_only
 from tqdm import tqdm
+
+# In the order in which Lightning asks them, so that both name the same process the first.
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 
 class _BesideBars(logging.Handler):
@@ -15,11 +18,15 @@ class _BesideBars(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
-def setup_logging() -> None:
-    """Send the project's log to stderr; called once by each script."""
-    first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes one speaks
+def setup_logging(every_process: bool = False) -> None:
+    """Send the project's log to stderr; called by each script.
+
+    Args:
+        every_process: of several processes (torchrun, SLURM, Lightning's own) each speaks, since it has work of its
+            own; else the first one, and the others tell errors only.
+    """
     logging.basicConfig(
-        level=logging.INFO if first else logging.ERROR,
+        level=logging.INFO if every_process or _rank() == 0 else logging.ERROR,
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
         handlers=[_BesideBars()],
@@ -29,3 +36,8 @@ def setup_logging() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for module in ("pytorch_lightning", "lightning_fabric", "torch.utils.data"):
         warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")
+
+
+def _rank() -> int:
+    """The number of this process among those of a training; 0 where it is the only one."""
+    return int(next((os.environ[name] for name in _RANKS if name in os.environ), "0"))

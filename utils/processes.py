@@ -1,4 +1,4 @@
-"""The same work on many items, in several processes, with a progress bar."""
+"""The same work on many items, in several processes, with a progress bar; and how many processes may be."""
 
 import multiprocessing
 import os
@@ -20,6 +20,12 @@ from utils.errors import ReidError
 _CHUNK = 8  # items that a process takes at once
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use, which a cluster or a container may have limited."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone tells
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def each(work: Callable[[T], R], items: Sequence[T], workers: int, title: str, unit: str = "image") -> list[R]:

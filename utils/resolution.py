@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from utils.errors import ReidError
 
+SMALLEST_SIDE = 8  # pixels of an image in which a person can be seen at all
+
 
 def low_resolution_size(height: int, width: int, scale: int) -> tuple[int, int]:
     """Height and width in pixels after downsampling by ``scale``, rounded, at least one pixel each."""

@@ -1,6 +1,6 @@
 """The only reader of the configuration tree: from keys to plain arguments of everything below."""
 
-from engine.build.checks import check_consistency
+from engine.build.checks import check_consistency, check_training
 from engine.build.data import (
     TrainingData,
     build_input,
@@ -41,6 +41,7 @@ __all__ = [
     "build_verification",
     "camera_rule",
     "check_consistency",
+    "check_training",
     "initial_weights",
     "loader_settings",
     "metric_terms",

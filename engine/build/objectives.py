@@ -44,7 +44,29 @@ def metric_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
 
     Cross entropy after the BNNeck, triplet, center (Luo et al. 2019) and centroid triplet (Wieczorek et al.
     2021) before it.
+
+    Raises:
+        ReidError: if none has a weight.
     """
+    terms = _weighted_terms(cfg, num_ids, dim)
+    if not terms:
+        raise ReidError(
+            "one of SOLVER.QUERY_XENT_WEIGHT, SOLVER.QUERY_CONTRASTIVE_WEIGHT, SOLVER.CENTER_LOSS_WEIGHT and "
+            "SOLVER.CENTROID_CONTRASTIVE_WEIGHT must be above 0, got 0 for all; give one a weight, e.g. 1"
+        )
+    return terms
+
+
+def octuplet_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
+    """The octuplet loss between the images and their twins (Knoche et al. 2023), and what has a weight."""
+    solver = cfg.SOLVER
+    loss = OctupletLoss(solver.OCTUPLET_MARGIN, solver.OCTUPLET_DISTANCE, tuple(solver.OCTUPLET_TERMS))
+    feature = solver.OCTUPLET_FEATURE
+    term = Term("octuplet", loss, solver.OCTUPLET_WEIGHT, (feature, f"{feature}_low"))
+    return [term, *_weighted_terms(cfg, num_ids, dim)]
+
+
+def _weighted_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
     solver = cfg.SOLVER
     identity = partial(IdentityLoss, num_ids, dim, solver.LABEL_SMOOTHING)
     triplet = partial(BatchHardTripletLoss, solver.MARGIN, solver.DISTANCE_FUNC)
@@ -56,12 +78,3 @@ def metric_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
         ("centroid_triplet", centroids, solver.CENTROID_CONTRASTIVE_WEIGHT, "raw"),
     ]
     return [Term(name, make(), weight, (feature,)) for name, make, weight, feature in named if weight]
-
-
-def octuplet_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
-    """The octuplet loss between the images and their twins (Knoche et al. 2023), and what has a weight."""
-    solver = cfg.SOLVER
-    loss = OctupletLoss(solver.OCTUPLET_MARGIN, solver.OCTUPLET_DISTANCE, tuple(solver.OCTUPLET_TERMS))
-    feature = solver.OCTUPLET_FEATURE
-    term = Term("octuplet", loss, solver.OCTUPLET_WEIGHT, (feature, f"{feature}_low"))
-    return [term, *metric_terms(cfg, num_ids, dim)]

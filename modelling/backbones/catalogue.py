@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from modelling.backbones.pixels import Pixels
 from modelling.backbones.resnet import ResNetBackbone, imagenet_weights
 from modelling.backbones.timm_backbone import PREFIX, TimmBackbone, built_for_one_size, timm_pixels, timm_weights
 from utils.errors import ReidError
+from utils.suggestions import did_you_mean
 
 # The maximum pooling of a ResNet's stem: torchvision's, whose windows begin one pixel outside the map, or
 # fast-reid's, whose windows begin on it; the weights of the one shift the maps of the other by a pixel.
@@ -96,8 +96,7 @@ def check_backbone_name(name: str) -> None:
     """
     if name in BACKBONES or (name.startswith(PREFIX) and name != PREFIX):
         return
-    near = get_close_matches(name, BACKBONES, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(name, BACKBONES)
     raise ReidError(f"MODEL.NAME must be one of {', '.join(BACKBONE_NAMES)}, or {PREFIX}NAME, got {name!r}{hint}")
 
 

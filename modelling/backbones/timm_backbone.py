@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping
-from difflib import get_close_matches
 from types import ModuleType
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from modelling.backbones.pixels import Pixels
 from utils.errors import ReidError
+from utils.suggestions import did_you_mean
 
 PREFIX = "timm:"
 
@@ -131,11 +131,10 @@ def _timm() -> ModuleType:
 
 def _configuration(timm: ModuleType, name: str) -> Any:  # noqa: ANN401 (timm's own class, which may be absent)
     if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), 3)
-        hint = f"; near it: {', '.join(near)}" if near else ""
+        hint = did_you_mean(name, timm.list_models(), count=3)
         raise ReidError(
-            f"MODEL.NAME {PREFIX}{name} must name a network of timm {timm.__version__}{hint}; "
-            "timm.list_models() lists all"
+            f"MODEL.NAME {PREFIX}{name} must name a network of timm {timm.__version__}; "
+            f"timm.list_models() lists all{hint}"
         )
     try:
         return timm.get_pretrained_cfg(name)

@@ -1,6 +1,8 @@
+import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import finetune_octuplet as octuplet_script
 import finetune_octuplet_ctl as octuplet_ctl_script
@@ -80,6 +82,32 @@ def test_an_error_out_of_a_worker_is_one_line_too(capsys: pytest.CaptureFixture[
 
     assert run_script(fail, "x", []) == 2
     assert capsys.readouterr().err == "error: cannot read x\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), r"lower SOLVER\.IMS_PER_BATCH or TEST\.IMS_PER_BATCH"),
+        (RuntimeError("DataLoader worker (pid 7) is killed"), r"lower DATALOADER\.NUM_WORKERS"),
+        (RuntimeError("[gloo/pair.cc:5] Connection closed by peer [::1]:9"), "another process of this run stopped"),
+    ],
+)
+def test_limits_of_the_machine_are_one_line_with_a_remedy(
+    error: RuntimeError, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: Settings) -> None:
+        raise error
+
+    assert run_script(fail, "x", []) == 2
+    assert re.fullmatch(f"error: {re.escape(str(error))}; .*{remedy}.*\n", capsys.readouterr().err)
+
+
+def test_a_fault_of_ours_is_not_hidden() -> None:
+    def fail(_: Settings) -> None:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="multiplied"):
+        run_script(fail, "x", [])
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -1,5 +1,6 @@
 """What Ctrl-C leaves."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -60,8 +61,32 @@ def test_ctrl_c_leaves_a_checkpoint_that_goes_on_exactly(
     path = str(folder / "1_interrupted.pth")
     resumed = fit(tiny_arguments, "MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH", path)
     assert resumed.folder == folder
+    steps = [int(row["steps"]) for row in csv.DictReader((folder / "metrics.csv").open())]
+    assert steps == [steps[0], steps[0] - batch - 1]  # the second row is of those after the interruption
     assert_same_weights(straight.folder / "1_last.pth", folder / "1_last.pth")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_interruption_of_an_epoch_keeps_the_first(
+    tiny_arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, path = build.build_trainer, ""
+    for batch in (1, 3):
+        stop = StopAt(0, batch)
+        monkeypatch.setattr(
+            build,
+            "build_trainer",
+            lambda cfg, folder, callbacks, stop=stop: original(cfg, folder, [*callbacks, stop]),
+        )
+        more = ("MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH", path) if path else ()
+        with pytest.raises(InterruptedRun) as caught:
+            fit(tiny_arguments, *more)
+        path = str(caught.value).rpartition(" ")[2]
+    positions = {file.name: read_weights(file).position for file in Path(path).parent.glob("*.pth")}  # type: ignore[union-attr]
+    assert positions == {"0_interrupted.pth": (0, 2), "0_interrupted_4.pth": (0, 4)}
+    monkeypatch.undo()
+    resumed = fit(tiny_arguments, "MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH", path)
+    assert resumed.folder == Path(path).parent
 
 
 @pytest.mark.slow

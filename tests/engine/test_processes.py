@@ -21,6 +21,21 @@ def evaluate(arguments: list[str], *more: str) -> run.Report:
     return report
 
 
+def run_script(name: str, *arguments: str) -> None:
+    command = [sys.executable, name, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_no_process_waits_for_a_gradient_that_never_comes(tiny_arguments: list[str], tmp_path: Path) -> None:
+    """No term looks at the features after the BNNeck here, so its weights get none."""
+    raw = ("SOLVER.QUERY_XENT_WEIGHT", "0", "SOLVER.MAX_EPOCHS", "1", "TRAINER.DEVICES", "2")
+    run_script("train.py", *tiny_arguments, *raw)
+    assert (tmp_path / "logs/tiny/osnet_x0_25/baseline/exp0/0_last.pth").exists()
+
+
 @pytest.mark.slow
 def test_two_processes_with_unequal_shares_train_test_and_agree(
     tiny_arguments: list[str], tiny_market: Path, tmp_path: Path
@@ -34,12 +49,6 @@ def test_two_processes_with_unequal_shares_train_test_and_agree(
         count -= 1
     share = -(-count // 2)
     two = ["DATASETS.NAMES", str(data), "TRAINER.DEVICES", "2", "TEST.IMS_PER_BATCH", str(share - 1)]
-
-    def run_script(name: str, *arguments: str) -> None:
-        command = [sys.executable, name, *arguments]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
-        assert done.returncode == 0, done.stderr[-2000:]
 
     run_script("train_ctl.py", *tiny_arguments, *two)
     folder = tmp_path / "logs/tiny/osnet_x0_25/ctl/exp0"

@@ -19,6 +19,7 @@ from engine.cli import build_parser, read_settings
 from engine.recipes import BASELINE
 from modelling.backbones.resnet import ResNetBackbone
 from modelling.extractor import FeatureExtractor
+from modelling.reid_module import ReidModule
 from utils.errors import ReidError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,6 +183,42 @@ def test_published_osnet_weights_give_their_figures_on_real_people(
     assert (result.num_valid_queries, result.num_gallery) == (398, 1518)
 
 
+def test_a_test_asks_nothing_of_the_training(tiny_arguments: list[str], tmp_path: Path) -> None:
+    """The checkpoint's K need not divide the default batch, which is none of the test's business."""
+    batch = ("DATALOADER.NUM_INSTANCE", "3", "SOLVER.IMS_PER_BATCH", "6", "SOLVER.MAX_EPOCHS", "1")
+    path = ["MODEL.PRETRAIN_PATH", str(fit(tiny_arguments, *batch).folder / "best.pth")]
+    assert evaluate(path, "OUTPUT_DIR", str(tmp_path / "o")).entries
+
+
+def test_a_folder_that_cannot_be_is_told_before_the_work(
+    tiny_arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = ["MODEL.PRETRAIN_PATH", str(fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "best.pth")]
+    monkeypatch.setattr(run, "_test", lambda *_: pytest.fail("the evaluation has begun"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        evaluate(path, "OUTPUT_DIR", str(tmp_path / "file"))
+
+
+def test_nothing_is_logged_that_makes_the_host_wait(
+    tiny_arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plain number would be copied to the device in each step."""
+    original, kinds = ReidModule.log, dict[str, type]()
+
+    def log(self: ReidModule, name: str, value: object, **options: object) -> None:
+        kinds[name] = type(value)
+        original(self, name, value, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ReidModule, "log", log)
+    folder = fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder
+    assert {
+        name: kind for name, kind in kinds.items() if name.startswith("train/") and kind is not torch.Tensor
+    } == {}
+    row = next(csv.DictReader((folder / "metrics.csv").open()))
+    assert {"train/lr", "train/lr_center"} <= kinds.keys() & row.keys()
+
+
 def test_the_last_epoch_is_always_validated(tiny_arguments: list[str]) -> None:
     result = fit(tiny_arguments, "SOLVER.EVAL_PERIOD", "5")
     assert result.last
@@ -218,7 +255,7 @@ def test_keys_that_contradict_one_another_are_refused(tiny_arguments: list[str])
         with pytest.raises(ReidError, match=r"TRAINER\.ACCELERATOR cuda needs a CUDA device"):
             fit(tiny_arguments, "TRAINER.ACCELERATOR", "cuda")
     off = [f"SOLVER.{name}" for name in ("QUERY_XENT_WEIGHT", "QUERY_CONTRASTIVE_WEIGHT", "CENTER_LOSS_WEIGHT")]
-    with pytest.raises(ReidError, match="terms must be at least one"):
+    with pytest.raises(ReidError, match=r"SOLVER\.QUERY_XENT_WEIGHT, .*must be above 0, got 0 for all; give one"):
         fit(tiny_arguments, *(word for name in off for word in (name, "0")))
 
 

@@ -1,0 +1,120 @@
+"""Where a run writes: nothing that an earlier one has left is lost, nothing empty stays behind."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine import run
+from engine.cli import build_parser, read_settings
+from engine.folders import later_checkpoints, new_run
+from engine.recipes import BASELINE
+from utils.errors import ReidError
+
+
+def fit(arguments: list[str], *more: str) -> run.FitResult:
+    return run.fit(BASELINE, read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
+
+
+def resume(path: Path) -> tuple[str, ...]:
+    return ("MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH", str(path))
+
+
+def epochs_of(path: Path) -> list[str]:
+    return [row["epoch"] for row in csv.DictReader((path / "metrics.csv").open())]
+
+
+def test_what_later_epochs_have_left_is_moved_aside(
+    tiny_arguments: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a crash: rows and a best.pth are there, for which no numbered checkpoint is left."""
+    folder = fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "3").folder
+    for name in ("1.pth", "2_last.pth"):
+        (folder / name).unlink()
+    content = torch.load(folder / "best.pth", weights_only=True)
+    content["reid"]["epoch"] = 2  # whichever epoch was the best, let it be a later one
+    torch.save(content, folder / "best.pth")
+    kept = {name: (folder / name).read_bytes() for name in ("metrics.csv", "best.pth", "report_1.json")}
+    resumed = fit(tiny_arguments, *resume(folder / "0.pth"), "SOLVER.MAX_EPOCHS", "4")
+    assert resumed.folder == folder.resolve()
+    assert {name: (folder / "earlier_1" / name).read_bytes() for name in kept} == kept
+    assert not (folder / "earlier_1" / "report_0.json").exists()
+    assert epochs_of(folder) == ["0", "1", "2", "3"]
+    assert torch.load(folder / "best.pth", weights_only=True)["reid"]["epoch"] in (1, 2, 3)
+    assert f"the results of epoch 1 and later are now in {folder.resolve() / 'earlier_1'}" in caplog.text
+
+
+def test_a_best_of_the_epochs_before_stays(tiny_arguments: list[str]) -> None:
+    folder = fit(tiny_arguments).folder
+    (folder / "1_last.pth").unlink()
+    (folder / "best.pth").write_bytes((folder / "0.pth").read_bytes())
+    before = (folder / "best.pth").read_bytes()
+    fit(tiny_arguments, *resume(folder / "0.pth"))
+    assert not (folder / "earlier_1" / "best.pth").exists()
+    report = torch.load(folder / "best.pth", weights_only=True)["reid"]["epoch"]
+    assert report == 1 or (folder / "best.pth").read_bytes() == before
+
+
+def test_a_new_folder_has_a_best_of_its_own(tiny_arguments: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    first = fit(tiny_arguments).folder
+    content = torch.load(first / "0.pth", weights_only=True)
+    for state in content["callbacks"].values():
+        if "best" in state:
+            state["best"] = 2.0  # no validation reaches it
+    torch.save(content, first / "0.pth")
+    second = fit(tiny_arguments, *resume(first / "0.pth")).folder
+    assert second.name == "exp1"
+    assert "would be overwritten" in caplog.text
+    assert (second / "best.pth").exists()
+    assert epochs_of(second) == ["1"]
+
+
+def test_another_logs_dir_is_obeyed(
+    tiny_arguments: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "0_last.pth"
+    resumed = fit(tiny_arguments, *resume(path), "LOGS_DIR", str(tmp_path / "elsewhere"))
+    assert resumed.folder.is_relative_to(tmp_path / "elsewhere")
+    assert f"LOGS_DIR {tmp_path / 'elsewhere'} is not that of the resumed run" in caplog.text
+
+
+def test_a_moved_tree_of_logs_goes_on_where_it_is(tiny_arguments: list[str], tmp_path: Path) -> None:
+    fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1")
+    (tmp_path / "logs").rename(tmp_path / "moved")
+    (path,) = (tmp_path / "moved").rglob("0_last.pth")
+    resumed = fit(tiny_arguments, *resume(path), "LOGS_DIR", str(tmp_path / "moved"))
+    assert resumed.folder == path.parent.resolve()
+
+
+@pytest.mark.parametrize("name", ["optimizer_states", "loops", "callbacks", "rng"])
+def test_a_stripped_checkpoint_is_not_resumed(name: str, tiny_arguments: list[str], tmp_path: Path) -> None:
+    folder = fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder
+    content = torch.load(folder / "0_last.pth", weights_only=True)
+    del content[name]
+    torch.save(content, tmp_path / "stripped.pth")
+    with pytest.raises(ReidError, match=f"needs, but lacks {name}; resume from a whole checkpoint"):
+        fit(tiny_arguments, *resume(tmp_path / "stripped.pth"))
+    assert [path.name for path in folder.parent.iterdir()] == ["exp0"]
+
+
+def test_a_state_that_is_no_mapping_is_damage(tiny_arguments: list[str], tmp_path: Path) -> None:
+    content = torch.load(fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "0_last.pth", weights_only=True)
+    content["state_dict"] = [1, 2]
+    torch.save(content, tmp_path / "odd.pth")
+    with pytest.raises(ReidError, match=r"odd\.pth is a damaged checkpoint"):
+        fit(tiny_arguments, *resume(tmp_path / "odd.pth"))
+
+
+def test_a_start_that_fails_leaves_no_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Not a directory"):
+        new_run(tmp_path / "logs", tmp_path / "file" / "runs", Path("data/net/method"))
+    assert [path.name for path in (tmp_path / "logs").rglob("*")] == ["data", "net", "method"]
+
+
+def test_numbered_checkpoints_alone_make_a_new_folder(tmp_path: Path) -> None:
+    for name in ("3.pth", "5_last.pth", "6_interrupted.pth", "best.pth", "7.pth.part"):
+        (tmp_path / name).touch()
+    assert [path.name for path in later_checkpoints(tmp_path, 4)] == ["5_last.pth"]
+    assert [path.name for path in later_checkpoints(tmp_path, 3)] == ["3.pth", "5_last.pth"]
