@@ -12,7 +12,6 @@ named at the end, the others are done.
 
 import argparse
 import logging
-import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -33,12 +32,10 @@ from engine.cli import OneLineParser, exit_code
 from utils.atomic import write_text
 from utils.errors import ReidError
 from utils.log import setup_logging
-from utils.processes import each
-from utils.resolution import low_resolution_size
+from utils.processes import each, usable_cpus
+from utils.resolution import SMALLEST_SIDE, low_resolution_size
 
 logger = logging.getLogger(__name__)
-
-SMALLEST_SIDE = 8  # pixels
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -54,12 +51,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--quality", type=partial(_whole_number, lowest=1, highest=100), default=95, help=quality)
     add("--workers", type=_whole_number, default=usable_cpus(), help="processes (default: the CPUs it may use)")
     return parser
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use, which a cluster or a container may have limited."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone tells
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _whole_number(text: str, *, lowest: int = 1, highest: int = sys.maxsize) -> int:
@@ -127,7 +118,7 @@ def check_sizes(sizes: Mapping[Job, tuple[int, int]]) -> None:
         sizes: height and width of each image in pixels.
 
     Raises:
-        ReidError: if a side would have less than 8 pixels.
+        ReidError: if a side would have less than :data:`utils.resolution.SMALLEST_SIDE` pixels.
     """
     lows = sorted(
         (low_resolution_size(*size, scale), scale, job.source)

@@ -9,11 +9,11 @@ import numpy as np
 
 from datasets.sample import DISTRACTOR_ID, ReidSplits, Sample
 from utils.errors import ReidError
-from utils.images import read_image
+from utils.pictures import read_tile
 
 HEIGHT, WIDTH = 128, 64  # of a tile, in pixels
 _LABEL, _GAP, _CAPTION = 96, 8, 18  # width of a row's label, space between tiles, height of a caption
-_PAPER, _MAT, _UNREADABLE = 255, 236, 170
+_PAPER, _UNREADABLE = 255, 170
 T = TypeVar("T")
 
 
@@ -68,17 +68,10 @@ def _spread(items: Sequence[T], count: int) -> list[T]:
 
 def _tile(sample: Sample) -> np.ndarray:
     """(HEIGHT, WIDTH, 3) uint8: the image, its proportions kept."""
-    tile = np.full((HEIGHT, WIDTH, 3), _MAT, np.uint8)
     try:
-        image = read_image(sample.path).permute(1, 2, 0).numpy()
+        return read_tile(sample.path, HEIGHT, WIDTH)
     except ReidError:
-        return np.full_like(tile, _UNREADABLE)
-    scale = min(HEIGHT / image.shape[0], WIDTH / image.shape[1])
-    tall, wide = (max(1, round(scale * side)) for side in image.shape[:2])
-    top, left = (HEIGHT - tall) // 2, (WIDTH - wide) // 2
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    tile[top : top + tall, left : left + wide] = cv2.resize(image, (wide, tall), interpolation=method)
-    return tile
+        return np.full((HEIGHT, WIDTH, 3), _UNREADABLE, np.uint8)
 
 
 def _write(sheet: np.ndarray, text: str, baseline: tuple[int, int]) -> None:

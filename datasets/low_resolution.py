@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from datasets.market_layout import IMAGE_SUFFIXES
-from utils.errors import ReidError
+from utils.atomic import PART, written_aside
+from utils.errors import ReidError, one_line
 from utils.resolution import low_resolution_size
 
 MARK = "makelr.json"  # in each folder that we made: how it was made
-_PART = ".part"  # ends the name of a file that is being written; no reader takes it for an image
 _KEPT = {"exif", "icc_profile"}  # orientation and colours hold for the small image too
 _FORMATS: dict[str, dict[str, Any]] = {
     # Chroma at full resolution: halved once more it doubles the largest error of so small an image.
@@ -144,7 +144,7 @@ def _checked_mark(source: Path, folder: Path, scale: int, quality: int) -> str:
             f"{folder} must be new, empty, or begun by the same command with the mark {mark}, "
             f"but it holds {' '.join(found.split())[:200] or 'something else'}; remove it or choose another --out_dir"
         )
-    for left in folder.rglob(f".*{_PART}"):
+    for left in folder.rglob(f".*{PART}"):
         left.unlink(missing_ok=True)
     return mark
 
@@ -159,7 +159,7 @@ def read_size(path: Path) -> tuple[int, int] | str:
 
 
 def _fault(path: Path, error: Exception) -> str:
-    return f"cannot read image {path}: {' '.join(str(error).split()) or type(error).__name__}"
+    return f"cannot read image {path}: {one_line(error)}"
 
 
 def downsample(image: Image.Image, scale: int) -> Image.Image:
@@ -196,12 +196,8 @@ def _encode(image: Image.Image, file_format: str | None, quality: int) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}{_PART}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content)
-        aside.replace(path)
+        with written_aside(path) as aside:
+            aside.write_bytes(content)
     except OSError as error:
         raise ReidError(f"{path} must be writable, but {error}; repaired, the command goes on") from error
-    finally:
-        aside.unlink(missing_ok=True)

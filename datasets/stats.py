@@ -2,14 +2,12 @@
 
 import argparse
 import logging
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-import cv2
 import numpy as np
 from rich.box import SIMPLE
 from rich.console import Console
@@ -19,9 +17,9 @@ from datasets.contact_sheet import draw_contact_sheet
 from datasets.low_resolution import read_size
 from datasets.readers import READERS, read_dataset
 from datasets.sample import DISTRACTOR_ID, NoTrainingImagesError, ReidSplits, Sample
-from utils.atomic import written_aside
 from utils.errors import ReidError
-from utils.processes import each
+from utils.pictures import write_png
+from utils.processes import each, usable_cpus
 
 logger = logging.getLogger(__name__)
 
@@ -138,9 +136,7 @@ def build_table(name: str, statistics: dict[str, SplitStatistics]) -> Table:
 
 def write_contact_sheet(splits: ReidSplits, path: Path) -> None:
     """Write :func:`datasets.contact_sheet.draw_contact_sheet` as a PNG file."""
-    content = cv2.imencode(".png", draw_contact_sheet(splits)[:, :, ::-1])[1].tobytes()
-    with written_aside(path) as aside:
-        aside.write_bytes(content)
+    write_png(path, draw_contact_sheet(splits))
 
 
 def _read(name: str, root: Path, seed: int) -> ReidSplits:
@@ -188,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, SplitStatistics]:
         parser.error(f"--picture must be a new file with the ending .png, got {picture}; give another name")
     try:
         splits = _read(options.name, options.root, options.seed)
-        statistics = count_dataset(splits, workers=os.cpu_count() or 1)
+        statistics = count_dataset(splits, workers=usable_cpus())
         Console().print(build_table(splits.name, statistics))
         if picture:
             write_contact_sheet(splits, picture)

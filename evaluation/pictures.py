@@ -7,12 +7,11 @@ import cv2
 import numpy as np
 
 from evaluation.ranked_lists import LabelledImage, RankedList, Selection
-from utils.atomic import written_aside
 from utils.errors import ReidError
-from utils.images import read_image
+from utils.pictures import read_tile, write_png
 
 _QUERY, _MATCH, _OTHER = (0, 90, 200), (0, 140, 60), (214, 45, 32)  # RGB
-_INK, _PALE_INK, _PAPER, _MAT, _GREY = (20, 20, 20), (95, 95, 95), 255, 236, 170
+_INK, _PALE_INK, _PAPER, _GREY = (20, 20, 20), (95, 95, 95), 255, 170
 _BORDER, _MARGIN, _GAP, _QUERY_GAP = 3, 8, 8, 20
 _LINE, _TEXT_SIZE, _TITLE_SIZE = 16, 0.42, 0.5  # one line of text in pixels; sizes in OpenCV's unit
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -123,16 +122,9 @@ def write_pictures(
         )
         stem = query_labels[row].path.stem.encode("utf-8", "replace")[:_LONGEST_STEM].decode("utf-8", "ignore")
         path = folder / f"{group}_{place:04d}_{stem}.png"
-        with written_aside(path) as aside:
-            aside.write_bytes(encode_png(picture))
+        write_png(path, picture)
         paths.append(path)
     return paths
-
-
-def encode_png(picture: np.ndarray) -> bytes:
-    """A picture (H, W, 3) uint8 RGB as the content of a PNG file."""
-    encoded: np.ndarray = cv2.imencode(".png", picture[:, :, ::-1])[1]
-    return encoded.tobytes()
 
 
 def _sheet(pictures: Sequence[np.ndarray], captions: Sequence[tuple[str, ...]]) -> tuple[np.ndarray, list[int], int]:
@@ -148,19 +140,12 @@ def _sheet(pictures: Sequence[np.ndarray], captions: Sequence[tuple[str, ...]]) 
 
 def _framed(path: Path, height: int, colour: Colour) -> np.ndarray:
     """The image fitted to (height, height / 2) on a pale mat, in a frame."""
-    tile = np.full((height, height // 2, 3), _MAT, np.uint8)
     try:
-        image = read_image(path).permute(1, 2, 0).numpy()
+        tile = read_tile(path, height, height // 2)
     except ReidError:
-        tile[:] = _GREY
+        tile = np.full((height, height // 2, 3), _GREY, np.uint8)
         size = _TEXT_SIZE * min(1.0, (tile.shape[1] - 2) / _text_width("unreadable", _TEXT_SIZE))
         _write(tile, "unreadable", (1, height // 2 + 4), size, _INK)
-    else:
-        scale = min(height / image.shape[0], tile.shape[1] / image.shape[1])
-        tall, wide = (max(1, round(scale * side)) for side in image.shape[:2])
-        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        top, left = (height - tall) // 2, (tile.shape[1] - wide) // 2
-        tile[top : top + tall, left : left + wide] = cv2.resize(image, (wide, tall), interpolation=method)
     framed: np.ndarray = cv2.copyMakeBorder(
         tile, _BORDER, _BORDER, _BORDER, _BORDER, cv2.BORDER_CONSTANT, value=colour
     )

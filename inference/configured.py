@@ -18,6 +18,8 @@ def build_extractor(settings: Settings, precision: str) -> Extractor:
     device: str = settings.get("TRAINER.ACCELERATOR")
     if device != "cpu" and "LOCAL_RANK" in os.environ and torch.cuda.is_available():
         device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
+        # What asks for no device by name, as the loader's pinning thread, would else take memory of the first one.
+        torch.cuda.set_device(device)
     workers = {**settings.file, **settings.overrides}.get("DATALOADER.NUM_WORKERS")
     batch: int = settings.get("TEST.IMS_PER_BATCH")
     return Extractor(load_model(settings), device, batch, precision, workers)

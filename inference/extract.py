@@ -18,7 +18,7 @@ from datasets.transforms import TestTransform
 from engine.cli import Settings
 from engine.model import TrainedModel, load_model
 from inference.hardware import Precision, choose_device, choose_precision, decoding_workers, type_of
-from inference.image_source import Decoded, ImageSequence, ImageSource, collate
+from inference.image_source import Decoded, DecodedBatch, ImageSequence, ImageSource, collate
 from inference.images_given import Images, as_sequence
 from inference.prepared import prepare
 from inference.store import Embeddings, ModelCard
@@ -40,11 +40,20 @@ class EmbeddedBatch(NamedTuple):
     vectors: NDArray[np.float32]
 
 
+class _UnderWay(NamedTuple):
+    """A batch whose vectors, (N, D) float32 in the host's memory, are there once they are copied from the device."""
+
+    rows: NDArray[np.int64]
+    vectors: Tensor
+    copied: torch.cuda.Event | None  # None on the CPU: they are there
+
+
 class Extractor:
     """A trained network that embeds files, folders, PIL images and arrays.
 
     The backbone computes in ``precision``, the head always in float32. Images are decoded in processes beside the
-    network, and the result of a batch is fetched while the next one is computed.
+    network. On CUDA the next batch is queued before the vectors of one, copied as soon as they are computed, are
+    waited for.
 
     Args:
         checkpoint: a checkpoint of ours or a trained model of another project; or one that
@@ -127,17 +136,17 @@ class Extractor:
         given = as_sequence(images)
         rows = np.arange(len(given)) if rows is None else rows
         begin, unreadable = time.perf_counter(), 0
-        waiting: tuple[NDArray[np.int64], Tensor] | None = None
+        waiting: _UnderWay | None = None
         with tqdm(total=len(rows), desc="embed", unit="image", disable=len(rows) <= self._batch_size) as bar:
             for batch in self._loader(given, rows):
                 unreadable += _report(batch.faults, strict)
-                launched = (batch.rows.numpy(), self._embed(batch.pixels)) if len(batch.rows) else None
+                launched = self._launched(batch) if len(batch.rows) else None
                 if waiting is not None:
-                    yield self._fetched(*waiting)
+                    yield self._fetched(waiting)
                 waiting = launched
                 bar.update(len(batch.rows) + len(batch.faults))
             if waiting is not None:
-                yield self._fetched(*waiting)
+                yield self._fetched(waiting)
         seconds = time.perf_counter() - begin
         if len(rows) > self._batch_size:
             done = len(rows) - unreadable
@@ -146,14 +155,21 @@ class Extractor:
             logger.warning("%d of %d images could not be read and are left out", unreadable, len(rows))
 
     @torch.inference_mode()
-    def _embed(self, pixels: Tensor) -> Tensor:
-        """(N, 3, H, W) uint8 -> (N, D) float32 on the device."""
-        images = pixels.to(self._device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+    def _launched(self, batch: DecodedBatch) -> _UnderWay:
+        """Compute a batch; on CUDA only queue it, its copy to the host included."""
+        images = batch.pixels.to(self._device, non_blocking=True).contiguous(memory_format=torch.channels_last)
         vectors: Tensor = self._network(self._input(images, self.card.scale).to(self._dtype)).bn
-        return vectors.float()
+        host = vectors.float().to("cpu", non_blocking=True)
+        on_cuda = self._device.type == "cuda"
+        copied = torch.cuda.current_stream(self._device).record_event() if on_cuda else None
+        return _UnderWay(batch.rows.numpy(), host, copied)
 
-    def _fetched(self, rows: NDArray[np.int64], vectors: Tensor) -> EmbeddedBatch:
-        fetched = EmbeddedBatch(rows, vectors.cpu().numpy())
+    def _fetched(self, batch: _UnderWay) -> EmbeddedBatch:
+        fetched = EmbeddedBatch(batch.rows, batch.vectors.numpy())
+        if batch.copied is not None:
+            batch.copied.synchronize()
+            # The memory of both is pinned, which is scarce: it goes back at once.
+            fetched = EmbeddedBatch(fetched.rows.copy(), fetched.vectors.copy())
         if not np.isfinite(fetched.vectors).all():
             raise ReidError(
                 f"the network must give finite numbers, but does not in precision {self.precision}; "
@@ -174,16 +190,9 @@ class Extractor:
 
 def _card(model: TrainedModel) -> ModelCard:
     return ModelCard(
-        model.path.name,
-        model.sha256,
-        model.size,
-        model.mean,
-        model.std,
-        model.interpolation,
-        model.scale,
-        model.network.dim,
-        model.antialias,
-    )
+        model.path.name, model.sha256, model.size, model.mean, model.std, model.interpolation, model.scale,
+        model.network.dim, model.antialias,
+    )  # fmt: skip
 
 
 def _report(faults: tuple[str, ...], strict: bool) -> int:

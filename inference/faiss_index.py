@@ -20,7 +20,7 @@ from torch import Tensor
 from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET, full_precision, row_blocks
 from inference.neighbours import NOT_FOUND, Neighbours, Vectors, checked_vectors, neighbours_asked
 from utils.atomic import written_aside
-from utils.errors import ReidError
+from utils.errors import ReidError, one_line
 
 _CODES, _TRAINING_PER_CODE = 256, 39  # of product quantisation (8 bits), and what FAISS asks for at least
 _SMALLEST_IVFPQ = _CODES * _TRAINING_PER_CODE
@@ -192,7 +192,7 @@ def load_faiss(
     try:
         content = read()
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[-120:]
+        reason = one_line(error)[-120:]
         raise ReidError(
             f"{path} must be an index, but cannot be read ({reason}); delete it to build it anew"
         ) from error

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import torch
 
 from utils.errors import ReidError
+from utils.processes import usable_cpus
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -72,8 +73,7 @@ def type_of(precision: str) -> torch.dtype:
 
 def decoding_workers(device: torch.device) -> int:
     """Processes that keep the device busy: many beside a GPU; beside a CPU few, they take from its cores."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = usable // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun: processes on this machine
+    cores = usable_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun: processes on this machine
     return max(1, min(_MOST_WORKERS, cores if device.type == "cuda" else cores // 4))
 
 

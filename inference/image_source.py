@@ -7,18 +7,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.transforms import TestTransform
 from inference.image_paths import ImagePaths
-from utils.errors import ReidError
-from utils.images import read_image
+from utils.errors import ReidError, one_line
+from utils.images import pixels_of, read_image
 
 ImageLike = str | PathLike[str] | Image.Image | NDArray[np.uint8]
 ImageSequence = Sequence[ImageLike] | NDArray[np.str_] | ImagePaths
-_WIDE_MODES = ("I", "F")  # of PIL: their values have no agreed range
 
 
 class Decoded(NamedTuple):
@@ -89,12 +88,10 @@ def collate(items: Sequence[Decoded]) -> DecodedBatch:
 def _pixels(image: Image.Image | NDArray[np.uint8]) -> Tensor:
     """(3, H, W) uint8 RGB."""
     if isinstance(image, Image.Image):
-        if image.mode.startswith(_WIDE_MODES):
-            raise ReidError(f"a PIL image must have 8 bits a channel, got mode {image.mode}; convert it")
         try:
-            image = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+            return pixels_of(image)
         except Exception as error:  # see utils.images
-            raise ReidError(f"cannot read a PIL image: {' '.join(str(error).split())}; leave it out") from error
+            raise ReidError(f"a PIL image must be readable, or left out, but: {one_line(error)}") from error
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
         raise ReidError(f"an image must be a path, a PIL image or an (H, W, 3) uint8 RGB array, got {got}")

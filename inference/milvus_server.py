@@ -82,7 +82,7 @@ def pymilvus() -> Any:  # noqa: ANN401 (optional)
         import pymilvus as library
     except ImportError as error:
         raise ReidError(
-            'kind milvus needs pymilvus, which is not installed; pip install "pymilvus[milvus_lite]", or use flat'
+            "kind milvus needs pymilvus, which is not installed; pip install pymilvus milvus-lite, or use flat"
         ) from error
     logging.getLogger("grpc").setLevel(logging.CRITICAL)  # a traceback for what Milvus Lite does not have
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a traceback for each error that we report

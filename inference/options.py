@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from engine.cli import InterruptedRun, OneLineParser, Settings, run_script
+from utils.log import setup_logging
 
 
 def own_options() -> argparse.ArgumentParser:
@@ -34,6 +35,7 @@ def run_with_options(
     own_help = parser.format_help().replace("options:", "options of this script:", 1).strip()
 
     def interruptible(settings: Settings) -> None:
+        setup_logging(every_process=True)  # each of torchrun's has images of its own, and names the unreadable ones
         try:
             with _terminated_as_interrupted():
                 action(settings, own)

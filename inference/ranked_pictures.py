@@ -6,14 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.pictures import draw_ranked_list, encode_png
+from evaluation.pictures import draw_ranked_list
 from evaluation.ranked_lists import RankedList
 from evaluation.ranking import evaluate_ranking
 from inference.neighbours import NOT_FOUND, Index
 from inference.results import Wanted
 from inference.store import UNKNOWN_ID, Embeddings, Gallery, labels_of
-from utils.atomic import written_aside
 from utils.errors import ReidError
+from utils.pictures import write_png
 
 _LONGEST_LIST = 10
 _LONGEST_STEM = 100  # characters
@@ -59,8 +59,7 @@ def write_ranked_pictures(
         of_query = float(precision[place]) if query.person_id > 0 else None
         picture = draw_ranked_list(ranked, [query], of_items, average_precision=of_query)
         path = folder / f"{row + 1:04d}_{query.path.stem[:_LONGEST_STEM]}.png"
-        with written_aside(path) as aside:
-            aside.write_bytes(encode_png(picture))
+        write_png(path, picture)
         files.append(path)
     return files
 

@@ -23,8 +23,13 @@ def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     for lock in parent.glob(f"{prefix}*/{_LOCK}"):
         _remove_unless_held(lock)
-    with TemporaryDirectory(prefix=prefix, dir=parent) as place, only_process(Path(place, _LOCK), wait=False):
-        yield Path(place)
+    # Another process that finds the folder at its end may be faster to remove it, which is no error.
+    with TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as name:
+        place = Path(name)
+        with only_process(place / f"{_LOCK}.new", wait=False):
+            # The lock gets the name that others look for when it is held: they never find it free before.
+            (place / f"{_LOCK}.new").rename(place / _LOCK)
+            yield place
 
 
 def _remove_unless_held(lock: Path) -> None:

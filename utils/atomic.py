@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+PART = ".part"  # ends the name of a file that is being written, which a dot begins: no reader takes it for an image
+
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
@@ -13,7 +15,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     The folder is created. An exception removes the temporary file and leaves ``path`` as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PART}")
     try:
         yield aside
         aside.replace(path)

@@ -1,4 +1,4 @@
-"""Reading an image file as a tensor, with the file's name in every error."""
+"""Images as tensors, from files or from Pillow; of a file, its name stands in every error."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from utils.errors import ReidError
+from utils.errors import ReidError, one_line
 
 
 def read_image(path: str | Path) -> Tensor:
@@ -24,12 +24,27 @@ def read_image(path: str | Path) -> Tensor:
     """
     try:
         with Image.open(path) as image:
-            if image.mode in ("I", "F"):
-                raise ValueError(f"its pixels are of mode {image.mode}; save it with 8 or 16 bits a channel")
-            if image.mode.startswith("I;16"):  # Pillow would clip, not scale, to 8 bits
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+            return pixels_of(image)
     except Exception as error:  # a damaged file makes Pillow's plugins raise anything: TypeError, struct.error, ...
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error) or type(error).__name__
-        raise ReidError(f"cannot read image {path}: {' '.join(reason.split())}") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+        reason = "no such file" if isinstance(error, FileNotFoundError) else one_line(error)
+        raise ReidError(f"cannot read image {path}: {reason}") from error
+
+
+def pixels_of(image: Image.Image) -> Tensor:
+    """The pixels of an image that Pillow has opened or made.
+
+    Args:
+        image: of any colour mode whose values have a range.
+
+    Returns:
+        As :func:`read_image`; what is transparent shows its colour.
+
+    Raises:
+        ReidError: for the modes I and F, whose values have no agreed range; a damaged image raises what Pillow does.
+    """
+    if image.mode in ("I", "F"):
+        raise ReidError(f"its pixels must have 8 or 16 bits a channel, got mode {image.mode}; convert them")
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):  # Pillow would clip, not scale, to 8 bits
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    return torch.from_numpy(np.array(upright.convert("RGB"))).permute(2, 0, 1)

@@ -13,6 +13,7 @@ from datasets.convert.crops import write_crops
 from datasets.convert.mot17 import DETECTORS, Mot17Rules, plan_mot17
 from datasets.convert.prw import plan_prw
 from utils.errors import ReidError
+from utils.processes import usable_cpus
 
 _DESCRIPTION = """\
 Cut people out of the frames of a release and write them in Market-1501 layout:
@@ -62,8 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         each.add_argument(
             "--quality", type=_number(int, 1, 100), default=95, metavar="N", help="of JPEG files, 1 to 100"
         )
-        cpus = os.cpu_count() or 1
-        each.add_argument("--workers", type=_number(int, 1), default=cpus, metavar="N", help="processes")
+        each.add_argument("--workers", type=_number(int, 1), default=usable_cpus(), metavar="N", help="processes")
     return parser
 
 

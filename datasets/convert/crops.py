@@ -14,7 +14,7 @@ from PIL import Image
 
 from datasets.market_layout import MarketLayout
 from datasets.sample import DISTRACTOR_ID
-from utils.atomic import write_text, written_aside
+from utils.atomic import PART, write_text, written_aside
 from utils.errors import ReidError
 from utils.images import read_image
 from utils.processes import each
@@ -148,7 +148,7 @@ def _begin(out: Path, mark: str) -> Path:
             f"{folder} must be absent, empty, or begun by the same command with the mark {mark}, "
             f"but it holds {found or 'something else'}; remove it or give another OUT"
         )
-    for part in folder.glob("*/.*.part"):  # what a killed run left half-written
+    for part in folder.glob(f"*/.*{PART}"):  # what a killed run left half-written
         part.unlink(missing_ok=True)
     if not found:
         write_text(folder / MARK, mark)

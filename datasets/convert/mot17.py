@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from datasets.convert.crops import GALLERY, QUERY, TRAIN, Box, Crop, Frame, clip_box
-from utils.errors import ReidError
+from utils.errors import ReidError, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def _read_sequence(folder: Path, rules: Mot17Rules) -> Sequence:
         images, suffix = folder / section["imDir"], section["imExt"]
     except (OSError, KeyError, ValueError, configparser.Error) as error:
         raise ReidError(
-            f"{path} must tell imDir, imExt, imHeight and imWidth, but: {_reason(error)}; unpack the release again"
+            f"{path} must tell imDir, imExt, imHeight and imWidth, but: {one_line(error)}; unpack the release again"
         ) from error
     return Sequence(images, suffix, height, width, _kept_boxes(folder / "gt" / "gt.txt", (height, width), rules))
 
@@ -148,7 +148,7 @@ def _read_rows(path: Path) -> np.ndarray:
             rows = np.loadtxt(path, delimiter=",", ndmin=2, usecols=range(9), encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise ReidError(
-            f"cannot read annotation {path}: {_reason(error)}; it must have lines "
+            f"cannot read annotation {path}: {one_line(error)}; it must have lines "
             "'frame,id,x,y,w,h,active,class,visibility'"
         ) from error
     labels = rows[:, :2]
@@ -176,7 +176,3 @@ def _plan_sequence(number: int, sequence: Sequence, *, is_test: bool) -> list[Fr
             crops.append(Crop(split, person, f"{person:06d}_c1s{number}_{moment:06d}.jpg", box))
         frames.append(Frame(sequence.images / name, sequence.height, sequence.width, tuple(crops)))
     return frames
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

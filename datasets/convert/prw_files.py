@@ -12,7 +12,7 @@ from scipy.io import loadmat
 
 from datasets.low_resolution import read_size
 from datasets.sample import DISTRACTOR_ID
-from utils.errors import ReidError
+from utils.errors import ReidError, one_line
 
 _PARTS = ("frames", "annotations", "frame_train.mat", "frame_test.mat", "query_info.txt")
 _BOX_VARIABLES = ("box_new", "anno_file", "anno_previous")  # an annotation file has one of them
@@ -64,7 +64,7 @@ def read_frame_names(path: Path, variable: str) -> list[str]:
         names = [str(np.ravel(cell)[0]).strip().removesuffix(".jpg") for cell in content]
     except Exception as error:  # scipy raises what it stumbles over: ValueError, KeyError, TypeError, zlib.error
         raise ReidError(
-            f"{path} must hold the list {variable}, but {_reason(error)}; unpack the release again"
+            f"{path} must hold the list {variable}, but {one_line(error)}; unpack the release again"
         ) from error
     if odd := [name for name in names if not _FRAME_NAME.fullmatch(name)]:
         raise ReidError(f"{path} must list frames like c1s1_000151.jpg, got {odd[0]!r}; unpack the release again")
@@ -82,7 +82,7 @@ def read_frame(name: str, raw: Path) -> Annotated | str:
     try:
         rows = _boxes(loadmat(path))
     except Exception as error:  # as above; FileNotFoundError
-        return f"cannot read annotation {path}: {_reason(error)}"
+        return f"cannot read annotation {path}: {one_line(error)}"
     return Annotated(size, tuple(_person(row, *values) for row, values in enumerate(rows, start=1)))
 
 
@@ -128,7 +128,3 @@ def read_queries(path: Path) -> dict[str, list[Person]]:
             ) from error
         queries[name.removesuffix(".jpg")].append(_person(0, *row))
     return dict(queries)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

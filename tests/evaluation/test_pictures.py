@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from evaluation.pictures import draw_ranked_list, encode_png, write_pictures
+from evaluation.pictures import draw_ranked_list, write_pictures
 from evaluation.ranked_lists import RankedList, Selection
 from utils.errors import ReidError
 
@@ -174,9 +174,3 @@ def test_lists_of_other_queries_are_refused(images: list[Image], tmp_path: Path)
     with pytest.raises(ReidError, match=r"lists must be those of the selected queries \(3, 1, 0\), got \(1, 0\)"):
         write_pictures(tmp_path / "out", SELECTION, lists()[1:], images, images, np.ones(6))
     assert not (tmp_path / "out").exists()
-
-
-def test_a_png_holds_the_pixels() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
-    decoded = cv2.imdecode(np.frombuffer(encode_png(picture), np.uint8), cv2.IMREAD_COLOR)
-    np.testing.assert_array_equal(decoded[:, :, ::-1], picture)

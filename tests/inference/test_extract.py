@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as F
 from engine.cli import Settings
 from engine.model import load_model
 from inference import hardware
-from inference.extract import Extractor
+from inference.extract import Extractor, _UnderWay
 from inference.hardware import choose_device, choose_precision, decoding_workers
 from utils.errors import ReidError
 from utils.images import read_image
@@ -81,16 +81,17 @@ def test_one_image_and_what_is_no_sequence(checkpoint: Path, draw: Make, tmp_pat
 
 def test_a_pil_image_that_breaks_pillow(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("PIL.ImageOps.exif_transpose", lambda _: abs("x"))  # type: ignore[arg-type]
-    with pytest.raises(ReidError, match="cannot read a PIL image: bad operand type"):
+    with pytest.raises(ReidError, match="a PIL image must be readable, or left out, but: bad operand type"):
         Extractor(checkpoint, "cpu")(Image.new("RGB", (4, 4)))
 
 
-def test_a_grey_and_a_turned_pil_image_are_read_as_files_are(checkpoint: Path, draw: Make, tmp_path: Path) -> None:
+def test_grey_turned_and_deep_pil_images_are_read_as_files_are(checkpoint: Path, draw: Make, tmp_path: Path) -> None:
     Image.open(draw(tmp_path / "a.png", 3)).convert("L").save(tmp_path / "grey.png")
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     Image.open(tmp_path / "a.png").save(tmp_path / "turned.jpg", exif=exif)
-    paths = [tmp_path / "grey.png", tmp_path / "turned.jpg"]
+    Image.fromarray(np.asarray(Image.open(tmp_path / "grey.png")).astype(np.uint16) << 8).save(tmp_path / "deep.png")
+    paths = [tmp_path / "grey.png", tmp_path / "turned.jpg", tmp_path / "deep.png"]
     extractor = Extractor(checkpoint, "cpu", precision="fp32")
     opened = extractor([Image.open(path) for path in paths])
     np.testing.assert_allclose(opened.vectors, extractor(paths).vectors, atol=1e-5)
@@ -156,7 +157,7 @@ def test_numbers_that_are_none_are_an_error(write_checkpoint: Make, tmp_path: Pa
 @pytest.mark.parametrize(
     ("image", "got"),
     [(np.zeros((4, 4), np.uint8), r"\(4, 4\) uint8"), (np.zeros((4, 4, 3)), r"\(4, 4, 3\) float64"), (3, "int"),
-     (Image.new("I;16", (4, 4)), "mode I;16")],
+     (Image.new("I", (4, 4)), "mode I; convert them")],
 )  # fmt: skip
 def test_images_of_a_wrong_kind(checkpoint: Path, image: object, got: str) -> None:
     with pytest.raises(ReidError, match=rf"must .*, got {got}"):
@@ -193,6 +194,18 @@ def test_only_a_trained_model_embeds(tmp_path: Path, content: dict[str, torch.Te
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(ReidError, match=r"MODEL\.PRETRAIN_PATH"):
         Extractor(tmp_path / "a.pth")
+
+
+def test_vectors_are_taken_after_their_copy_and_leave_its_memory(checkpoint: Path) -> None:
+    memory = torch.zeros(2, 512)
+
+    class Copy:
+        def synchronize(self) -> None:
+            memory.fill_(7.0)
+
+    batch = Extractor(checkpoint, "cpu")._fetched(_UnderWay(np.arange(2), memory, Copy()))  # type: ignore[arg-type]
+    memory.fill_(8.0)
+    assert (batch.vectors == 7.0).all()
 
 
 @pytest.mark.gpu

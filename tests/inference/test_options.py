@@ -1,5 +1,6 @@
 """How the scripts stop."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -22,6 +23,15 @@ def test_sigterm_is_an_interruption(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 130
     assert capsys.readouterr().err.strip().endswith("WARNING stopped here")
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("name", ["RANK", "SLURM_PROCID"])
+def test_each_process_of_several_warns(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, "1")
+    assert run_with_options(lambda *_: logging.warning("unreadable"), own_options(), "x", []) == 0
+    assert capsys.readouterr().err.strip().endswith("WARNING unreadable")
 
 
 def test_a_killed_decoder_takes_one_line(capsys: pytest.CaptureFixture[str]) -> None:

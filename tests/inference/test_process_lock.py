@@ -1,3 +1,4 @@
+import fcntl
 import multiprocessing
 from pathlib import Path
 
@@ -54,3 +55,22 @@ def test_files_of_killed_processes_go_and_those_in_use_stay(tmp_path: Path) -> N
                 "photos",
             }
     assert {path.name for path in tmp_path.iterdir()} == {".results_killed", "photos"}
+
+
+def test_a_folder_that_is_being_made_is_not_taken_for_one_of_a_killed_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+
+    def not_before_another_has_looked(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        with scratch_folder(tmp_path, ".embedded_"):
+            pass
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", not_before_another_has_looked)
+    with scratch_folder(tmp_path, ".embedded_") as place:
+        (place / "vectors.npy").write_text("x")
+        with scratch_folder(tmp_path, ".embedded_"):
+            assert (place / "vectors.npy").is_file()
+    assert not list(tmp_path.iterdir())

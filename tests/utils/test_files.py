@@ -33,7 +33,9 @@ def test_16_bits_are_scaled_not_clipped_and_floats_are_refused(tmp_path: Path) -
     Image.fromarray(gradient).save(tmp_path / "deep.png")
     assert np.abs(read_image(tmp_path / "deep.png")[0, 0].numpy().astype(int) - np.arange(256)).max() <= 1
     Image.fromarray(np.ones((4, 4), dtype=np.float32)).save(tmp_path / "float.tif")
-    with pytest.raises(ReidError, match=r"float\.tif: its pixels are of mode F"):
+    with pytest.raises(
+        ReidError, match=r"float\.tif: its pixels must have 8 or 16 bits a channel, got mode F; convert"
+    ):
         read_image(tmp_path / "float.tif")
 
 

@@ -1,11 +1,13 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from utils.errors import ReidError
-from utils.images import read_image
+from utils.images import pixels_of, read_image
 
 
 def test_a_damaged_header_is_an_error_of_ours(tmp_path: Path) -> None:
@@ -29,3 +31,43 @@ def test_whatever_a_decoder_raises(monkeypatch: pytest.MonkeyPatch, kind: type[E
     monkeypatch.setattr(Image, "open", fail)
     with pytest.raises(ReidError, match=re.escape("a.jpg: ") + ".*in the"):
         read_image("a.jpg")
+
+
+def _of_mode(mode: str) -> Image.Image:
+    """Noise; where the mode has transparency, half of it."""
+    if mode == "I;16":
+        return Image.fromarray(np.random.default_rng(0).integers(0, 65536, (4, 6), dtype=np.uint16))
+    noise = Image.effect_noise((6, 4), 80).convert("RGB")
+    if mode == "RGBA":
+        noise.putalpha(Image.linear_gradient("L").resize((6, 4)))
+    return noise.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGBA", "P", "CMYK", "1"])
+def test_a_file_and_the_same_picture_of_pillow_agree(tmp_path: Path, mode: str) -> None:
+    image = _of_mode(mode)
+    assert image.mode == mode
+    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
+    image.save(path)
+    pixels = pixels_of(image)
+    assert (pixels.shape, pixels.dtype) == ((3, 4, 6), torch.uint8)
+    assert torch.equal(read_image(path), pixels)
+    if mode == "I;16":
+        assert np.array_equal(pixels[0].numpy(), np.asarray(image) // 256)
+    elif mode in ("L", "RGBA", "1"):
+        channels = np.asarray(image.convert("RGBA"))[:, :, :3]
+        assert np.array_equal(pixels.permute(1, 2, 0).numpy(), channels)
+
+
+def test_sixteen_bits_stand_upright_too(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    deep = _of_mode("I;16")
+    deep.save(tmp_path / "deep.png", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "deep.png")[0].numpy(), np.rot90(np.asarray(deep) // 256, -1))
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_values_without_a_range_are_refused(mode: str) -> None:
+    with pytest.raises(ReidError, match=f"must have 8 or 16 bits a channel, got mode {mode}; convert them"):
+        pixels_of(Image.new(mode, (4, 4)))

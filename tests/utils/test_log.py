@@ -1,5 +1,7 @@
 import logging
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tqdm import tqdm
@@ -16,3 +18,47 @@ def test_a_line_does_not_break_a_progress_bar(capsys: pytest.CaptureFixture[str]
     lines = capsys.readouterr().err.replace("\r", "\n").split("\n")
     (line,) = [line for line in lines if "in between" in line]
     assert line[8:] == " INFO in between"  # a line of its own after the time
+
+
+@pytest.mark.parametrize(
+    ("environment", "first"),
+    [
+        ({}, True),
+        ({"RANK": "0", "LOCAL_RANK": "1"}, True),
+        ({"RANK": "4", "LOCAL_RANK": "0"}, False),
+        ({"LOCAL_RANK": "0", "SLURM_PROCID": "3"}, True),  # SLURM need not be what started the processes
+        ({"LOCAL_RANK": "1"}, False),
+        ({"SLURM_PROCID": "2"}, False),
+    ],
+)
+def test_the_first_process_speaks_and_with_work_of_its_own_each_does(
+    environment: dict[str, str], first: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    from lightning_fabric.utilities.rank_zero import _get_rank  # whose order it is
+
+    assert ((_get_rank() or 0) == 0) == first
+    for every_process in (False, True):
+        setup_logging(every_process)
+        logger = logging.getLogger("somebody")
+        for say in (logger.info, logger.warning, logger.error):
+            say("to all" if every_process else "to one")
+    err = capsys.readouterr().err
+    assert [err.count(f"{level} to one") for level in ("INFO", "WARNING", "ERROR")] == [int(first), int(first), 1]
+    assert [err.count(f"{level} to all") for level in ("INFO", "WARNING", "ERROR")] == [1, 1, 1]
+
+
+def test_lightnings_hints_are_silent_and_it_is_not_imported_for_that() -> None:
+    code = (
+        "import sys, logging; from utils.log import setup_logging\n"
+        "assert 'pytorch_lightning' not in sys.modules; import pytorch_lightning; setup_logging()\n"
+        "for say in (logging.getLogger('pytorch_lightning.x').info, logging.getLogger('pytorch_lightning').warning,\n"
+        "            logging.getLogger('ours').info): say('told by %s', say.__self__.name)"
+    )
+    root = Path(__file__).resolve().parents[2]
+    run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    told = [line.partition("told by ")[2] for line in run.stderr.splitlines() if "told by" in line]
+    assert told == ["pytorch_lightning", "ours"]

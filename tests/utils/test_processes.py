@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.processes import each, leave_interrupts_to_main
+from utils.processes import each, leave_interrupts_to_main, usable_cpus
 
 SLEEPERS = "import time; from utils.processes import each; each(time.sleep, [60] * 32, 2, 'sleep')"
 
@@ -65,3 +65,11 @@ def test_a_worker_keeps_working_and_is_silent_about_connections_that_its_parent_
         for number, handler in before.items():
             signal.signal(number, handler)
     assert reported == [ValueError]
+
+
+def test_the_cpus_that_a_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
+    assert usable_cpus() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_cpus() == 64
