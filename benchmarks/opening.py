@@ -17,12 +17,12 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.cost import clock
 from datasets.readers import read_dataset
 
 IMAGES_PER_IDENTITY, CAMERAS = 20, 6
@@ -77,13 +77,6 @@ def walk(folder: str) -> int:
         for entry in entries:
             count += walk(entry.path) if entry.is_dir() else 1
     return count
-
-
-def clock(run: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of one call: on the wall, and of processor time, which a busy machine spoils less."""
-    start, used = time.perf_counter(), time.process_time()
-    run()
-    return time.perf_counter() - start, time.process_time() - used
 
 
 def measure(dataset: Path, repeats: int, *, drawn: bool = False) -> tuple[int, list[dict[str, object]]]:

@@ -13,7 +13,6 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +23,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.cost import clock, peak_growth
 from benchmarks.plain_ranking import sort_and_loop, sort_vectorised
 from evaluation.centroids import evaluate_centroids, evaluate_centroids_ctl2021
 from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET, row_blocks
@@ -106,13 +106,6 @@ BASELINES: dict[str, Callable[[Arrays], float]] = {
 }
 
 
-def clock(run: Callable[[Arrays], object], arrays: Arrays) -> np.ndarray:
-    """Seconds of one call: on the wall, and of processor time, which a busy machine spoils less."""
-    start, used = time.perf_counter(), time.process_time()
-    run(arrays)
-    return np.array([time.perf_counter() - start, time.process_time() - used])
-
-
 def memory_growth(method: str, size: str) -> float:
     """Peak resident memory of a method beyond the features, in MiB, from a process of its own."""
     command = [sys.executable, __file__, "--size", size, "--measure_memory_of", method]
@@ -123,15 +116,7 @@ def print_memory_growth(method: str, size: str) -> None:
     """Body of that process: warm up, forget the peak so far, run, and read the new peak (Linux only)."""
     METHODS[method](draw(SIZES["small"]))
     arrays = draw(SIZES[size])
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status_kib("VmRSS")
-    METHODS[method](arrays)
-    print((_status_kib("VmHWM") - before) / 1024)
-
-
-def _status_kib(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field))
+    print(peak_growth(lambda: METHODS[method](arrays)))
 
 
 def measure(size: str, methods: list[str], repeats: int, num_queries: int) -> list[dict[str, object]]:
@@ -142,13 +127,13 @@ def measure(size: str, methods: list[str], repeats: int, num_queries: int) -> li
     timed: dict[str, list[np.ndarray]] = {"bare product": []}
     for _ in range(repeats):
         for name in methods:
-            product = clock(bare_product, arrays)
+            product = clock(lambda: bare_product(arrays))
             timed["bare product"].append(np.concatenate([product, product / product]))
-            took = clock(METHODS[name], arrays)
+            took = clock(lambda method=METHODS[name]: method(arrays))
             timed.setdefault(name, []).append(np.concatenate([took, took / product]))
     for name, baseline in BASELINES.items():
         found: list[float] = []
-        took = clock(lambda arrays: found.append(baseline(arrays)), few) * len(arrays.query) / num_queries  # noqa: B023
+        took = clock(lambda: found.append(baseline(few))) * len(arrays.query) / num_queries  # noqa: B023
         timed[f"{name} (scaled from {num_queries})"] = [np.concatenate([took, took / product])]
         if abs(found[0] - ours) > 1e-5:
             raise SystemExit(f"{name} disagrees on mAP: {found[0]} against {ours}")

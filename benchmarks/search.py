@@ -14,8 +14,6 @@ import argparse
 import json
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.cost import clock, peak_growth
 from evaluation.features import as_tensor
 from inference.index import Index, build_index
 
@@ -60,26 +59,6 @@ def full_argsort(items: Tensor, queries: Tensor) -> None:
     """What is often written: the whole matrix of distances, sorted."""
     unit = torch.nn.functional.normalize
     (1.0 - unit(queries) @ unit(items).T).argsort(dim=1)
-
-
-def clock(run: Callable[[], object]) -> np.ndarray:
-    """Seconds of one call: on the wall, and of processor time."""
-    start, used = time.perf_counter(), time.process_time()
-    run()
-    return np.array([time.perf_counter() - start, time.process_time() - used])
-
-
-def peak_growth(run: Callable[[], object]) -> float:
-    """Growth of the peak resident memory in MiB while ``run`` runs (Linux only)."""
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status_kib("VmRSS")
-    run()
-    return (_status_kib("VmHWM") - before) / 1024
-
-
-def _status_kib(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:

@@ -70,7 +70,7 @@ class ImageDataset(Dataset[Item]):
         sample = self._samples[row]
         low = {scale: _readable(paths[row]) for scale, paths in self._twins.items()}
         made = self._transform(_readable(sample.path), low)
-        return Item(made.image, self._labels[row], sample.camera_id, row, made.erased, made.scale, made.low)
+        return Item(made.image, self._labels[row], row, made.erased, made.scale, made.low)
 
 
 def _readable(path: Path) -> Tensor:
@@ -85,11 +85,10 @@ def _readable(path: Path) -> Tensor:
 
 def collate(items: Sequence[Item]) -> Batch:
     """Stack items of one size into a batch."""
-    images, labels, cameras, rows, boxes, scales, low = zip(*items, strict=True)
+    images, labels, rows, boxes, scales, low = zip(*items, strict=True)
     return Batch(
         torch.stack(images),
         torch.tensor(labels),
-        torch.tensor(cameras),
         torch.tensor(rows),
         torch.tensor(boxes),
         torch.tensor(scales),

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from datasets.msmt17 import read_msmt17
 from datasets.own_folders import identity_folder_images
 from datasets.sample import ReidSplits
 from utils.errors import ReidError
+from utils.suggestions import did_you_mean
 
 
 class Reader(Protocol):
@@ -109,12 +109,9 @@ def _read(name: str, root: Path, *, with_train: bool, seed: int) -> ReidSplits:
         return _read_folder(path, with_train=with_train, seed=seed)
     if path.suffix.lower() == ".csv" and path.is_file():
         return _read_csv(path, with_train=with_train, seed=seed)
-    known = ", ".join(READERS)
-    by_case = {key.lower(): key for key in READERS}
-    near = get_close_matches(name.lower(), by_case, n=1)
-    hint = f"; did you mean {by_case[near[0]]!r}?" if near else ""
     raise ReidError(
-        f"DATASETS.NAMES must be one of {known}, an existing folder, or an existing .csv file, got {name!r}{hint}"
+        f"DATASETS.NAMES must be one of {', '.join(READERS)}, an existing folder, or an existing .csv file, "
+        f"got {name!r}{did_you_mean(name, READERS)}"
     )
 
 

@@ -63,7 +63,6 @@ class Item(NamedTuple):
 
     image: Tensor  # (3, H, W) uint8
     label: int
-    camera: int
     row: int
     erased: tuple[int, int, int, int]  # top, left, height, width; a height of 0 erases nothing
     scale: int  # the low-resolution scale drawn for it
@@ -75,7 +74,6 @@ class Batch(NamedTuple):
 
     images: Tensor  # (N, 3, H, W) uint8
     labels: Tensor  # (N,) int64: identity numbered from 0 in training, as in the file name elsewhere
-    cameras: Tensor  # (N,) int64
     rows: Tensor  # (N,) int64: position in the split
     erased: Tensor  # (N, 4) int64: top, left, height, width
     scales: Tensor  # (N,) int64: the low-resolution scale drawn for each image
@@ -86,7 +84,6 @@ class Batch(NamedTuple):
         return Batch(
             self.images[wanted],
             self.labels[wanted],
-            self.cameras[wanted],
             self.rows[wanted],
             self.erased[wanted],
             self.scales[wanted],

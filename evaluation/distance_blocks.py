@@ -89,9 +89,9 @@ def bytes_per_query(num_gallery: int, dtype: torch.dtype, device: torch.device, 
 class DistanceBlocks:
     """Blocks of values that rank a row of the gallery as its distances do, at one matrix product.
 
-    Cosine gives the cosine similarity negated, the euclidean metrics ``|g|^2 / 2 - q.g`` less the median
-    of the first term. What is left out is constant along a row: adding it would only round away digits that
-    tell near items apart.
+    Cosine gives the cosine similarity negated, the euclidean metrics ``|g - c|^2 / 2 - (q - c).g`` less the
+    median of the first term, c an item of usual norm. What is left out is constant along a row: adding it would
+    only round away digits that tell near items apart.
 
     A block holds whole rows, so that the distance of a match is read from the very product it is compared
     with; a second product of another shape would differ in its last bit. Equal gallery rows get equal values.
@@ -106,7 +106,10 @@ class DistanceBlocks:
             self._query = inputs.query / inputs.query_norms.clamp_min(_SMALLEST_NORM)[:, None]
             self._scale = inputs.gallery_norms.clamp_min(_SMALLEST_NORM).reciprocal().neg()
         else:
-            self._shift = _half_squared_norms(inputs.gallery).to(inputs.query.dtype)
+            # Not the mean, which one item far out would drag along, and which makes fractions of whole numbers.
+            center = inputs.gallery[inputs.gallery_norms.median(0).indices].to(inputs.query.dtype)
+            self._query = inputs.query - center
+            self._shift = _half_squared_norms(inputs.gallery, center.double()).to(inputs.query.dtype)
         self._duplicates = find_duplicates(inputs.gallery, inputs.query.dtype)
         self._buffer = inputs.query.new_empty(0)
 
@@ -141,13 +144,13 @@ class DistanceBlocks:
             block[:, start : start + len(chunk)] = query @ chunk.T
 
 
-def _half_squared_norms(features: Tensor) -> Tensor:
-    """Halves of the squared norms less their median, in float64.
+def _half_squared_norms(features: Tensor, center: Tensor) -> Tensor:
+    """Halves of the squared distances from ``center`` less their median, in float64.
 
     They lie close together and far from zero, where float32 has few digits. One item far out, which would
     drag a mean along, does not move the median.
     """
     starts = range(0, len(features), _ROWS_PER_CHUNK)
     chunks = (features[start : start + _ROWS_PER_CHUNK].double() for start in starts)
-    squares = torch.cat([chunk.square().sum(1) for chunk in chunks])
+    squares = torch.cat([(chunk - center).square_().sum(1) for chunk in chunks])
     return (squares - squares.median()) / 2.0

@@ -37,13 +37,13 @@ def expand_queries(
 
     Args:
         query: (Q, D) floating point tensor or array, of any scale.
-        gallery: (G, D) the same, on the same device.
+        gallery: (G, D) the same; the query is brought to its device.
         k: gallery items added to each query, 1 or more; in a smaller gallery all of it.
         alpha: power of the similarity, 0 or more (Radenovic et al. use 3).
         memory_budget: bytes of working memory beside a normalised copy of the features and the result.
 
     Returns:
-        (Q, D) float32 (float64 if an input is) on the device of the inputs. Neighbours of equal similarity
+        (Q, D) float32 (float64 if an input is) on the device of the gallery. Neighbours of equal similarity
         are taken in the order of their index.
 
     Raises:

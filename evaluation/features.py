@@ -53,16 +53,21 @@ def check_features(query: Features, gallery: Features) -> FeaturePair:
     return FeaturePair(queries, items, query_norms, _finite_norms("gallery", items, dtype))
 
 
-def as_tensor(array: Tensor | np.ndarray) -> Tensor:
-    """The same numbers as a tensor without gradient, sharing memory wherever torch can.
+def as_tensor(array: object) -> Tensor:
+    """The numbers of a tensor or an array as a tensor without gradient, sharing memory wherever torch can.
 
     Raises:
-        ReidError: if the array does not hold real numbers.
+        ReidError: if it is neither, or does not hold real numbers of at most 64 bits.
     """
     if isinstance(array, Tensor):
         return array.detach()
-    if array.dtype.kind not in "fiu":
-        raise ReidError(f"the matrix must hold real numbers, got {array.dtype}; convert it first")
+    if not isinstance(array, np.ndarray):
+        raise ReidError(f"the matrix must be a tensor or an array, got a {type(array).__name__}; use numpy.asarray")
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+        raise ReidError(
+            f"the matrix must hold real numbers of at most 64 bits, got {array.dtype}; convert it first: "
+            "array.astype(float)"
+        )
     if any(stride < 0 for stride in array.strides) or not array.dtype.isnative:
         array = np.array(array, dtype=array.dtype.newbyteorder("="))
     with warnings.catch_warnings():
@@ -82,12 +87,13 @@ def check_not_empty(name: str, length: int) -> None:
 
 
 def _matrix(name: str, features: Features) -> Tensor:
-    numeric = isinstance(features, Tensor) or (isinstance(features, np.ndarray) and features.dtype.kind == "f")
-    matrix = as_tensor(features) if numeric else None
+    array = isinstance(features, np.ndarray) and features.dtype.kind == "f" and features.dtype.itemsize <= 8
+    matrix = as_tensor(features) if array or isinstance(features, Tensor) else None
     if matrix is None or not matrix.is_floating_point() or matrix.ndim != 2:
         found = f"{tuple(features.shape)} {features.dtype}" if hasattr(features, "dtype") else type(features)
         raise ReidError(
-            f"{name} must be an (N, D) tensor or array of floating point, got {found}; pass one feature per row"
+            f"{name} must be an (N, D) tensor or array of floating point of at most 64 bits, got {found}; "
+            "pass one feature per row"
         )
     check_not_empty(name, len(matrix))
     return matrix

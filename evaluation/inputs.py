@@ -12,6 +12,8 @@ from utils.errors import ReidError
 
 __all__ = ["Features", "Labels", "RetrievalInputs", "check_count", "check_inputs", "check_labels"]
 
+_LARGEST_LABEL = 2**63 - 1  # of int64
+
 Labels = Tensor | np.ndarray | Sequence[int]
 
 
@@ -119,4 +121,6 @@ def _labels(name: str, labels: Labels, length: int) -> Tensor:
         )
     if array.dtype.kind not in "iu":
         raise ReidError(f"{name} must be integers, got {array.dtype}; number the labels first")
+    if length and int(array.max()) > _LARGEST_LABEL:
+        raise ReidError(f"{name} must be below 2**63, got {array.max()}; number the labels from 1")
     return torch.from_numpy(array.astype(np.int64))

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from evaluation.report import protocol_label
 from utils.errors import ReidError
 
 COLUMNS: tuple[str, ...] = (
@@ -83,14 +84,13 @@ def has_ctl2021(report: Mapping[str, Any]) -> bool:
 
 
 def protocol_name(result: Mapping[str, Any]) -> str:
-    """The protocol of an entry with what was done on top of it, as :attr:`evaluation.report.Entry.label`."""
-    expansion = result.get("query_expansion", 0)
-    parts = (
-        f" +QE{expansion}" if expansion else "",
-        " +rerank" if result.get("rerank") else "",
-        "" if result.get("camera_rule", True) else " (all cameras)",
+    """The label of an entry, as :attr:`evaluation.report.Entry.label`."""
+    return protocol_label(
+        str(result["protocol"]),
+        result.get("query_expansion", 0),
+        result.get("rerank", False),
+        result.get("camera_rule", True),
     )
-    return str(result["protocol"]) + "".join(parts)
 
 
 def result_cells(result: Mapping[str, Any]) -> list[str]:

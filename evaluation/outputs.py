@@ -116,11 +116,12 @@ def _draw_lists(folder: Path, report: Report, evidence: Evidence, settings: Pict
 
 def _instance_precision(report: Report, evidence: Evidence) -> np.ndarray:
     """AP of each query in plain instance retrieval: that of the report, or computed where it has none."""
-    given = sides(evidence.vectors, evidence.query, evidence.gallery, evidence.protocol)
-    first = report.entries[0]
-    if first.label == "instance" or (first.protocol == "instance" and not evidence.protocol.camera_rule):
+    first, rule = report.entries[0], evidence.protocol.camera_rule
+    plain = first.protocol == "instance" and not first.rerank and not first.expansion
+    if plain and first.camera_rule == rule:
         return first.result.average_precision
-    return evaluate_ranking(*given, camera_rule=evidence.protocol.camera_rule).average_precision
+    given = sides(evidence.vectors, evidence.query, evidence.gallery, evidence.protocol)
+    return evaluate_ranking(*given, camera_rule=rule).average_precision
 
 
 def _draw_plots(folder: Path, report: Report) -> list[Picture]:

@@ -1,19 +1,29 @@
 """Curves of an evaluation as PNG files: CMC and ROC."""
 
 import io
-from collections.abc import Mapping
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from evaluation.verification import FALSE_POSITIVE_RATES, VerificationResult
 from utils.errors import ReidError
 
+logger = logging.getLogger(__name__)
+
+# Matplotlib's own font, then those in which Linux, Windows and macOS show Chinese, Japanese and Korean names.
+_FONTS = (
+    "DejaVu Sans", "Noto Sans CJK KR", "Noto Sans CJK JP", "Noto Sans KR", "NanumGothic", "Malgun Gothic",
+    "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "PingFang SC",
+)  # fmt: skip
 # Okabe and Ito, Color Universal Design (2008), without its yellow, which is too pale for a line on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("-", "--", "-.", ":")
@@ -118,12 +128,24 @@ def _legend(figure: Figure, handles: list[Line2D], labels: list[str], title: str
     num_lines = sum(label.count("\n") + 1 for label in labels)
     width, height = _SIZE
     figure.set_size_inches(width, height + _LINE_HEIGHT * (num_lines + 1))
-    figure.legend(handles, plain, title=title, loc="outside lower center", fontsize="small", title_fontsize="small")
+    font = {"family": _installed(_FONTS), "size": "small"}
+    figure.legend(handles, plain, title=title, loc="outside lower center", prop=font, title_fontsize="small")
+
+
+def _installed(fonts: Sequence[str]) -> list[str]:
+    """Those that this machine has: matplotlib complains of each of the others."""
+    found = {font.name for font in fontManager.ttflist}
+    return [name for name in fonts if name in found]
 
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    with warnings.catch_warnings(record=True) as missing:
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("always", message="Glyph .* missing")
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    if missing:
+        logger.warning("no font here shows all letters of a plot's names; install one, e.g. Noto Sans CJK")
     return buffer.getvalue()
 
 

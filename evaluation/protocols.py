@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 from typing import Protocol as Structural
 
 from torch import Tensor
@@ -13,10 +13,9 @@ from evaluation.ranking import RankingResult, evaluate_ranking
 from evaluation.report import Entry
 from evaluation.rerank import Reciprocal
 from evaluation.reranked import evaluate_reranked
-from evaluation.verification import VerificationResult, verification_curve
+from evaluation.verification import FALSE_POSITIVE_RATES, VerificationResult, verification_curve
 
 ProtocolName = Literal["instance", "centroid", "centroid_ctl2021"]
-PROTOCOL_NAMES: tuple[str, ...] = get_args(ProtocolName)
 
 
 class Labelled(Structural):
@@ -149,8 +148,12 @@ def verify(
         gallery: labels of the gallery.
         protocol: which resolutions, and whether pairs of one camera count.
         fpr: a false positive rate for which a threshold is wanted, beside the usual ones.
+
+    Raises:
+        ReidError: if ``fpr`` is out of (0, 1), or no pair shows one person, or none two; then there is nothing to
+            tell apart.
     """
-    rates = tuple(sorted({1e-2, 1e-3, 1e-4, fpr}, reverse=True))
+    rates = tuple(sorted({*FALSE_POSITIVE_RATES, fpr}, reverse=True))
     given = sides(vectors, query, gallery, protocol)
     return verification_curve(*given, camera_rule=protocol.camera_rule, false_positive_rates=rates)
 

@@ -72,7 +72,9 @@ def evaluate_ranking(  # noqa: PLR0913 (two sides of three arrays each are the p
     Nothing of the size (Q, G) is held: queries are taken in blocks whose rows fit ``memory_budget``, and one
     row at least, which is G x 4 bytes (40 MB for ten million items). The gallery is not copied. The product
     runs in full float32 (float64 for float64 features) on the gallery's device; only items nearer to one
-    another than its rounding may swap ranks against a float64 run.
+    another than its rounding may swap ranks against a float64 run. Features that lie together far from the
+    origin have few digits left for the cosine: at a mean of 10 and a deviation of 0.1 per component mAP is off
+    by about 1e-3, at 1 and 1 by 1e-6. Give such features as float64.
 
     Args:
         query: (Q, D) floating point, torch or numpy.

@@ -29,9 +29,7 @@ class Entry:
     @property
     def label(self) -> str:
         """The protocol with what was done on top of it, and without the camera rule if so."""
-        expansion = f" +QE{self.expansion}" if self.expansion else ""
-        rule = "" if self.camera_rule else " (all cameras)"
-        return self.protocol + expansion + (" +rerank" if self.rerank else "") + rule
+        return protocol_label(self.protocol, self.expansion, self.rerank, self.camera_rule)
 
     @property
     def name(self) -> str:
@@ -65,6 +63,12 @@ class Entry:
             "num_valid_queries": result.num_valid_queries,
             "num_gallery": result.num_gallery,
         }
+
+
+def protocol_label(protocol: str, expansion: int, rerank: bool, camera_rule: bool) -> str:
+    """A protocol with what was done on top of it, as every table names it."""
+    added = (f" +QE{expansion}" if expansion else "", " +rerank" if rerank else "")
+    return protocol + "".join(added) + ("" if camera_rule else " (all cameras)")
 
 
 @dataclass(frozen=True)

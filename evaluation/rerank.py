@@ -78,20 +78,20 @@ def k_reciprocal(
 
     Args:
         query: (Q, D) floating point tensor or array, of any scale (cosine similarity is used).
-        gallery: (G, D) the same, on the same device.
+        gallery: (G, D) the same; the query is brought to its device.
         k1: neighbours in which items must find each other, 1 or more.
         k2: items averaged in the local query expansion, the item itself included; 1 switches it off.
         lambda_value: weight of the original distance, from 0 (Jaccard only) to 1 (original only).
         memory_budget: bytes of working memory for one step, beside a normalised copy of the features, the
             sparse lists (in the order of 2 kB per item) and the result.
         out: (Q, G) float32 tensor or writable C-ordered array (also an ``np.memmap``) to write into; by
-            default a new tensor on the device of the features.
+            default a new tensor on the device of the gallery.
 
     Returns:
         (Q, G) float32; shares its memory with ``out`` where that is given.
 
     Raises:
-        ReidError: if the features are no two finite matrices of the same width and device, if a parameter
+        ReidError: if the features are no two finite matrices of the same width, if a parameter
             is out of range, or if ``out`` does not fit.
     """
     query, gallery, *_ = check_features(query, gallery)

@@ -20,7 +20,6 @@ from evaluation.ranking import camera_filter
 from utils.errors import ReidError
 
 FALSE_POSITIVE_RATES: tuple[float, ...] = (1e-2, 1e-3, 1e-4)
-DEFAULT_FPR = 1e-3
 
 _LARGEST_DISTANCE = 2.0
 _CURVE_POINTS = 500
@@ -39,7 +38,6 @@ class VerificationResult:
             measured: its threshold lets no false pair pass.
         fpr: (P,) float64 ascending, at most 1,001 points of the ROC curve, dense at low rates.
         tpr: (P,) float64, the true positive rate at each of them.
-        curve_thresholds: (P,) float64, the cosine distance at each of them.
     """
 
     tpr_at_fpr: dict[float, float]
@@ -49,9 +47,8 @@ class VerificationResult:
     num_negative: int
     fpr: np.ndarray
     tpr: np.ndarray
-    curve_thresholds: np.ndarray
 
-    def threshold(self, fpr: float = DEFAULT_FPR) -> float:
+    def threshold(self, fpr: float) -> float:
         """Cosine distance below which a pair is called one person, at a false positive rate of ``fpr``.
 
         Raises:
@@ -117,7 +114,6 @@ def verification_curve(  # noqa: PLR0913 (two sides of three arrays each are the
         num_negative=int(negative.sum()),
         fpr=fpr[points],
         tpr=tpr[points],
-        curve_thresholds=edges[points],
     )
 
 

@@ -3,7 +3,9 @@
 import re
 from collections import OrderedDict
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import torch
 
@@ -16,6 +18,8 @@ _BOOKKEEPING = (
     "pytorch_lightning.utilities.parsing.AttributeDict",
     "yacs.config.CfgNode",
 )
+# Of the files that torch.save writes: a zip archive, and a pickle of protocol 2 before torch 1.6.
+_BEGINNINGS = (b"PK\x03\x04", b"\x80\x02")
 
 
 def read_content(path: Path) -> dict[str, Any]:
@@ -35,21 +39,34 @@ def read_content(path: Path) -> dict[str, Any]:
         hint = f"; its folder has {beside}" if beside else ""
         raise ReidError(f"MODEL.PRETRAIN_PATH must be an existing file, got {path}{hint}")
     try:
-        with torch.serialization.safe_globals([(OrderedDict, name) for name in _BOOKKEEPING]):
+        with torch.serialization.safe_globals([(OrderedDict, name) for name in _BOOKKEEPING]), catch_warnings():
+            simplefilter("ignore")  # where it fails, the error says all
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file of any other kind fails in any way
-        raise ReidError(f"{path} cannot be loaded as plain tensors (weights_only=True): {_reason(error)}") from error
+        raise ReidError(
+            f"{path} cannot be loaded as plain tensors (weights_only=True): {_reason(path, error)}"
+        ) from error
     if not isinstance(content, dict):
         raise ReidError(f"{path} must hold a mapping of tensors, got {type(content).__name__}")
     return content
 
 
-def _reason(error: Exception) -> str:
+def _reason(path: Path, error: Exception) -> str:
     """The one thing that torch's long message is about."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start:
+        return "it is empty; copy or download it again"
+    if not start.startswith(_BEGINNINGS):
+        return "it is no file of torch.save"
+    if "TorchScript" in str(error):
+        return "it is a TorchScript archive; write the state_dict() of its module with torch.save"
+    if isinstance(error, (EOFError, OSError, RuntimeError)):
+        return "it begins like a file of torch.save, but is truncated or damaged; copy or download it again"
     text = re.sub(r"\x1b\[\d*m", "", " ".join(str(error).split()))
     if found := re.search(r"(?:GLOBAL|class|type) ([\w.]+\.[\w.]+)", text):
         return (
             f"it holds an object of {found[1]}, and loading one can run any code; if you trust the file, take its "
             "tensors out once: docs/model_zoo.md, 'Files that hold more than tensors'"
         )
-    return text.rpartition("WeightsUnpickler error: ")[2][:200]
+    return shorten(text.rpartition("WeightsUnpickler error: ")[2], 200) or type(error).__name__

@@ -32,7 +32,9 @@ def test_every_key_is_read_by_the_builder() -> None:
 
 
 def test_the_documentation_lists_exactly_the_schema() -> None:
-    assert markdown_table() in (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    header = "Every key of `configs/defaults.py`. This table is what `python -m configs` prints."
+    assert text == f"# Configuration\n\n{header}\n\n{markdown_table()}"
 
 
 def test_tree_survives_yaml() -> None:
@@ -75,7 +77,17 @@ def test_text_becomes_the_type_of_the_default(name: str, text: str, value: objec
         ("SOLVER.BASE_LR", "0", r"SOLVER\.BASE_LR must be greater than 0, got '0'"),
         ("SOLVER.OPTIMIZER_NAME", "adamw", r"must be one of Adam.*got 'adamw'; did you mean AdamW\?"),
         ("INPUT.SIZE_TRAIN", "[256]", r"INPUT\.SIZE_TRAIN must be 2 numbers"),
-        ("INPUT.SIZE_TRAIN", "['a', 'b']", r"must be of type list"),
+        ("INPUT.SIZE_TRAIN", "['a', 'b']", r"must be 2 numbers, .*on a command line write \"\[256, 128\]\"$"),
+        ("TEST.PROTOCOLS", "['instanc']", r"a list of instance, .*got \"\['instanc'\]\"; did you mean instance\?"),
+        ("TEST.PROTOCOLS", "['instance', 'centroids']", r"did you mean centroid\?"),
+        ("TEST.PROTOCOLS", "[]", r"must be a list of instance, .*got '\[\]'$"),
+        ("TEST.PROTOCOLS", "['instance', 'instance']", r"must be a list of instance"),
+        ("TEST.PROTOCOLS", "centroid", r"a list of .*got 'centroid'; on a command line write \"\['centroid'\]\"$"),
+        ("TEST.PROTOCOLS", "[centroid]", r"on a command line write \"\['instance'\]\"$"),
+        ("SOLVER.LR_STEPS", "[40,x]", r"rising numbers .*, got '\[40,x\]'; .* write \"\[40, 70\]\"$"),
+        ("SOLVER.LR_STEPS", "30", r"rising numbers .*, got '30'; .* write \"\[30\]\"$"),
+        ("SOLVER.LR_STEPS", "{[]:1}", r"SOLVER\.LR_STEPS must be rising numbers"),
+        ("INPUT.LR_SCALES", "two", r"a list of numbers, .* write \"\[2, 4\]\"$"),
         ("SOLVER.LR_STEPS", "[70, 40]", r"rising numbers"),
         ("REPRODUCIBLE_SEED", "5000000000", r"REPRODUCIBLE_SEED must be from 0 to"),
         ("SOLVER.BASE_LR", "1e999", r"SOLVER\.BASE_LR must be greater than 0"),
@@ -91,6 +103,18 @@ def test_a_change_leaves_the_original_tree_alone() -> None:
     cfg = get_cfg()
     with_values(cfg, {"SOLVER.MAX_EPOCHS": 1})
     assert cfg == get_cfg()
+
+
+def test_an_empty_section_sets_nothing_and_a_key_set_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "some.yml"
+    file.write_text("MODEL:\nSOLVER:\n  MAX_EPOCHS: 3\n")
+    assert read_config(file) == {"SOLVER.MAX_EPOCHS": 3}
+    file.write_text("SOLVER.BASE_LR: 1\nSOLVER: {BASE_LR: 2}\n")
+    with pytest.raises(ReidError, match=r"some\.yml: SOLVER\.BASE_LR must be set once, got 1 and 2$"):
+        read_config(file)
+    file.write_text("MODEL:\n  NAME:\n")
+    with pytest.raises(ReidError, match=r"MODEL\.NAME must be of type str .*got None"):
+        read_config(file)
 
 
 def test_config_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_wrong_name_lists_the_right_ones_and_the_nearest(tmp_path: Path) -> No
     assert all(f" {name}," in str(error.value) for name in READERS)
     for wrong, right in (("prw", "PRW"), ("Market1501", "market1501"), ("duke_mtmc_reid", "dukemtmcreid")):
         with pytest.raises(
-            ReidError, match=rf"market1501, .*MOT17, an existing folder.*'{wrong}'; did you mean '{right}'"
+            ReidError, match=rf"market1501, .*MOT17, an existing folder.*'{wrong}'; did you mean {right}\?"
         ):
             read_dataset(wrong, tmp_path)
     with pytest.raises(ReidError, match=r"existing \.csv file, got 'gone\.csv'$"):

@@ -48,11 +48,13 @@ def test_what_was_done_on_top_of_a_protocol_is_named_as_in_the_console() -> None
 
 @pytest.mark.parametrize("rerank", [False, True])
 @pytest.mark.parametrize("expansion", [0, 3])
-def test_labels_equal_those_of_the_console(rerank: bool, expansion: int) -> None:
+@pytest.mark.parametrize("rule", [False, True])
+def test_labels_equal_those_of_the_console(rerank: bool, expansion: int, rule: bool) -> None:
     result = RankingResult(0.5, 0.5, dict.fromkeys((1, 5, 10), 0.5), np.ones(3), np.ones(3, int), 3, 3, 9)
-    entry = Entry("instance", 1, 1, rerank, result, expansion)
+    entry = Entry("instance", 1, 1, rerank, result, expansion, rule)
     table = markdown_table(Report("a", "b", (entry,)).as_dict())
-    assert cells(table.splitlines()[2])[0] == entry.label
+    words = ["+QE3"] * bool(expansion) + ["+rerank"] * rerank + ["(all", "cameras)"] * (not rule)
+    assert cells(table.splitlines()[2])[0] == entry.label == " ".join(["instance", *words])
 
 
 def test_the_published_procedure_never_stands_without_its_note() -> None:

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager, get_font
 
 from evaluation import plots
 from evaluation.plots import cmc_plot, roc_plot
@@ -95,6 +96,34 @@ def test_a_perfect_model_can_be_drawn(figures: list[Figure]) -> None:
 def test_names_are_shown_as_they_are(figures: list[Figure]) -> None:
     cmc_plot({r"$\nosuch$ _a": {1: 0.5}, "_b": {1: 0.4}})
     assert legend(figures[0]) == [r"\$\nosuch\$ _a", "_b"]
+
+
+def test_letters_that_no_font_shows_are_told_once_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(plots, "_FONTS", ("DejaVu Sans", "No Such Font"))
+    cmc_plot({"한국어": {1: 0.5}})
+    assert [record.message.partition(";")[0] for record in caplog.records] == [
+        "no font here shows all letters of a plot's names"
+    ]
+    caplog.clear()
+    cmc_plot(CURVES)
+    assert not caplog.records
+    assert not recwarn.list
+
+
+def test_letters_come_from_the_first_font_that_has_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    with_it, without = (
+        get_font(fontManager.findfont(name)).get_char_index(ord("〒")) for name in ("STIXGeneral", "DejaVu Sans")
+    )
+    assert with_it
+    assert not without
+    monkeypatch.setattr(plots, "_FONTS", ("DejaVu Sans", "STIXGeneral"))
+    cmc_plot({"〒": {1: 0.5}})
+    assert not caplog.records
+    assert not recwarn.list
 
 
 def test_many_curves_leave_the_axes_their_room(figures: list[Figure]) -> None:

@@ -1,6 +1,7 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from evaluation.console import tables
 from evaluation.expansion import expand_queries
 from evaluation.markdown import markdown_table
 from evaluation.outputs import Evidence, PictureSettings, write_outputs
+from evaluation.pictures import write_pictures
 from evaluation.protocols import Expansion, Protocol, evaluate, sides, verify
 from evaluation.ranking import evaluate_ranking
 from evaluation.report import Report, Verification
@@ -113,6 +115,36 @@ def test_rates_that_the_pairs_cannot_measure_have_no_figure(data: tuple) -> None
     assert replace(verification, fpr=1e-4).summary().endswith(f"of 0.0001; set TEST.FPR to {lowest:.2g} or more")
     one_pair = replace(verification, fpr=1e-4, result=replace(verification.result, num_negative=1))
     assert one_pair.summary().endswith("a false positive rate of 0.0001")  # no rate that TEST.FPR takes would do
+
+
+@pytest.mark.parametrize(
+    ("first", "is_plain"),
+    [
+        (Protocol(), True),
+        (Protocol("centroid"), False),
+        (Protocol(camera_rule=False), False),
+        (Protocol(rerank=Reciprocal(5, 2, 0.3)), False),
+        (Protocol(expansion=Expansion(2, 1.0)), False),
+    ],
+)
+def test_lists_go_by_plain_instance_retrieval(
+    data: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Protocol, is_plain: bool
+) -> None:
+    """AP of a list's query is that of the report's first row only where this row is plain instance retrieval."""
+    vectors, query, gallery = data
+    seen: list[np.ndarray] = []
+
+    def recorded(*given: Any) -> list[Path]:  # noqa: ANN401 (arguments of another)
+        seen.append(given[-1])
+        return write_pictures(*given)
+
+    monkeypatch.setattr("evaluation.outputs.write_pictures", recorded)
+    (entry,) = evaluate(vectors, query, gallery, [first])
+    marked = replace(entry, result=replace(entry.result, average_precision=np.full(len(query), 0.777)))
+    evidence = Evidence(vectors, query, gallery, Protocol())
+    write_outputs(tmp_path / "out", Report("toy", "a.pth", (marked,)), evidence, PictureSettings(5, 3))
+    expected = marked.result if is_plain else evaluate_ranking(*sides(vectors, query, gallery, Protocol()))
+    np.testing.assert_array_equal(seen[0], expected.average_precision)
 
 
 def test_outputs_are_complete_and_earlier_ones_are_kept(data: tuple, tmp_path: Path) -> None:

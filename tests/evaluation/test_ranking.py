@@ -201,7 +201,7 @@ def test_float32_equals_a_float64_loop(metric: str) -> None:
     result = evaluate_ranking(*case, metric=metric)
     expected = plain_ranking(distances, case)
     assert 0.1 < result.mAP < 0.95
-    assert result.mAP == pytest.approx(expected["mAP"], abs=1e-5)
+    assert result.mAP == pytest.approx(expected["mAP"], abs=1e-6)
     clear, clear_distances = without_near_ties(case, distances, 1e-6 * float(np.median(distances)))
     assert len(clear.query) > 50
     assert_equal(evaluate_ranking(*clear, metric=metric), plain_ranking(clear_distances, clear))

@@ -39,6 +39,14 @@ def test_a_half_precision_gallery_ranks_as_its_widened_copy() -> None:
     assert narrow.mAP == pytest.approx(wide.mAP, abs=1e-6)
 
 
+def test_euclidean_ranks_do_not_feel_where_the_origin_lies() -> None:
+    case = realistic_case(7)
+    far = case._replace(query=case.query / 10 + 10, gallery=case.gallery / 10 + 10)
+    distances = ((far.query[:, None].astype(float) - far.gallery[None]) ** 2).sum(-1)
+    expected = evaluate_distances(distances, *far[2:]).mAP
+    assert evaluate_ranking(*far, metric="euclidean").mAP == pytest.approx(expected, abs=1e-5)
+
+
 def test_neither_autocast_nor_a_lowered_product_precision_enters() -> None:
     case = realistic_case(6)
     expected = evaluate_ranking(*case).mAP
@@ -65,6 +73,7 @@ def small(**changes: object) -> list[object]:
     return list({**arguments, **changes}.values())
 
 
+WIDE = pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="its long double has 64 bits")
 NAN_ROW = torch.tensor([[1.0, 0.0], [float("nan"), 1.0]])
 
 
@@ -88,6 +97,13 @@ NAN_ROW = torch.tensor([[1.0, 0.0], [float("nan"), 1.0]])
         ({"gallery": torch.ones(2, 2, dtype=torch.int64)}, "gallery must be .* floating point.*int64"),
         ({"gallery": np.ones((2, 2), dtype=int)}, "gallery must be .* floating point.*int64"),
         ({"gallery": [[1.0, 0.0]]}, "gallery must be .* floating point.*list"),
+        pytest.param(
+            {"query": np.ones((2, 2), np.longdouble)}, "query must be .* of at most 64 bits, got .*float", marks=WIDE
+        ),
+        (
+            {"gallery_ids": np.array([1, 2**63], np.uint64)},
+            r"gallery_ids must be below 2\*\*63, got 9223372036854775808",
+        ),
         ({"query_ids": [1]}, r"query_ids must have one entry per feature \(2,\), got \(1,\)"),
         ({"gallery_ids": [1, 2, 3]}, r"gallery_ids must have one entry per feature \(2,\)"),
         ({"query_cameras": [1]}, "query_cameras must have one entry"),
@@ -107,6 +123,11 @@ def test_refuses_an_unknown_metric() -> None:
         evaluate_ranking(*small(), metric="dot")
 
 
+def test_any_kind_of_integer_is_a_label() -> None:
+    for kind in (np.uint8, np.uint64, np.int16):
+        assert evaluate_ranking(*small(query_ids=np.array([1, 2], kind))).mAP == 1.0
+
+
 def test_without_the_camera_rule_one_camera_is_enough() -> None:
     assert evaluate_ranking(*small(gallery_cameras=[0, 0]), camera_rule=False).mAP == 1.0
 
@@ -118,7 +139,9 @@ def test_without_the_camera_rule_one_camera_is_enough() -> None:
         (np.zeros((2, 0)), "gallery must hold at least one row"),
         (np.array([[0.0, 1.0], [np.nan, 1.0]]), "distances must not hold NaN, got one in row 1"),
         (np.zeros((2, 3)), r"gallery_ids must have one entry per feature \(3,\), got \(2,\)"),
-        (np.array([["a", "b"]]), "must hold real numbers, got <U1"),
+        (np.array([["a", "b"]]), "must hold real numbers of at most 64 bits, got <U1; convert it first"),
+        pytest.param(np.zeros((2, 2), np.longdouble), r"at most 64 bits, got float.*astype\(float\)", marks=WIDE),
+        ([[0.0, 1.0], [1.0, 0.0]], r"must be a tensor or an array, got a list; use numpy\.asarray"),
     ],
 )
 def test_refuses_distances(distances: np.ndarray, message: str) -> None:

@@ -120,7 +120,7 @@ def _spoilt(value: float) -> Matrix:
     [
         (np.ones((20, 15)), "query and gallery must have features of one dimension, got 16 and 15"),
         (np.ones((20, 16), int), r"gallery must be an \(N, D\) tensor .*, got \(20, 16\) int64"),
-        (np.ones(16), r"gallery must be an \(N, D\) tensor or array of floating point, got \(16,\) float64"),
+        (np.ones(16), r"gallery must be an \(N, D\) tensor or array of floating point .*, got \(16,\) float64"),
         ([[1.0]], r"gallery must be an \(N, D\) tensor .*, got <class 'list'>"),
         (np.ones((0, 16)), "gallery must hold at least one row"),
         (_spoilt(np.nan), r"gallery must be finite .*, got the norm nan in row 4 \(2 such rows\)"),

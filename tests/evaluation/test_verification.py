@@ -77,9 +77,13 @@ def test_points_of_the_curve_are_those_of_the_plain_sort() -> None:
     assert (np.diff(result.fpr) >= 0).all()
     assert (np.diff(result.tpr) >= 0).all()
     assert (result.fpr[0], result.fpr[-1], result.tpr[-1]) == (0.0, 1.0, 1.0)
-    for fpr, tpr, threshold in zip(result.fpr, result.tpr, result.curve_thresholds, strict=True):
-        assert share_below(negative, threshold - 1e-6) <= fpr <= share_below(negative, threshold + 1e-6)
-        assert share_below(positive, threshold - 1e-6) <= tpr <= share_below(positive, threshold + 1e-6)
+    bounds = np.concatenate([[0.0], negative, [2.0]])
+    for fpr, tpr in zip(result.fpr, result.tpr, strict=True):
+        number = round(fpr * len(negative))
+        assert fpr == number / len(negative)
+        # The threshold of the point lies between the last false pair that passes and the first that does not.
+        assert share_below(positive, bounds[number] - 1e-6) <= tpr
+        assert tpr <= share_below(positive, bounds[number + 1] + 1e-6)
 
 
 def test_separable_features_have_no_error() -> None:
@@ -87,7 +91,7 @@ def test_separable_features_have_no_error() -> None:
     result = verification_curve(eye, eye, [1, 2, 3, 4], [1, 2, 3, 4], [0] * 4, [1] * 4)
     assert result.equal_error_rate == 0.0
     assert set(result.tpr_at_fpr.values()) == {1.0}
-    assert result.threshold() == pytest.approx(1.0, abs=1e-4)
+    assert result.threshold(1e-3) == pytest.approx(1.0, abs=1e-4)
     assert (result.num_positive, result.num_negative) == (4, 12)
 
 

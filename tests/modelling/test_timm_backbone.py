@@ -114,7 +114,7 @@ def test_the_share_of_the_map_below_zero_is_found() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("convnext_tinny", r"must name a network of timm .*near it: convnext_tiny"),
+        ("convnext_tinny", r"must name a network of timm .*did you mean convnext_tiny"),
         ("resnet18.no_such_tag", r"timm:resnet18\.no_such_tag.*no_such_tag"),
         ("nest_tiny", r"cannot be a backbone at 64 x 32 pixels \(.*square.*choose another INPUT.SIZE_TRAIN"),
     ],

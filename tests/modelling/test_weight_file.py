@@ -1,4 +1,5 @@
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -95,12 +96,38 @@ def test_a_whole_model_is_refused_by_its_class(tmp_path: Path) -> None:
 def test_what_is_no_weight_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(ReidError, match=r"MODEL\.PRETRAIN_PATH must be an existing file, got gone\.pth"):
         read_content(Path("gone.pth"))
-    (tmp_path / "text.pth").write_text("text")
-    with pytest.raises(ReidError, match=r"text\.pth cannot be loaded as plain tensors \(weights_only=True\): .+"):
-        read_content(tmp_path / "text.pth")
     torch.save([torch.ones(1)], tmp_path / "list.pth")
     with pytest.raises(ReidError, match=r"list\.pth must hold a mapping of tensors, got list"):
         read_content(tmp_path / "list.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\xff\xd8\xff\xe0" + bytes(99), pickle.dumps({"a": [1, 2]})])
+def test_an_empty_file_and_one_of_another_kind_are_told_apart(
+    tmp_path: Path, content: bytes, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "some.pth").write_bytes(content)
+    reason = "it is no file of torch.save" if content else "it is empty; copy or download it again"
+    with pytest.raises(ReidError, match=rf"some\.pth cannot be .* \(weights_only=True\): {re.escape(reason)}$"):
+        read_content(tmp_path / "some.pth")
+    assert not recwarn.list
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_torchscript_archive_is_called_so(tmp_path: Path) -> None:
+    torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "scripted.pth")
+    with pytest.raises(ReidError, match=r"scripted\.pth .*it is a TorchScript archive; write the state_dict\(\)"):
+        read_content(tmp_path / "scripted.pth")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("kept", [0.01, 0.5, 0.999])
+def test_a_truncated_file_is_called_so(tmp_path: Path, zipped: bool, kept: float) -> None:
+    file = tmp_path / "cut.pth"
+    torch.save({"a": torch.randn(1000, 10)}, file, _use_new_zipfile_serialization=zipped)
+    assert read_content(file)["a"].shape == (1000, 10)
+    file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+    with pytest.raises(ReidError, match=r"cut\.pth .*truncated or damaged; copy or download it again$"):
+        read_content(file)
 
 
 def test_the_documented_remedy_makes_a_file_that_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
