@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import numpy as np
 from rich.box import SIMPLE
@@ -17,6 +17,7 @@ from datasets.contact_sheet import draw_contact_sheet
 from datasets.low_resolution import read_size
 from datasets.readers import READERS, read_dataset
 from datasets.sample import DISTRACTOR_ID, NoTrainingImagesError, ReidSplits, Sample
+from utils.command_line import OneLineParser
 from utils.errors import ReidError
 from utils.pictures import write_png
 from utils.processes import each, usable_cpus
@@ -149,14 +150,9 @@ def _read(name: str, root: Path, seed: int) -> ReidSplits:
         return splits
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
-
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> OneLineParser:
     """The options of this script."""
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="python -m datasets.stats",
         description="Count identities, images and cameras of each split of a data set, and measure its images.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -190,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, SplitStatistics]:
             write_contact_sheet(splits, picture)
             logger.info("the picture is %s", picture)
     except (ReidError, OSError) as error:
-        parser.error(str(error))
+        parser.fail(str(error))
     return statistics
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -14,13 +14,13 @@ from yacs.config import CfgNode
 
 from configs import KEYS, get_cfg, read_config, with_values
 from configs.schema import checked_value
+from utils.command_line import EXIT_USER_ERROR, OneLineParser
 from utils.errors import ReidError, one_line
 from utils.log import setup_logging
 from utils.suggestions import did_you_mean
 
 logger = logging.getLogger(__name__)
 
-EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 # As gloo (the first two) and NCCL say it.
@@ -59,14 +59,6 @@ class Settings:
     def get(self, name: str) -> Any:  # noqa: ANN401 (a key may hold any plain type)
         """The value of one key where no checkpoint has a say."""
         return self.overrides.get(name, self.file.get(name, KEYS[name].default))
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """A parser whose complaints take one line, like every other mistake's."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with code 2."""
-        self.exit(EXIT_USER_ERROR, f"error: {message}; see --help\n")
 
 
 def build_parser(description: str) -> argparse.ArgumentParser:

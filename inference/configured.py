@@ -9,7 +9,7 @@ from engine.model import load_model
 from inference.extract import Extractor
 
 
-def build_extractor(settings: Settings, precision: str) -> Extractor:
+def configured_extractor(settings: Settings, precision: str) -> Extractor:
     """An extractor by the settings; TRAINER.ACCELERATOR, TEST.IMS_PER_BATCH and DATALOADER.NUM_WORKERS count too.
 
     Raises:

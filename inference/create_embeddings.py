@@ -24,7 +24,7 @@ if not __package__:  # run as a script: our packages come before any of the same
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from engine.cli import Settings
-from inference.configured import build_extractor
+from inference.configured import configured_extractor
 from inference.extract import Extractor
 from inference.hardware import PRECISIONS
 from inference.image_files import list_images
@@ -71,7 +71,7 @@ def create_embeddings(settings: Settings, options: argparse.Namespace) -> Path |
     centroids: bool = settings.get("MODEL.USE_CENTROIDS")
     if centroids:
         check_identities(paths)
-    extractor = build_extractor(settings, options.precision)
+    extractor = configured_extractor(settings, options.precision)
     share = options.shard.within()
     logger.info("%d images in %s, %d more are junk; share %s", len(paths), folder, junk, share)
     job = {

@@ -19,7 +19,7 @@ if not __package__:  # run as a script: our packages come before any of the same
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from engine.cli import Settings
-from inference.configured import build_extractor
+from inference.configured import configured_extractor
 from inference.embedded import embedded
 from inference.hardware import PRECISIONS, choose_device
 from inference.image_files import list_images
@@ -81,7 +81,7 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
     how = IndexSettings(options.index, options.normalize_features, options.index_uri, device=device)
     gallery = open_gallery(options.gallery_data)
     _check_kind(gallery, settings)
-    extractor = build_extractor(settings, options.precision)
+    extractor = configured_extractor(settings, options.precision)
     check_same_model(gallery.model, extractor.card)
     if gallery.precision not in ("", extractor.precision):
         there, here = gallery.precision, extractor.precision

@@ -25,7 +25,7 @@ import torch
 
 from engine.cli import Settings
 from inference.accuracy import Accuracy, count_accuracy
-from inference.configured import build_extractor
+from inference.configured import configured_extractor
 from inference.embedded import embedded
 from inference.gallery_centroids import gallery_centroids
 from inference.hardware import PRECISIONS, choose_device
@@ -77,7 +77,7 @@ def infer(settings: Settings, options: argparse.Namespace) -> Accuracy:
     centroids: bool = settings.get("MODEL.USE_CENTROIDS")
     if centroids:
         check_identities(gallery_files.paths)
-    extractor = build_extractor(settings, options.precision)
+    extractor = configured_extractor(settings, options.precision)
     logger.info("%d queries, %d gallery images", len(query_files.paths), len(gallery_files.paths))
     with (
         embedded(extractor, gallery_files.paths, output, strict=options.strict) as images,

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from engine.cli import InterruptedRun, OneLineParser, Settings, run_script
+from engine.cli import InterruptedRun, Settings, run_script
+from utils.command_line import OneLineParser
 from utils.log import setup_logging
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import makelr
+from datasets import low_resolution_folders as folders
 from datasets.low_resolution import Job
 from datasets.market_layout import IMAGE_SUFFIXES
 from makelr import main
@@ -91,7 +92,7 @@ def test_finished_files_are_skipped(market: Path) -> None:
 
 
 def test_a_stopped_run_goes_on(market: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    work, done = makelr.make_images, []
+    work, done = folders.make_images, []
 
     def stop_at_ten(job: Job, quality: int) -> str:
         if len(done) == 10:
@@ -99,11 +100,11 @@ def test_a_stopped_run_goes_on(market: Path, monkeypatch: pytest.MonkeyPatch) ->
         done.append(job)
         return work(job, quality)
 
-    monkeypatch.setattr(makelr, "make_images", stop_at_ten)
+    monkeypatch.setattr(folders, "make_images", stop_at_ten)
     assert run(market) == 130
     low = market.parent / "market_x2"
     assert len(images(low)) == 10
-    monkeypatch.setattr(makelr, "make_images", work)
+    monkeypatch.setattr(folders, "make_images", work)
     assert run(market) == 0
     assert images(low) == images(market)
     assert set(contents(low)) == {*images(market), "makelr.json"}
@@ -182,7 +183,7 @@ def die(_: object) -> None:
 def test_a_process_that_the_system_ends_is_told(
     market: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(makelr, "read_size", die)
+    monkeypatch.setattr(folders, "read_size", die)
     assert run(market, "--workers", "2") == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: check sizes: 2 processes must live to the end, but the system ended one")

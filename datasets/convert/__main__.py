@@ -5,13 +5,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from datasets.convert.crops import write_crops
 from datasets.convert.mot17 import DETECTORS, Mot17Rules, plan_mot17
 from datasets.convert.prw import plan_prw
+from utils.command_line import OneLineParser, number
 from utils.errors import ReidError
 from utils.processes import usable_cpus
 
@@ -27,14 +27,9 @@ never touched. Exit code 2: a mistake, or files that cannot be read.
 """
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
-
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> OneLineParser:
     """The options of this script."""
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="python -m datasets.convert",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -51,35 +46,20 @@ def build_parser() -> argparse.ArgumentParser:
     add = mot17.add_argument
     add("--detector", choices=DETECTORS, default=rules.detector, help="which copy of each sequence is read")
     tests = "sequences to test on (default: the last third)"
-    add("--test-sequences", type=_number(int, 1), nargs="+", default=argparse.SUPPRESS, metavar="N", help=tests)
+    add("--test-sequences", type=number(int, 1), nargs="+", default=argparse.SUPPRESS, metavar="N", help=tests)
     visible = "leave out people of whom less is visible, 0 to 1"
-    add("--min-visibility", type=_number(float, 0, 1), default=rules.min_visibility, metavar="X", help=visible)
+    add("--min-visibility", type=number(float, 0, 1), default=rules.min_visibility, metavar="X", help=visible)
     small = "leave out people who are smaller, in pixels"
-    add("--min-height", type=_number(int, 1), default=rules.min_height, metavar="N", help=small)
-    add("--every", type=_number(int, 1), default=rules.every, metavar="N", help="take every N-th frame")
+    add("--min-height", type=number(int, 1), default=rules.min_height, metavar="N", help=small)
+    add("--every", type=number(int, 1), default=rules.every, metavar="N", help="take every N-th frame")
     for each in (prw, mot17):
         each.add_argument("raw", type=Path, metavar="RAW", help="folder of the release")
         each.add_argument("out", type=Path, metavar="OUT", help="folder to make")
         each.add_argument(
-            "--quality", type=_number(int, 1, 100), default=95, metavar="N", help="of JPEG files, 1 to 100"
+            "--quality", type=number(int, 1, 100), default=95, metavar="N", help="of JPEG files, 1 to 100"
         )
-        each.add_argument("--workers", type=_number(int, 1), default=usable_cpus(), metavar="N", help="processes")
+        each.add_argument("--workers", type=number(int, 1), default=usable_cpus(), metavar="N", help="processes")
     return parser
-
-
-def _number(kind: type[int] | type[float], lowest: int, highest: float = float("inf")) -> Callable[[str], float]:
-    def convert(text: str) -> float:
-        try:
-            number = kind(text)
-        except ValueError:
-            number = kind(lowest - 1)
-        if not lowest <= number <= highest:
-            limits = f"from {lowest} to {highest}" if highest < float("inf") else f"of {lowest} or more"
-            name = "whole number" if kind is int else "number"
-            raise argparse.ArgumentTypeError(f"must be a {name} {limits}, got {text!r}")
-        return number
-
-    return convert
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -101,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         )
         write_crops(frames, out, mark, quality=quality, workers=workers)
     except (ReidError, OSError) as error:
-        parser.error(str(error))
+        parser.fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
     return Path(out)

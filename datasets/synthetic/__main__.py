@@ -5,18 +5,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import NoReturn
 
 from datasets.synthetic.dataset import draw_dataset
 from datasets.synthetic.plan import SyntheticSpec, plan_images
+from utils.command_line import OneLineParser
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
-
-
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -24,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     Exits with code 2 and one line on stderr where an argument or the folder cannot be used.
     """
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="python -m datasets.synthetic",
         description="Draw a synthetic person re-identification data set in Market-1501 layout. The same "
         "arguments give the same files, byte for byte; a folder that is complete already is left as it is.",
@@ -40,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         spec = SyntheticSpec(**arguments)
         draw_dataset(out, spec, progress=True)
     except (ReidError, OSError) as error:
-        parser.error(str(error))
+        parser.fail(str(error))
     total = sum(1 for _ in plan_images(spec))
     logger.info("the synthetic data set of %d images is in %s", total, out)
     return out

@@ -5,7 +5,7 @@ import torch
 
 from engine.cli import Settings
 from inference import configured
-from inference.configured import build_extractor
+from inference.configured import configured_extractor
 
 
 def test_each_process_of_torchrun_has_a_device_of_its_own(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,10 +21,10 @@ def test_each_process_of_torchrun_has_a_device_of_its_own(checkpoint: Path, monk
     settings = {"MODEL.PRETRAIN_PATH": str(checkpoint)}
     for rank in ("0", "1", "3"):
         monkeypatch.setenv("LOCAL_RANK", rank)
-        build_extractor(Settings({}, settings), "auto")
+        configured_extractor(Settings({}, settings), "auto")
     assert used == current == ["cuda:0", "cuda:1", "cuda:1"]
-    build_extractor(Settings({}, {**settings, "TRAINER.ACCELERATOR": "cpu"}), "auto")
+    configured_extractor(Settings({}, {**settings, "TRAINER.ACCELERATOR": "cpu"}), "auto")
     monkeypatch.delenv("LOCAL_RANK")
-    build_extractor(Settings({}, settings), "auto")
+    configured_extractor(Settings({}, settings), "auto")
     assert used[3:] == ["cpu", "auto"]
     assert len(current) == 3
