@@ -5,7 +5,7 @@ All rows embed the same drawn JPEG files with the same weights. The bare network
 lies in its memory format already: nothing around that network can be faster. The seed's way is float32 in NCHW,
 decoded in the main process, one batch after another. In turn, several times; medians.
 
-    python -m benchmarks.embedding [--rounds 3] [--backbone resnet50] [--images 256]
+    python -m benchmarks.embedding [--rounds 3] [--backbone resnet50] [--images 256] [--give-memory-back]
 """
 
 import argparse
@@ -29,6 +29,7 @@ from inference.hardware import choose_device, choose_precision, type_of
 from inference.image_files import list_images
 from inference.prepared import prepare
 from utils.images import read_image
+from utils.memory import keep_freed_memory
 
 _SIZE = (256, 128)
 
@@ -99,7 +100,10 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--give-memory-back", action="store_true", help="leave the C library's way with freed memory")
     options = parser.parse_args()
+    if not options.give_memory_back:
+        keep_freed_memory()  # for all rows, as the scripts do
     name, batch = options.backbone, options.batch
     device = choose_device("auto")
     precisions = dict.fromkeys((choose_precision("auto", device, name), "fp32"))

@@ -89,7 +89,9 @@ def read_settings(options: argparse.Namespace) -> Settings:
         raise ReidError(f"overrides must come as KEY VALUE pairs, got {words[-1]!r} without a value{hint}")
     overrides = {name: checked_value(KEYS, name, text) for name, text in zip(words[::2], words[1::2], strict=True)}
     if options.scale is not None:
-        overrides["INPUT.SCALE"] = checked_value(KEYS, "INPUT.SCALE", options.scale)
+        scale = checked_value(KEYS, "INPUT.SCALE", options.scale)
+        if overrides.setdefault("INPUT.SCALE", scale) != scale:
+            raise ReidError(f"--scale is INPUT.SCALE, got {scale} and {overrides['INPUT.SCALE']}; leave one out")
     return Settings(read_config(options.config_file) if options.config_file else {}, overrides)
 
 

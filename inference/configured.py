@@ -7,6 +7,8 @@ import torch
 from engine.cli import Settings
 from engine.model import load_model
 from inference.extract import Extractor
+from inference.hardware import choose_device
+from utils.memory import keep_freed_memory
 
 
 def configured_extractor(settings: Settings, precision: str) -> Extractor:
@@ -20,6 +22,8 @@ def configured_extractor(settings: Settings, precision: str) -> Extractor:
         device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
         # What asks for no device by name, as the loader's pinning thread, would else take memory of the first one.
         torch.cuda.set_device(device)
+    if choose_device(device).type == "cpu":
+        keep_freed_memory()
     workers = {**settings.file, **settings.overrides}.get("DATALOADER.NUM_WORKERS")
     batch: int = settings.get("TEST.IMS_PER_BATCH")
     return Extractor(load_model(settings), device, batch, precision, workers)

@@ -12,6 +12,7 @@ from engine.folders import RunFolder, new_run
 from engine.progress import EpochBar
 from modelling.optimization import Optimization
 from modelling.schedules import Schedule, cosine, multistep, with_warmup
+from utils.memory import keep_freed_memory
 
 
 def build_optimization(cfg: CfgNode) -> Optimization:
@@ -46,11 +47,14 @@ def build_run_folder(cfg: CfgNode, dataset: str, method: str) -> RunFolder:
 def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list[Callback] | None = None) -> Trainer:
     """Lightning's trainer; without a folder it keeps nothing, as a test wants it."""
     options: dict[str, Any] = {"logger": False}
+    accelerator = _accelerator(cfg.TRAINER.ACCELERATOR)
+    if accelerator == "cpu":
+        keep_freed_memory()
     if folder is not None:
         board = folder.tensorboard
         options["logger"] = TensorBoardLogger(board.parent.parent, name=board.parent.name, version=board.name)
     return Trainer(
-        accelerator=_accelerator(cfg.TRAINER.ACCELERATOR),
+        accelerator=accelerator,
         devices=cfg.TRAINER.DEVICES,
         strategy="ddp" if cfg.TRAINER.DEVICES > 1 else "auto",
         precision=cfg.TRAINER.PRECISION,

@@ -47,6 +47,7 @@ def test_options_may_stand_anywhere_and_be_shortened() -> None:
         (("SOLVER.BASE_LR",), "KEY VALUE pairs, got 'SOLVER.BASE_LR' without a value"),
         (("SOLVER.BASE_L",), "did you mean SOLVER.BASE_LR"),
         (("--scale", "0"), "INPUT.SCALE must be 1 or more, got 0"),
+        (("--scale", "2", "INPUT.SCALE", "4"), "--scale is INPUT.SCALE, got 2 and 4; leave one out"),
     ],
 )
 def test_wrong_words_are_named(argv: tuple[str, ...], message: str) -> None:

@@ -14,6 +14,8 @@ def test_each_process_of_torchrun_has_a_device_of_its_own(checkpoint: Path, monk
     def record(_: object, device: str, *__: object) -> None:
         used.append(device)
 
+    kept = list[bool]()
+    monkeypatch.setattr(configured, "keep_freed_memory", lambda: kept.append(True))
     monkeypatch.setattr(configured, "Extractor", record)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -23,7 +25,9 @@ def test_each_process_of_torchrun_has_a_device_of_its_own(checkpoint: Path, monk
         monkeypatch.setenv("LOCAL_RANK", rank)
         configured_extractor(Settings({}, settings), "auto")
     assert used == current == ["cuda:0", "cuda:1", "cuda:1"]
+    assert not kept
     configured_extractor(Settings({}, {**settings, "TRAINER.ACCELERATOR": "cpu"}), "auto")
+    assert kept == [True]
     monkeypatch.delenv("LOCAL_RANK")
     configured_extractor(Settings({}, settings), "auto")
     assert used[3:] == ["cpu", "auto"]

@@ -186,7 +186,18 @@ def test_auto_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_precision("auto", cpu, "osnet_x0_25") == choose_precision("auto", cuda, "timm:vit") == "fp32"
     assert choose_precision("bf16", cpu, "osnet_x0_25") == "bf16"
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert decoding_workers(cpu) >= 1
+
+
+@pytest.mark.parametrize(
+    ("cores", "beside_cpu", "beside_gpu"), [(1, 0, 1), (3, 0, 3), (4, 1, 4), (16, 4, 16), (64, 16, 16)]
+)
+def test_decoding_takes_few_of_the_cores_that_compute(
+    cores: int, beside_cpu: int, beside_gpu: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "usable_cpus", lambda: cores)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert decoding_workers(torch.device("cpu")) == beside_cpu
+    assert decoding_workers(torch.device("cuda")) == beside_gpu
 
 
 @pytest.mark.parametrize("content", [{"conv1.weight": torch.zeros(64, 3, 7, 7)}, {}])
