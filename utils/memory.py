@@ -11,7 +11,7 @@ def keep_freed_memory() -> bool:
     """Let the process keep the memory of freed tensors for the next ones, instead of giving it back at once.
 
     A network on the CPU frees and asks for tens of megabytes in each layer. glibc maps such pieces anew each time,
-    and the kernel fills every page with zeros: a third to a half of the time of a ResNet-50. The price is that
+    and the kernel fills every page with zeros: two fifths of the time of a ResNet-50 in fp32. The price is that
     memory, once used, stays with the process until its end. It holds for the whole process, so the scripts call it
     where they compute on the CPU, and a library does not.
 
