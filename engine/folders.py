@@ -90,14 +90,13 @@ def set_later_aside(folder: Path, next_epoch: int) -> Path | None:
     """
     rows = read_metrics(folder / METRICS)
     kept = [row for row in rows if int(row["epoch"]) < next_epoch]
-    if len(kept) == len(rows):
-        return None
-    names = [METRICS, *(path.name for path in _numbered(folder, _REPORT, next_epoch))]
-    best = folder / BEST
-    if best.exists() and epoch_of(best) >= next_epoch:
+    names = [path.name for path in _numbered(folder, _REPORT, next_epoch)]
+    if (best := folder / BEST).exists() and epoch_of(best) >= next_epoch:
         names.append(BEST)
+    if len(kept) < len(rows):
+        names.append(METRICS)
     aside = keep_previous(folder, names)
-    if kept:
+    if kept and METRICS in names:
         write_metrics(folder / METRICS, kept)
     return aside
 

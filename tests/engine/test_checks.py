@@ -1,4 +1,6 @@
-"""Keys against the machine."""
+"""Keys against one another and against the machine."""
+
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,8 +8,39 @@ import torch
 from configs import get_cfg, with_values
 from datasets.datamodule import LoaderSettings, ReidDataModule
 from datasets.readers import read_dataset
-from engine import build
+from engine import build, run
+from engine.cli import build_parser, read_settings
+from engine.recipes import BASELINE
 from utils.errors import ReidError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def fit(arguments: list[str], *more: str) -> run.FitResult:
+    return run.fit(BASELINE, read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
+
+
+def test_keys_that_contradict_one_another_are_refused(tiny_arguments: list[str]) -> None:
+    with pytest.raises(
+        ReidError, match=r"must be DATALOADER\.NUM_INSTANCE times 2, 3.*got 9 and 2; the nearest is 8"
+    ):
+        fit(tiny_arguments, "SOLVER.IMS_PER_BATCH", "9")
+    with pytest.raises(ReidError, match=r"ON_BAD_FILE skip works at the check"):
+        fit(tiny_arguments, "DATASETS.ON_BAD_FILE", "skip")
+    if not torch.cuda.is_available():
+        with pytest.raises(ReidError, match=r"TRAINER\.ACCELERATOR cuda needs a CUDA device"):
+            fit(tiny_arguments, "TRAINER.ACCELERATOR", "cuda")
+    off = [f"SOLVER.{name}" for name in ("QUERY_XENT_WEIGHT", "QUERY_CONTRASTIVE_WEIGHT", "CENTER_LOSS_WEIGHT")]
+    with pytest.raises(ReidError, match=r"SOLVER\.QUERY_XENT_WEIGHT, .*must be above 0, got 0 for all; give one"):
+        fit(tiny_arguments, *(word for name in off for word in (name, "0")))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "configs").glob("*.yml")))
+def test_every_shipped_config_builds_its_network(name: str) -> None:
+    cfg = read_settings(build_parser("x").parse_args(["--config_file", str(ROOT / "configs" / name)])).resolve()
+    build.check_consistency(cfg)
+    assert build.build_extractor(cfg).dim > 0
+    assert build.build_optimization(cfg).schedule(0) > 0
 
 
 def test_bf16_on_a_gpu_that_does_not_compute_it(monkeypatch: pytest.MonkeyPatch) -> None:

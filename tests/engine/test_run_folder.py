@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine import run
-from engine.cli import build_parser, read_settings
+from engine.cli import Settings, build_parser, read_settings
 from engine.folders import later_checkpoints, new_run
 from engine.recipes import BASELINE
 from utils.errors import ReidError
@@ -43,6 +43,17 @@ def test_what_later_epochs_have_left_is_moved_aside(
     assert epochs_of(folder) == ["0", "1", "2", "3"]
     assert torch.load(folder / "best.pth", weights_only=True)["reid"]["epoch"] in (1, 2, 3)
     assert f"the results of epoch 1 and later are now in {folder.resolve() / 'earlier_1'}" in caplog.text
+
+
+def test_a_crash_before_the_row_is_written_loses_no_best(tiny_arguments: list[str]) -> None:
+    folder = fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder
+    content = torch.load(folder / "best.pth", weights_only=True)
+    content["reid"]["epoch"] = 1
+    torch.save(content, folder / "best.pth")
+    best, metrics = (folder / "best.pth").read_bytes(), (folder / "metrics.csv").read_text()
+    fit(tiny_arguments, *resume(folder / "0_last.pth"), "SOLVER.MAX_EPOCHS", "2")
+    assert (folder / "earlier_1" / "best.pth").read_bytes() == best
+    assert (folder / "metrics.csv").read_text().startswith(metrics)
 
 
 def test_a_best_of_the_epochs_before_stays(tiny_arguments: list[str]) -> None:
@@ -111,6 +122,16 @@ def test_a_start_that_fails_leaves_no_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Not a directory"):
         new_run(tmp_path / "logs", tmp_path / "file" / "runs", Path("data/net/method"))
     assert [path.name for path in (tmp_path / "logs").rglob("*")] == ["data", "net", "method"]
+
+
+def test_a_folder_that_cannot_be_is_told_before_the_work(
+    tiny_arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "best.pth")
+    monkeypatch.setattr(run, "_test", lambda *_: pytest.fail("the evaluation has begun"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        run.evaluate(Settings({}, {"MODEL.PRETRAIN_PATH": path, "OUTPUT_DIR": str(tmp_path / "file")}))
 
 
 def test_numbered_checkpoints_alone_make_a_new_folder(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import test as test_script
 import train as train_script
 from configs import read_config
 from datasets.readers import read_dataset
-from engine import build, run
+from engine import run
 from engine.checkpoint import Checkpoint, read_weights
 from engine.cli import build_parser, read_settings
 from engine.recipes import BASELINE
@@ -190,16 +190,6 @@ def test_a_test_asks_nothing_of_the_training(tiny_arguments: list[str], tmp_path
     assert evaluate(path, "OUTPUT_DIR", str(tmp_path / "o")).entries
 
 
-def test_a_folder_that_cannot_be_is_told_before_the_work(
-    tiny_arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = ["MODEL.PRETRAIN_PATH", str(fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "best.pth")]
-    monkeypatch.setattr(run, "_test", lambda *_: pytest.fail("the evaluation has begun"))
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"):
-        evaluate(path, "OUTPUT_DIR", str(tmp_path / "file"))
-
-
 def test_nothing_is_logged_that_makes_the_host_wait(
     tiny_arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,21 +234,6 @@ def test_one_query_and_one_image_are_tested_without_verification(
     assert "no verification" in caplog.text
 
 
-def test_keys_that_contradict_one_another_are_refused(tiny_arguments: list[str]) -> None:
-    with pytest.raises(
-        ReidError, match=r"must be DATALOADER\.NUM_INSTANCE times 2, 3.*got 9 and 2; the nearest is 8"
-    ):
-        fit(tiny_arguments, "SOLVER.IMS_PER_BATCH", "9")
-    with pytest.raises(ReidError, match=r"ON_BAD_FILE skip works at the check"):
-        fit(tiny_arguments, "DATASETS.ON_BAD_FILE", "skip")
-    if not torch.cuda.is_available():
-        with pytest.raises(ReidError, match=r"TRAINER\.ACCELERATOR cuda needs a CUDA device"):
-            fit(tiny_arguments, "TRAINER.ACCELERATOR", "cuda")
-    off = [f"SOLVER.{name}" for name in ("QUERY_XENT_WEIGHT", "QUERY_CONTRASTIVE_WEIGHT", "CENTER_LOSS_WEIGHT")]
-    with pytest.raises(ReidError, match=r"SOLVER\.QUERY_XENT_WEIGHT, .*must be above 0, got 0 for all; give one"):
-        fit(tiny_arguments, *(word for name in off for word in (name, "0")))
-
-
 def test_a_diverged_run_says_so(tiny_arguments: list[str]) -> None:
     with pytest.raises(ReidError, match=r"the loss of epoch 0 is (nan|inf).*lower SOLVER\.BASE_LR"):
         fit(
@@ -272,11 +247,3 @@ def test_a_diverged_run_says_so(tiny_arguments: list[str]) -> None:
             "SOLVER.EVAL_PERIOD",
             "9",
         )
-
-
-@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "configs").glob("*.yml")))
-def test_every_shipped_config_builds_its_network(name: str) -> None:
-    cfg = read_settings(build_parser("x").parse_args(["--config_file", str(ROOT / "configs" / name)])).resolve()
-    build.check_consistency(cfg)
-    assert build.build_extractor(cfg).dim > 0
-    assert build.build_optimization(cfg).schedule(0) > 0
