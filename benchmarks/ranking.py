@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.cost import clock, peak_growth
 from benchmarks.plain_ranking import sort_and_loop, sort_vectorised
 from evaluation.centroids import evaluate_centroids, evaluate_centroids_ctl2021
-from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET, row_blocks
 from evaluation.ranking import evaluate_ranking
 from evaluation.verification import verification_curve
+from utils.blocks import row_blocks
 
 
 class Size(NamedTuple):
@@ -87,7 +87,7 @@ def bare_product(arrays: Arrays) -> None:
     """The products of all queries with the gallery and nothing else, in blocks of the same size as ours."""
     row_bytes = 4 * len(arrays.gallery)
     buffer = torch.empty(0)
-    for rows in row_blocks(len(arrays.query), row_bytes, DEFAULT_MEMORY_BUDGET):
+    for rows in row_blocks(len(arrays.query), row_bytes):
         query = arrays.query[rows]
         if len(buffer) < len(query):
             buffer = torch.empty(len(query), len(arrays.gallery))

@@ -8,8 +8,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from utils.errors import ReidError
-from utils.suggestions import did_you_mean
+from utils.errors import ReidError, did_you_mean
 
 
 @dataclass(frozen=True)

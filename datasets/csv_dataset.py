@@ -5,11 +5,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from datasets.file_presence import absent_files
 from datasets.labelled_images import GALLERY, NOBODY, SPLITS, TEST, UNDECIDED, LabelledImage, root_of
 from datasets.market_layout import IMAGE_SUFFIXES, is_image
-from utils.atomic import written_aside
 from utils.errors import ReidError
+from utils.files import absent_files, written_aside
 
 _REQUIRED, _OPTIONAL = ("path", "person_id"), ("camera_id", "split")
 _FORM = "path,person_id[,camera_id][,split]"

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from datasets.market_layout import IMAGE_SUFFIXES
-from utils.atomic import PART, written_aside
 from utils.errors import ReidError, one_line
+from utils.files import PART, written_aside
 from utils.resolution import low_resolution_size
 
 MARK = "makelr.json"  # in each folder that we made: how it was made

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from datasets.low_resolution import MARK, Job, Plan, Target, low_resolution_sibling, make_images, make_plan, read_size
-from utils.atomic import write_text
 from utils.errors import ReidError
+from utils.files import write_text
 from utils.processes import each
 from utils.resolution import SMALLEST_SIDE, low_resolution_size
 

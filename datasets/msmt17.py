@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from datasets.file_presence import absent_files
 from datasets.sample import NoTrainingImagesError, ReidSplits, Sample
 from utils.errors import ReidError
+from utils.files import absent_files
 
 _TRAIN_FOLDERS = ("train", "mask_train_v2")  # the second: the release with blurred faces
 _TEST_FOLDERS = ("test", "mask_test_v2")

@@ -16,8 +16,7 @@ from datasets.market_layout import MarketLayout, read_market_layout
 from datasets.msmt17 import read_msmt17
 from datasets.own_folders import identity_folder_images
 from datasets.sample import ReidSplits
-from utils.errors import ReidError
-from utils.suggestions import did_you_mean
+from utils.errors import ReidError, did_you_mean
 
 
 class Reader(Protocol):

@@ -15,9 +15,8 @@ from yacs.config import CfgNode
 from configs import KEYS, get_cfg, read_config, with_values
 from configs.schema import checked_value
 from utils.command_line import EXIT_USER_ERROR, OneLineParser
-from utils.errors import ReidError, one_line
+from utils.errors import ReidError, did_you_mean, one_line
 from utils.log import setup_logging
-from utils.suggestions import did_you_mean
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.checkpoint import epoch_of
-from utils.atomic import keep_previous, write_text
+from utils.files import keep_previous, write_text
 
 BEST = "best.pth"
 METRICS = "metrics.csv"  # a row for each epoch, which names it

@@ -18,8 +18,8 @@ from engine.cli import InterruptedRun
 from engine.folders import BEST, METRICS, read_metrics, write_metrics
 from evaluation.report import Entry, Report, Resolution
 from modelling.reid_module import ReidModule
-from utils.atomic import write_text
 from utils.errors import ReidError
+from utils.files import write_text
 
 logger = logging.getLogger(__name__)
 

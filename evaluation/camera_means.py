@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET, row_blocks
+from utils.blocks import row_blocks
 from utils.group_means import group_means, mean_weights
 
-_LARGEST_BLOCK = 2**22  # bytes; larger ones gain nothing, and leave the cache
+_SHARE = 2**-6  # of the memory budget: 4 MiB; larger blocks gain nothing, and leave the cache
 
 
 class CameraMeans:
@@ -32,13 +32,12 @@ class CameraMeans:
         means, counts = group_means(features, groups, num_groups + 1)
         self.means, self.counts = means[:num_groups], counts[:num_groups]
 
-    def centroids(self, groups: Tensor, kept: Tensor, memory_budget: int = DEFAULT_MEMORY_BUDGET) -> Tensor:
+    def centroids(self, groups: Tensor, kept: Tensor) -> Tensor:
         """Means over the images of several groups.
 
         Args:
             groups: (N, C) positions of groups.
             kept: (N, C) bool, which of them enter.
-            memory_budget: bytes for the means that are averaged at a time.
 
         Returns:
             (N, D) in the dtype of ``means``, zero where no group is kept. The sum is taken in float64, so
@@ -47,7 +46,7 @@ class CameraMeans:
         weights = mean_weights((self.counts[groups] * kept).double())
         result = self.means.new_empty(len(groups), self.means.shape[1])
         per_centroid = (self.means.dtype.itemsize + 8) * self.means.shape[1] * (groups.shape[1] + 1)
-        for rows in row_blocks(len(groups), per_centroid, min(memory_budget, _LARGEST_BLOCK)):
+        for rows in row_blocks(len(groups), per_centroid, _SHARE):
             members = self.means[groups[rows]].double()
             result[rows] = torch.bmm(weights[rows, None], members)[:, 0].to(result.dtype)
         return result

@@ -16,25 +16,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evaluation.camera_means import CameraMeans
-from evaluation.distance_blocks import (
-    DEFAULT_MEMORY_BUDGET,
-    DistanceBlocks,
-    bytes_per_query,
-    full_precision,
-    row_blocks,
-)
+from evaluation.distance_blocks import DistanceBlocks, bytes_per_query
 from evaluation.inputs import Features, Labels, RetrievalInputs, check_inputs
 from evaluation.match_ranks import OwnItems, score_queries
 from evaluation.published_centroids import published_centroids
 from evaluation.ranking import RankingResult, summarise
+from utils.blocks import row_blocks
 from utils.errors import ReidError
+from utils.precision import full_precision
 
 # Added to the distance of a query's own centroid. Beyond the rounding of a product of some thousand terms,
 # below any difference that a feature of this precision can mean.
 _TOLERANCE: Final = {torch.float32: 1e-6, torch.float64: 1e-12}
 
 
-def evaluate_centroids(  # noqa: PLR0913 (two sides of three arrays each are the problem itself)
+def evaluate_centroids(
     query: Features,
     gallery: Features,
     query_ids: Labels,
@@ -43,7 +39,6 @@ def evaluate_centroids(  # noqa: PLR0913 (two sides of three arrays each are the
     gallery_cameras: Labels,
     *,
     camera_rule: bool = True,
-    memory_budget: int = DEFAULT_MEMORY_BUDGET,
 ) -> RankingResult:
     """Retrieval against identity centroids, protocol ``centroid``.
 
@@ -65,7 +60,6 @@ def evaluate_centroids(  # noqa: PLR0913 (two sides of three arrays each are the
         query_cameras: (Q,) integers.
         gallery_cameras: (G,) integers.
         camera_rule: build the own centroid without the query's camera; from all cameras without the rule.
-        memory_budget: bytes of working memory for the blocks.
 
     Returns:
         Figures as in instance retrieval; ``num_gallery`` counts identities and distractors.
@@ -77,7 +71,7 @@ def evaluate_centroids(  # noqa: PLR0913 (two sides of three arrays each are the
     with full_precision(inputs.gallery.device):
         by_camera = CameraMeans(inputs.gallery, inputs.gallery_ids, inputs.gallery_cameras)
         own_groups = OwnItems(inputs.query_ids, by_camera.ids)
-        items = _with_items(inputs, *_identities_and_distractors(inputs, by_camera, memory_budget))
+        items = _with_items(inputs, *_identities_and_distractors(inputs, by_camera))
         own = OwnItems(inputs.query_ids, items.gallery_ids)
         public = DistanceBlocks(items, "cosine")
         tolerance = _TOLERANCE[items.gallery.dtype]
@@ -91,7 +85,7 @@ def evaluate_centroids(  # noqa: PLR0913 (two sides of three arrays each are the
         def load(rows: slice) -> Tensor:
             distances = public(rows)
             column, exists = own(rows)
-            centroids = by_camera.centroids(*groups_of(rows), memory_budget)[:, None]
+            centroids = by_camera.centroids(*groups_of(rows))[:, None]
             # Only the change goes through another sum: the centroid that changes nothing keeps its distance.
             change = F.normalize(items.gallery[column], dim=2) - F.normalize(centroids, dim=2)
             change = (F.normalize(inputs.query[rows])[:, None] * change).sum(2).to(distances.dtype)
@@ -103,7 +97,7 @@ def evaluate_centroids(  # noqa: PLR0913 (two sides of three arrays each are the
 
         per_query = bytes_per_query(len(items.gallery), inputs.query.dtype, inputs.gallery.device, own.most)
         per_query += 8 * inputs.query.shape[1] * inputs.query.dtype.itemsize  # the two centroids, and their change
-        blocks = row_blocks(len(inputs.query), per_query, memory_budget)
+        blocks = row_blocks(len(inputs.query), per_query)
         scores = score_queries(((rows, load(rows)) for rows in blocks), own, keep)
     return summarise(scores, own, len(items.gallery), camera_rule)
 
@@ -115,8 +109,6 @@ def evaluate_centroids_ctl2021(
     gallery_ids: Labels,
     query_cameras: Labels,
     gallery_cameras: Labels,
-    *,
-    memory_budget: int = DEFAULT_MEMORY_BUDGET,
 ) -> RankingResult:
     """Retrieval against identity centroids as published in 2021, protocol ``centroid_ctl2021``.
 
@@ -140,7 +132,6 @@ def evaluate_centroids_ctl2021(
         gallery_ids: (G,) integers; 0 is a distractor.
         query_cameras: (Q,) integers.
         gallery_cameras: (G,) integers.
-        memory_budget: bytes of working memory for the blocks.
 
     Returns:
         Figures as in instance retrieval; ``num_gallery`` counts centroids.
@@ -150,25 +141,23 @@ def evaluate_centroids_ctl2021(
     """
     inputs = check_inputs(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras)
     with full_precision(inputs.gallery.device):
-        centroids = published_centroids(inputs, memory_budget)
+        centroids = published_centroids(inputs)
         if len(centroids.ids) == 0:
             raise _no_centroid(inputs)
         items = _with_items(inputs, centroids.vectors, centroids.ids)
         own = OwnItems(inputs.query_ids, centroids.ids)
         per_query = bytes_per_query(len(centroids.ids), inputs.query.dtype, inputs.gallery.device, own.most)
-        blocks = row_blocks(len(inputs.query), per_query, memory_budget)
+        blocks = row_blocks(len(inputs.query), per_query)
         scores = score_queries(DistanceBlocks(items, "cosine").each(blocks), own, centroids.keep)
     # Each centroid is met by the queries it was built for, so one of them at least has a match.
     return summarise(scores, own, len(centroids.ids), camera_rule=False)
 
 
-def _identities_and_distractors(
-    inputs: RetrievalInputs, by_camera: CameraMeans, memory_budget: int
-) -> tuple[Tensor, Tensor]:
+def _identities_and_distractors(inputs: RetrievalInputs, by_camera: CameraMeans) -> tuple[Tensor, Tensor]:
     """Vectors (I, D) and ids (I,) of all items: the mean of each identity, then each distractor."""
     identities = torch.unique(by_camera.ids)
     alone = inputs.gallery_ids == 0
-    means = by_camera.centroids(*OwnItems(identities, by_camera.ids)(slice(None)), memory_budget)
+    means = by_camera.centroids(*OwnItems(identities, by_camera.ids)(slice(None)))
     vectors = torch.cat([means, inputs.gallery[alone].to(means.dtype)])
     return vectors, torch.cat([identities, inputs.gallery_ids[alone]])
 

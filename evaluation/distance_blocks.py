@@ -1,8 +1,6 @@
 """Query-gallery distances a block of queries at a time, in bounded memory and full precision."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -11,66 +9,8 @@ from evaluation.duplicates import find_duplicates
 from evaluation.inputs import RetrievalInputs
 from utils.distance import Metric, check_metric
 
-DEFAULT_MEMORY_BUDGET = 256 * 2**20
-
 _SMALLEST_NORM = 1e-12
 _ROWS_PER_CHUNK = 4096
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """No gradient, no autocast, no TF32 or bfloat16 product: a rank decides on the last bits."""
-    restore = _forbid_narrow_products()
-    try:
-        with torch.no_grad(), torch.autocast(device_type=device.type, enabled=False):
-            yield
-    finally:
-        restore()
-
-
-def _forbid_narrow_products() -> Callable[[], None]:
-    """Ask for float32 products in full; returns what puts the former choice back.
-
-    Torch has one global choice and, in newer versions, one per backend, and raises where the two disagree. So
-    the global one is used unless the user's own choice per backend has made it unreadable.
-    """
-    try:
-        before = torch.get_float32_matmul_precision()
-    except RuntimeError:
-        return _forbid_per_backend()
-    torch.set_float32_matmul_precision("highest")
-    return lambda: torch.set_float32_matmul_precision(before)
-
-
-def _forbid_per_backend() -> Callable[[], None]:
-    kinds: tuple[Any, ...] = (torch.backends.cuda, torch.backends.mkldnn)
-    backends = [kind.matmul for kind in kinds]
-    former = [backend.fp32_precision for backend in backends]
-
-    def choose(precisions: list[str]) -> None:
-        for backend, precision in zip(backends, precisions, strict=True):
-            backend.fp32_precision = precision
-
-    choose(["ieee"] * len(backends))
-    return lambda: choose(former)
-
-
-def row_blocks(num_rows: int, bytes_per_row: int, memory_budget: int) -> Iterator[slice]:
-    """Cut rows into consecutive blocks that fit the budget, of one row at least.
-
-    Args:
-        num_rows: rows in all.
-        bytes_per_row: memory that one row takes while its block is at work.
-        memory_budget: bytes.
-
-    Yields:
-        Slices of nearly equal length.
-    """
-    most = max(1, memory_budget // max(1, bytes_per_row))
-    num_blocks = max(1, -(-num_rows // most))
-    step = max(1, -(-num_rows // num_blocks))
-    for start in range(0, num_rows, step):
-        yield slice(start, min(num_rows, start + step))
 
 
 def bytes_per_query(num_gallery: int, dtype: torch.dtype, device: torch.device, num_own: int = 0) -> int:

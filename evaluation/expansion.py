@@ -4,11 +4,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET, full_precision, row_blocks
 from evaluation.features import Features, check_features
 from evaluation.inputs import check_count
 from evaluation.neighbours import nearest, normalised
+from utils.blocks import row_blocks
 from utils.errors import ReidError
+from utils.precision import full_precision
 
 
 def expand_queries(
@@ -17,7 +18,6 @@ def expand_queries(
     *,
     k: int,
     alpha: float,
-    memory_budget: int = DEFAULT_MEMORY_BUDGET,
 ) -> Tensor:
     """Queries expanded by their ``k`` nearest gallery items (alpha-QE), of length 1.
 
@@ -40,18 +40,16 @@ def expand_queries(
         gallery: (G, D) the same; the query is brought to its device.
         k: gallery items added to each query, 1 or more; in a smaller gallery all of it.
         alpha: power of the similarity, 0 or more (Radenovic et al. use 3).
-        memory_budget: bytes of working memory beside a normalised copy of the features and the result.
 
     Returns:
         (Q, D) float32 (float64 if an input is) on the device of the gallery. Neighbours of equal similarity
         are taken in the order of their index.
 
     Raises:
-        ReidError: if the features are no two finite matrices of the same width, or if ``k``, ``alpha`` or
-            ``memory_budget`` is out of range.
+        ReidError: if the features are no two finite matrices of the same width, or if ``k`` or ``alpha``
+            is out of range.
     """
     check_count("k", k)
-    check_count("memory_budget", memory_budget)
     if not 0.0 <= alpha < float("inf"):
         raise ReidError(f"alpha must be a finite number of 0 or more, got {alpha!r}: use 0 for a plain average")
     query, gallery, *_ = check_features(query, gallery)
@@ -60,10 +58,10 @@ def expand_queries(
     expanded, gallery = features[: len(query)], features[len(query) :]
     result = torch.empty_like(expanded)
     with full_precision(gallery.device):
-        found = nearest(expanded, gallery, k, memory_budget)
+        found = nearest(expanded, gallery, k)
         # A negative similarity has no real fractional power, and such an item is no neighbour.
         weights = found.similarities.clamp_min(0.0).pow(alpha)
-        for rows in row_blocks(len(expanded), k * gallery.shape[1] * gallery.element_size(), memory_budget):
+        for rows in row_blocks(len(expanded), k * gallery.shape[1] * gallery.element_size()):
             added = torch.einsum("qk,qkd->qd", weights[rows], gallery[found.indices[rows]])
             result[rows] = F.normalize(expanded[rows] + added, dim=1)
     return result

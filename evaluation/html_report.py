@@ -21,7 +21,7 @@ from evaluation.markdown import (
     verification_rows,
     verification_summary,
 )
-from utils.atomic import write_text
+from utils.files import write_text
 
 # The policy forbids everything that is not in the file: even a hole in the escaping could load nothing.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

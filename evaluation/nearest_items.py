@@ -5,8 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET, DistanceBlocks, row_blocks
+from evaluation.distance_blocks import DistanceBlocks
 from evaluation.inputs import RetrievalInputs
+from utils.blocks import row_blocks
 
 _WORDS_PER_PAIR = 5  # the order of the matches, that of the distances, their buffers, and the items
 
@@ -27,23 +28,17 @@ class NearestItems(NamedTuple):
     counts: Tensor
 
 
-def nearest_items(
-    inputs: RetrievalInputs, k: int, camera_rule: bool, memory_budget: int = DEFAULT_MEMORY_BUDGET
-) -> NearestItems:
+def nearest_items(inputs: RetrievalInputs, k: int, camera_rule: bool) -> NearestItems:
     """The ``k`` nearest by cosine; at a tie every item that is no match first, then by position.
 
     Args:
         inputs: query and gallery.
         k: items per query.
         camera_rule: leave out the gallery items of the query's person from the query's camera.
-        memory_budget: bytes of working memory beside the features and the result.
     """
     load = DistanceBlocks(inputs, "cosine")
     per_query = len(inputs.gallery) * (8 * _WORDS_PER_PAIR + 2 * inputs.query.dtype.itemsize)
-    parts = [
-        _block(load(rows), inputs, rows, k, camera_rule)
-        for rows in row_blocks(len(inputs.query), per_query, memory_budget)
-    ]
+    parts = [_block(load(rows), inputs, rows, k, camera_rule) for rows in row_blocks(len(inputs.query), per_query)]
     return NearestItems(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 

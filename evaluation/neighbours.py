@@ -1,7 +1,7 @@
 """Exact nearest neighbours by cosine similarity, tile by tile, in bounded memory.
 
 Shared by re-ranking and query expansion: neither ever needs a whole matrix of similarities, only the few
-best entries of each row. Call within :func:`evaluation.distance_blocks.full_precision`: in bfloat16 the
+best entries of each row. Call within :func:`utils.precision.full_precision`: in bfloat16 the
 neighbours would change places.
 """
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from evaluation.distance_blocks import row_blocks
+from utils import blocks
 
 _SMALLEST_TILE, _LARGEST_TILE = 64, 4096  # larger tiles gain nothing more
 _BYTES_PER_PAIR = 40  # a tile, its transpose, and the sort of all of it when everything is tied, in float64
@@ -44,24 +44,23 @@ def normalised(*parts: Tensor) -> Tensor:
     return rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min_(_SMALLEST_NORM))
 
 
-def nearest(left: Tensor, right: Tensor, k: int, memory_budget: int) -> Neighbours:
+def nearest(left: Tensor, right: Tensor, k: int) -> Neighbours:
     """The ``k`` most similar rows of ``right`` (M, D) for each row of ``left`` (N, D), both normalised.
 
     Args:
         left: (N, D) rows of length 1.
         right: (M, D) rows of length 1, with M >= k.
         k: neighbours to keep for each row.
-        memory_budget: bytes of working memory beside the features and the result.
     """
     found = _nothing_yet(left, k)
-    tiles = _tiles(len(right), memory_budget)
-    for rows in _tiles(len(left), memory_budget):
+    tiles = _tiles(len(right))
+    for rows in _tiles(len(left)):
         for columns in tiles:
             _absorb(found, rows, left[rows] @ right[columns].T, columns.start)
     return found
 
 
-def nearest_among(features: Tensor, k: int, memory_budget: int) -> Neighbours:
+def nearest_among(features: Tensor, k: int) -> Neighbours:
     """The ``k`` most similar rows of the same set for each row; each row comes first in its own list.
 
     The matrix is symmetric, so each tile above the diagonal serves its rows and its columns: half the
@@ -70,10 +69,9 @@ def nearest_among(features: Tensor, k: int, memory_budget: int) -> Neighbours:
     Args:
         features: (N, D) rows of length 1, with N >= k.
         k: neighbours to keep for each row, itself included.
-        memory_budget: bytes of working memory beside the features and the result.
     """
     found = _nothing_yet(features, k)
-    tiles = _tiles(len(features), memory_budget)
+    tiles = _tiles(len(features))
     for number, rows in enumerate(tiles):
         for columns in tiles[number:]:
             tile = features[rows] @ features[columns].T
@@ -87,9 +85,9 @@ def nearest_among(features: Tensor, k: int, memory_budget: int) -> Neighbours:
     return found
 
 
-def _tiles(total: int, memory_budget: int) -> list[slice]:
-    side = int((memory_budget / _BYTES_PER_PAIR) ** 0.5)
-    return list(row_blocks(total, 1, min(max(side, _SMALLEST_TILE), _LARGEST_TILE)))
+def _tiles(total: int) -> list[slice]:
+    side = int((blocks.MEMORY_BUDGET / _BYTES_PER_PAIR) ** 0.5)
+    return list(blocks.blocks_of(total, min(max(side, _SMALLEST_TILE), _LARGEST_TILE)))
 
 
 def _nothing_yet(features: Tensor, k: int) -> Neighbours:

@@ -17,7 +17,7 @@ from evaluation.protocols import Protocol, sides
 from evaluation.ranked_lists import LabelledImage, ranked_lists, select_queries
 from evaluation.ranking import evaluate_ranking
 from evaluation.report import Report
-from utils.atomic import keep_previous, write_text, written_aside
+from utils.files import keep_previous, write_text, written_aside
 
 logger = logging.getLogger(__name__)
 

@@ -35,12 +35,11 @@ class PublishedCentroids(NamedTuple):
         return left_out_is_own | ~self.is_read[rows, None]
 
 
-def published_centroids(inputs: RetrievalInputs, memory_budget: int) -> PublishedCentroids:
+def published_centroids(inputs: RetrievalInputs) -> PublishedCentroids:
     """Build them; steps 1 to 3 of :func:`evaluation.centroids.evaluate_centroids_ctl2021`.
 
     Args:
         inputs: query and gallery.
-        memory_budget: bytes for the means that are averaged at a time.
 
     Returns:
         Centroids; none at all where no query's identity is in the gallery.
@@ -59,5 +58,5 @@ def published_centroids(inputs: RetrievalInputs, memory_budget: int) -> Publishe
     exists = kept.any(1)
     ids, left_out, groups, kept = ids[exists], left_out[exists], groups[exists], kept[exists]
 
-    vectors = by_camera.centroids(groups, kept, memory_budget)
+    vectors = by_camera.centroids(groups, kept)
     return PublishedCentroids(ids, left_out, vectors, query_cameras, is_read)

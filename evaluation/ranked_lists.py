@@ -8,10 +8,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from torch import Tensor
 
-from evaluation.distance_blocks import full_precision
 from evaluation.inputs import check_count, check_inputs
 from evaluation.nearest_items import nearest_items
 from utils.errors import ReidError
+from utils.precision import full_precision
 
 _SHUFFLE_SEED = 0
 

@@ -14,18 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.distance_blocks import (
-    DEFAULT_MEMORY_BUDGET,
-    DistanceBlocks,
-    bytes_per_query,
-    full_precision,
-    row_blocks,
-)
+from evaluation.distance_blocks import DistanceBlocks, bytes_per_query
 from evaluation.features import Features, as_tensor, check_not_empty
 from evaluation.inputs import Labels, check_inputs, check_labels
 from evaluation.match_ranks import Keep, OwnItems, QueryScores, score_queries
+from utils.blocks import row_blocks
 from utils.distance import Metric
 from utils.errors import ReidError
+from utils.precision import full_precision
 
 CMC_RANKS: tuple[int, ...] = (1, 5, 10, 20, 50)
 
@@ -65,12 +61,11 @@ def evaluate_ranking(  # noqa: PLR0913 (two sides of three arrays each are the p
     *,
     metric: Metric = "cosine",
     camera_rule: bool = True,
-    memory_budget: int = DEFAULT_MEMORY_BUDGET,
 ) -> RankingResult:
     """Rank the gallery for each query and report mAP, mINP and CMC.
 
-    Nothing of the size (Q, G) is held: queries are taken in blocks whose rows fit ``memory_budget``, and one
-    row at least, which is G x 4 bytes (40 MB for ten million items). The gallery is not copied. The product
+    Nothing of the size (Q, G) is held: queries are taken in blocks that fit :data:`utils.blocks.MEMORY_BUDGET`,
+    one row at least, which is G x 4 bytes (40 MB for ten million items). The gallery is not copied. The product
     runs in full float32 (float64 for float64 features) on the gallery's device; only items nearer to one
     another than its rounding may swap ranks against a float64 run. Features that lie together far from the
     origin have few digits left for the cosine: at a mean of 10 and a deviation of 0.1 per component mAP is off
@@ -85,7 +80,6 @@ def evaluate_ranking(  # noqa: PLR0913 (two sides of three arrays each are the p
         gallery_cameras: (G,) integers.
         metric: ``cosine``, ``euclidean`` or ``sqeuclidean`` (the last two rank alike).
         camera_rule: remove the gallery items of the query's person from the query's camera.
-        memory_budget: bytes of working memory beside the features.
 
     Raises:
         ReidError: for inputs that do not fit one another, features that are not finite, labels out of range,
@@ -97,7 +91,7 @@ def evaluate_ranking(  # noqa: PLR0913 (two sides of three arrays each are the p
     per_query = bytes_per_query(num_gallery, inputs.query.dtype, device, own.most)
     with full_precision(device):
         scores = score_queries(
-            DistanceBlocks(inputs, metric).each(row_blocks(len(inputs.query), per_query, memory_budget)),
+            DistanceBlocks(inputs, metric).each(row_blocks(len(inputs.query), per_query)),
             own,
             camera_filter(inputs.query_cameras, inputs.gallery_cameras, camera_rule),
         )
@@ -112,7 +106,6 @@ def evaluate_distances(
     gallery_cameras: Labels,
     *,
     camera_rule: bool = True,
-    memory_budget: int = DEFAULT_MEMORY_BUDGET,
 ) -> RankingResult:
     """The same figures from distances computed elsewhere, re-ranked ones for instance.
 
@@ -123,7 +116,6 @@ def evaluate_distances(
         query_cameras: (Q,) integers.
         gallery_cameras: (G,) integers.
         camera_rule: remove the gallery items of the query's person from the query's camera.
-        memory_budget: bytes of working memory beside the matrix.
 
     Raises:
         ReidError: if the matrix and the labels do not fit, a distance is NaN, or no query has a match.
@@ -150,7 +142,7 @@ def evaluate_distances(
 
     own = OwnItems(ids, item_ids)
     per_query = bytes_per_query(sizes[1], dtype, matrix.device, own.most)
-    blocks = row_blocks(sizes[0], per_query, memory_budget)
+    blocks = row_blocks(sizes[0], per_query)
     loaded = ((rows, load(rows)) for rows in blocks)
     scores = score_queries(loaded, own, camera_filter(cameras, item_cameras, camera_rule))
     return summarise(scores, own, sizes[1], camera_rule)

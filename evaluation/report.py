@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from evaluation.ranking import RankingResult
 from evaluation.verification import VerificationResult
-from utils.atomic import write_text
+from utils.files import write_text
 
 _HIGHEST_FPR = 0.5  # that TEST.FPR takes
 

@@ -23,13 +23,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET, full_precision, row_blocks
 from evaluation.features import Features, check_features
 from evaluation.inputs import check_count
 from evaluation.neighbours import nearest_among, normalised
 from evaluation.reciprocal_encoding import SMALLEST_UNIT, encode
 from evaluation.sparse_rows import SparseRows, gallery_holders, local_mean, shared_weight
+from utils.blocks import row_blocks
 from utils.errors import ReidError
+from utils.precision import full_precision
 
 
 class Reciprocal(NamedTuple):
@@ -65,7 +66,6 @@ def k_reciprocal(
     k1: int = 20,
     k2: int = 6,
     lambda_value: float = 0.3,
-    memory_budget: int = DEFAULT_MEMORY_BUDGET,
     out: Tensor | NDArray[Any] | None = None,
 ) -> Tensor:
     """Re-ranked distances of all queries to all gallery items, as one matrix.
@@ -82,8 +82,6 @@ def k_reciprocal(
         k1: neighbours in which items must find each other, 1 or more.
         k2: items averaged in the local query expansion, the item itself included; 1 switches it off.
         lambda_value: weight of the original distance, from 0 (Jaccard only) to 1 (original only).
-        memory_budget: bytes of working memory for one step, beside a normalised copy of the features, the
-            sparse lists (in the order of 2 kB per item) and the result.
         out: (Q, G) float32 tensor or writable C-ordered array (also an ``np.memmap``) to write into; by
             default a new tensor on the device of the gallery.
 
@@ -96,9 +94,7 @@ def k_reciprocal(
     """
     query, gallery, *_ = check_features(query, gallery)
     target = _target((len(query), len(gallery)), out, query.device)
-    for rows, distances in k_reciprocal_blocks(
-        query, gallery, k1=k1, k2=k2, lambda_value=lambda_value, memory_budget=memory_budget
-    ):
+    for rows, distances in k_reciprocal_blocks(query, gallery, k1=k1, k2=k2, lambda_value=lambda_value):
         target[rows] = distances.to(target.device)
     return target
 
@@ -110,20 +106,19 @@ def k_reciprocal_blocks(
     k1: int = 20,
     k2: int = 6,
     lambda_value: float = 0.3,
-    memory_budget: int = DEFAULT_MEMORY_BUDGET,
 ) -> Iterator[DistanceBlock]:
     """The rows of :func:`k_reciprocal`, one block of queries after the other; arguments and errors as there.
 
     Arguments are checked at the call; the work begins with the first block asked for.
     """
-    for name, value in {"k1": k1, "k2": k2, "memory_budget": memory_budget}.items():
+    for name, value in {"k1": k1, "k2": k2}.items():
         check_count(name, value)
     if not 0.0 <= lambda_value <= 1.0:
         raise ReidError(
             f"lambda_value must be from 0 (Jaccard only) to 1 (original distance only), got {lambda_value!r}"
         )
     query, gallery, *_ = check_features(query, gallery)
-    return _blocks(normalised(query, gallery), len(query), k1, k2, lambda_value, memory_budget)
+    return _blocks(normalised(query, gallery), len(query), k1, k2, lambda_value)
 
 
 def _target(shape: tuple[int, int], out: Tensor | NDArray[Any] | None, device: torch.device) -> Tensor:
@@ -138,22 +133,20 @@ def _target(shape: tuple[int, int], out: Tensor | NDArray[Any] | None, device: t
     return out if isinstance(out, Tensor) else torch.from_numpy(out)
 
 
-def _blocks(
-    features: Tensor, num_queries: int, k1: int, k2: int, lambda_value: float, memory_budget: int
-) -> Iterator[DistanceBlock]:
+def _blocks(features: Tensor, num_queries: int, k1: int, k2: int, lambda_value: float) -> Iterator[DistanceBlock]:
     # Set anew for each block, and never held over a yield: the caller's precision is not ours to change.
     with full_precision(features.device):
-        found = nearest_among(features, min(max(k1 + 1, k2), len(features)), memory_budget)
-        encoding = encode(features, found, k1, memory_budget)
-        encoding = local_mean(encoding, found.indices[:, :k2], memory_budget)
+        found = nearest_among(features, min(max(k1 + 1, k2), len(features)))
+        encoding = encode(features, found, k1)
+        encoding = local_mean(encoding, found.indices[:, :k2])
         holders = gallery_holders(encoding, num_queries)
         unit = (1.0 - found.lowest[:num_queries, None]).clamp_min_(SMALLEST_UNIT)
     gallery = features[num_queries:]
     # Half of the budget for four matrices of a block's shape, half for the pairs of entries they come from.
     row_bytes = 4 * len(gallery) * features.element_size()
-    for rows in row_blocks(num_queries, row_bytes, memory_budget // 2):
+    for rows in row_blocks(num_queries, row_bytes, 0.5):
         with full_precision(features.device):
-            distances = _jaccard(encoding, holders, rows, len(gallery), memory_budget // 2)
+            distances = _jaccard(encoding, holders, rows, len(gallery))
             distances.mul_(1.0 - lambda_value)
             if lambda_value > 0.0:
                 original = (1.0 - features[rows] @ gallery.T).div_(unit[rows]).clamp_(0.0, 1.0)
@@ -161,7 +154,7 @@ def _blocks(
         yield DistanceBlock(rows, distances.float())
 
 
-def _jaccard(encoding: SparseRows, holders: SparseRows, rows: slice, num_gallery: int, memory_budget: int) -> Tensor:
+def _jaccard(encoding: SparseRows, holders: SparseRows, rows: slice, num_gallery: int) -> Tensor:
     """Step 5 of the module's list, (len(rows), G)."""
-    shared = shared_weight(encoding, holders, rows, num_gallery, memory_budget)
+    shared = shared_weight(encoding, holders, rows, num_gallery)
     return shared.div_(2.0 - shared).neg_().add_(1.0)

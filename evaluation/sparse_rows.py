@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from evaluation.distance_blocks import row_blocks
+from utils import blocks
 
 BYTES_PER_MEMBER = 64
 """Keys, their sort, and the arrays one entry of a sparse product passes through."""
@@ -38,12 +38,12 @@ def unroll(offsets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     return owners, torch.arange(len(owners), device=rows.device) + shift[owners]
 
 
-def local_mean(encoding: SparseRows, lists: Tensor, memory_budget: int) -> SparseRows:
+def local_mean(encoding: SparseRows, lists: Tensor) -> SparseRows:
     """Each row becomes the mean of the rows in its list (N, k)."""
     num_items, k = lists.shape
     longest = int(encoding.offsets.diff().max())
     keys, values = [], []
-    for rows in row_blocks(num_items, k * longest * BYTES_PER_MEMBER, memory_budget):
+    for rows in blocks.row_blocks(num_items, k * longest * BYTES_PER_MEMBER):
         owners, entries = unroll(encoding.offsets, lists[rows].flatten())
         items = owners // k + rows.start
         found, position = torch.unique(items * num_items + encoding.columns[entries], return_inverse=True)
@@ -63,9 +63,7 @@ def gallery_holders(encoding: SparseRows, num_queries: int) -> SparseRows:
     return SparseRows(row_offsets(columns, num_items), items[order], encoding.values[first:][order])
 
 
-def shared_weight(
-    encoding: SparseRows, holders: SparseRows, rows: slice, num_gallery: int, memory_budget: int
-) -> Tensor:
+def shared_weight(encoding: SparseRows, holders: SparseRows, rows: slice, num_gallery: int) -> Tensor:
     """(len(rows), G) sums over the columns of the lesser of two entries, of a query and a gallery item.
 
     Args:
@@ -73,7 +71,6 @@ def shared_weight(
         holders: :func:`gallery_holders` of them.
         rows: which queries.
         num_gallery: G.
-        memory_budget: bytes for the pairs of entries that are added at a time.
     """
     bounds = encoding.offsets[rows.start : rows.stop + 1]
     entries = slice(int(bounds[0]), int(bounds[-1]))
@@ -82,7 +79,7 @@ def shared_weight(
     shared = values.new_zeros((len(bounds) - 1) * num_gallery)
     # An entry meets every holder of its column. Cut where the number of meetings fills the budget.
     meetings = holders.offsets.diff()[columns].cumsum(0)
-    piece_numbers = (meetings - 1) // max(1, memory_budget // BYTES_PER_MEMBER)
+    piece_numbers = (meetings - 1) // max(1, blocks.MEMORY_BUDGET // 2 // BYTES_PER_MEMBER)
     lengths = torch.unique_consecutive(piece_numbers, return_counts=True)[1].tolist()
     for piece in torch.split(torch.arange(len(columns), device=columns.device), lengths):
         owners, met = unroll(holders.offsets, columns[piece])

@@ -7,17 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.distance_blocks import (
-    DEFAULT_MEMORY_BUDGET,
-    DistanceBlocks,
-    bytes_per_query,
-    full_precision,
-    row_blocks,
-)
+from evaluation.distance_blocks import DistanceBlocks, bytes_per_query
 from evaluation.inputs import Features, Labels, RetrievalInputs, check_inputs
 from evaluation.match_ranks import OwnItems
 from evaluation.ranking import camera_filter
+from utils.blocks import row_blocks
 from utils.errors import ReidError
+from utils.precision import full_precision
 
 FALSE_POSITIVE_RATES: tuple[float, ...] = (1e-2, 1e-3, 1e-4)
 
@@ -73,7 +69,6 @@ def verification_curve(  # noqa: PLR0913 (two sides of three arrays each are the
     camera_rule: bool = True,
     false_positive_rates: Sequence[float] = FALSE_POSITIVE_RATES,
     bins: int = 2**16,
-    memory_budget: int = DEFAULT_MEMORY_BUDGET,
 ) -> VerificationResult:
     """Verification rates over all query-gallery pairs taken by two cameras, by one streamed histogram.
 
@@ -90,7 +85,6 @@ def verification_curve(  # noqa: PLR0913 (two sides of three arrays each are the
         camera_rule: count only pairs from two cameras; all pairs without it.
         false_positive_rates: rates to report, each in (0, 1).
         bins: bins of the histogram over the cosine distances [0, 2].
-        memory_budget: bytes of working memory beside the features.
 
     Raises:
         ReidError: for inputs that cannot be ranked, a rate or number of bins out of range, or without a pair
@@ -99,7 +93,7 @@ def verification_curve(  # noqa: PLR0913 (two sides of three arrays each are the
     _check_options(false_positive_rates, bins)
     inputs = check_inputs(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras)
     with full_precision(inputs.gallery.device):
-        positive, negative = _histograms(inputs, camera_rule, bins, memory_budget)
+        positive, negative = _histograms(inputs, camera_rule, bins)
     _check_pairs(int(positive.sum()), int(negative.sum()), camera_rule)
     edges = np.linspace(0.0, _LARGEST_DISTANCE, bins + 1)
     tpr, fpr = _cumulative_share(positive), _cumulative_share(negative)
@@ -117,9 +111,7 @@ def verification_curve(  # noqa: PLR0913 (two sides of three arrays each are the
     )
 
 
-def _histograms(
-    inputs: RetrievalInputs, camera_rule: bool, bins: int, memory_budget: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _histograms(inputs: RetrievalInputs, camera_rule: bool, bins: int) -> tuple[np.ndarray, np.ndarray]:
     """Counts (bins,) int64 of the positive and of the negative pairs."""
     own = OwnItems(inputs.query_ids, inputs.gallery_ids)
     is_match = camera_filter(inputs.query_cameras, inputs.gallery_cameras, camera_rule)
@@ -130,7 +122,7 @@ def _histograms(
     per_query += per_pair * len(inputs.gallery)
     positive = torch.zeros(bins + 1, dtype=torch.int64, device=inputs.gallery.device)
     both = torch.zeros_like(positive)
-    for rows in row_blocks(len(inputs.query), per_query, memory_budget):
+    for rows in row_blocks(len(inputs.query), per_query):
         index = _bin_index(load(rows), bins)
         positions, present = own(rows)
         chosen = is_match(rows, positions) & present

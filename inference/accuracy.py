@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET
 from evaluation.ranking import evaluate_ranking
 from inference.store import UNKNOWN_ID, Embeddings, labels_of
 from utils.errors import ReidError
@@ -62,7 +61,6 @@ def count_accuracy(
     nearest: NDArray[np.int64],
     *,
     centroids: bool = False,
-    memory_budget: int = DEFAULT_MEMORY_BUDGET,
 ) -> Accuracy:
     """Count the predictions.
 
@@ -71,7 +69,6 @@ def count_accuracy(
         gallery: N images, likewise, without junk.
         nearest: (Q,) positions of the predictions in the gallery.
         centroids: the gallery's rows are means over cameras, so that none can be left out.
-        memory_budget: bytes of working memory beside the vectors.
     """
     query_ids, query_cameras = labels_of(queries.paths)
     gallery_ids, gallery_cameras = labels_of(gallery.paths)
@@ -90,7 +87,6 @@ def count_accuracy(
     try:
         ranking = evaluate_ranking(
             vectors, gallery.vectors, query_ids[known], ids, query_cameras[known], gallery_cameras,
-            memory_budget=memory_budget,
         )  # fmt: skip
     except ReidError as error:
         return Accuracy(len(queries), int(known.sum()), right, reason=str(error))

@@ -30,10 +30,10 @@ from inference.hardware import PRECISIONS
 from inference.image_files import list_images
 from inference.image_paths import ImagePaths
 from inference.options import own_options, run_with_options
-from inference.process_lock import only_process
 from inference.publish import Finished, check_identities, publish
 from inference.shares import Share, parse_share
 from inference.unfinished import FOLDER, ShareFiles, begin
+from utils.files import only_process
 
 logger = logging.getLogger(__name__)
 

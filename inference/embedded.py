@@ -9,9 +9,9 @@ from numpy.lib.format import open_memmap
 
 from inference.extract import Extractor
 from inference.image_paths import ImagePaths, write_paths
-from inference.scratch import scratch_folder
 from inference.store import Embeddings
 from utils.errors import ReidError
+from utils.files import scratch_folder
 
 
 @contextmanager

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET, full_precision, row_blocks
 from inference.neighbours import NOT_FOUND, Neighbours, Vectors, checked_vectors, neighbours_asked
-from utils.atomic import written_aside
+from utils import blocks
 from utils.errors import ReidError, one_line
+from utils.files import written_aside
+from utils.precision import full_precision
 
 _CODES, _TRAINING_PER_CODE = 256, 39  # of product quantisation (8 bits), and what FAISS asks for at least
 _SMALLEST_IVFPQ = _CODES * _TRAINING_PER_CODE
@@ -51,13 +52,12 @@ class FaissIndex:
     ``ivfpq`` refines its candidates by the vectors; ``hnsw`` holds them itself.
     """
 
-    def __init__(self, content: Any, vectors: Tensor, measure: _Measure, memory_budget: int) -> None:  # noqa: ANN401
+    def __init__(self, content: Any, vectors: Tensor, measure: _Measure) -> None:  # noqa: ANN401
         """Take ``content``, a filled index of the FAISS library, over ``vectors`` (N, D)."""
         self._refines = hasattr(content, "pq")
         self._content = content
         self._vectors = vectors
         self._measure = measure
-        self._memory_budget = memory_budget
 
     @property
     def parameters(self) -> dict[str, int]:
@@ -74,11 +74,11 @@ class FaissIndex:
     def asked(self, k: int) -> int:
         """See :meth:`inference.neighbours.Index.asked`."""
         number = neighbours_asked(k, len(self))
-        most = max(_ALWAYS_COMPARED, self._memory_budget // self._bytes_per_candidate)
+        most = max(_ALWAYS_COMPARED, blocks.MEMORY_BUDGET // self._bytes_per_candidate)
         if self._refines and self._candidates(number) > most:
             raise ReidError(
                 f"k must be at most {(most - _MORE_CANDIDATES) // 2} for ivfpq, which compares over twice as many in "
-                f"{self._memory_budget} bytes, got {k or '0 (all)'}; ask for fewer, or use flat"
+                f"{blocks.MEMORY_BUDGET} bytes, got {k or '0 (all)'}; ask for fewer, or use flat"
             )
         return number
 
@@ -90,7 +90,7 @@ class FaissIndex:
         per_query = wanted * self._bytes_per_candidate
         found = Neighbours(np.empty((len(given), k), np.float32), np.empty((len(given), k), np.int64))
         options = self._search_options(wanted)
-        for rows in row_blocks(len(given), per_query, self._memory_budget):
+        for rows in blocks.row_blocks(len(given), per_query):
             block = self._measure.prepared(given[rows])
             squared, items = self._content.search(block.numpy(), wanted, params=options)
             if self._refines:
@@ -126,16 +126,13 @@ class FaissIndex:
         return squared[:, :k].numpy(), items.gather(1, order[:, :k]).numpy()
 
 
-def build_faiss(
-    vectors: Vectors, kind: str, *, normalize: bool = True, memory_budget: int = DEFAULT_MEMORY_BUDGET
-) -> FaissIndex:
+def build_faiss(vectors: Vectors, kind: str, *, normalize: bool = True) -> FaissIndex:
     """Build an index; vectors are added block by block, training uses a sample within the budget.
 
     Args:
         vectors: (N, D) floating point, torch or numpy; a memory map is never loaded whole.
         kind: ``hnsw`` or ``ivfpq``.
         normalize: cosine distance; False = squared euclidean distance.
-        memory_budget: bytes of working memory beside the index and the results.
 
     Raises:
         ReidError: if FAISS is not installed, or the vectors are too few for ``ivfpq`` or not finite.
@@ -143,7 +140,7 @@ def build_faiss(
     faiss = _faiss()
     matrix = checked_vectors("vectors", vectors)
     measure = _Measure(normalize)
-    parameters = parameters_for(kind, len(matrix), matrix.shape[1], memory_budget)
+    parameters = parameters_for(kind, len(matrix), matrix.shape[1])
     if kind == "hnsw":
         content = faiss.IndexHNSWFlat(matrix.shape[1], parameters["links"])
         content.hnsw.efConstruction = parameters["construction"]
@@ -152,12 +149,12 @@ def build_faiss(
         content = faiss.IndexIVFPQ(coarse, matrix.shape[1], parameters["lists"], parameters["bytes"], 8)
         chosen = np.random.default_rng(_SEED).choice(len(matrix), parameters["sample"], replace=False)
         content.train(measure.prepared(matrix[torch.from_numpy(np.sort(chosen))]).numpy())
-    for rows in row_blocks(len(matrix), 1, min(_BLOCK, max(1, memory_budget // (8 * matrix.shape[1])))):
+    for rows in blocks.blocks_of(len(matrix), min(_BLOCK, max(1, blocks.MEMORY_BUDGET // (8 * matrix.shape[1])))):
         content.add(measure.prepared(matrix[rows]).numpy())
-    return FaissIndex(content, matrix, measure, memory_budget)
+    return FaissIndex(content, matrix, measure)
 
 
-def parameters_for(kind: str, num_items: int, dim: int, memory_budget: int) -> dict[str, int]:
+def parameters_for(kind: str, num_items: int, dim: int) -> dict[str, int]:
     """What an index of this many vectors is built with.
 
     Raises:
@@ -169,7 +166,7 @@ def parameters_for(kind: str, num_items: int, dim: int, memory_budget: int) -> d
         raise ReidError(
             f"index ivfpq needs {_SMALLEST_IVFPQ} vectors or more to learn its codes, got {num_items}; use flat"
         )
-    sample = min(num_items, max(_SMALLEST_IVFPQ, memory_budget // (4 * dim)))
+    sample = min(num_items, max(_SMALLEST_IVFPQ, blocks.MEMORY_BUDGET // (4 * dim)))
     lists = min(2 * math.isqrt(num_items), sample // _TRAINING_PER_CODE)
     most_bytes = max(1, dim // 8)
     return {
@@ -179,9 +176,7 @@ def parameters_for(kind: str, num_items: int, dim: int, memory_budget: int) -> d
     }
 
 
-def load_faiss(
-    path: Path, vectors: Vectors, *, normalize: bool = True, memory_budget: int = DEFAULT_MEMORY_BUDGET
-) -> FaissIndex:
+def load_faiss(path: Path, vectors: Vectors, *, normalize: bool = True) -> FaissIndex:
     """Read what :meth:`FaissIndex.save` has written for the same vectors.
 
     Raises:
@@ -201,7 +196,7 @@ def load_faiss(
             f"{path} must belong to the embeddings ({len(matrix)} x {matrix.shape[1]}), got an index of "
             f"{content.ntotal} x {content.d}; delete it to build it anew"
         )
-    return FaissIndex(content, matrix, _Measure(normalize), memory_budget)
+    return FaissIndex(content, matrix, _Measure(normalize))
 
 
 def _faiss() -> Any:  # noqa: ANN401 (faiss has no types)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.distance_blocks import row_blocks
 from inference.neighbours import Vectors, checked_vectors
+from utils.blocks import blocks_of
 
 _BLOCK_BYTES = 16 * 2**20  # of vectors read at once
 _BLOCK_PATHS = 2**16
@@ -43,7 +43,7 @@ class Fingerprinting:
 
     def finish(self, paths: Sequence[str] | NDArray[np.str_] = ()) -> Fingerprint:
         """The fingerprint of all vectors that were added, with the ``paths`` (N,) of their images."""
-        for rows in row_blocks(len(paths), 1, _BLOCK_PATHS):
+        for rows in blocks_of(len(paths), _BLOCK_PATHS):
             block = "\0".join([*map(str, paths[rows]), ""])
             self._digest.update(block.encode("utf-8", "surrogatepass"))
         return Fingerprint(self._rows, self._dim, self._digest.hexdigest())
@@ -53,6 +53,6 @@ def fingerprint_of(vectors: Vectors, paths: Sequence[str] | NDArray[np.str_] = (
     """The fingerprint of (N, D) vectors, torch or numpy, and of the ``paths`` (N,); all are read block by block."""
     matrix = checked_vectors("vectors", vectors)
     taking = Fingerprinting()
-    for rows in row_blocks(len(matrix), 4 * matrix.shape[1], _BLOCK_BYTES):
+    for rows in blocks_of(len(matrix), max(1, _BLOCK_BYTES // (4 * matrix.shape[1]))):
         taking.add(matrix[rows].float().cpu().numpy())
     return taking.finish(paths)

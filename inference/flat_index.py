@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET, full_precision, row_blocks
 from inference.neighbours import Neighbours, Vectors, checked_vectors, neighbours_asked
+from utils import blocks
 from utils.errors import ReidError
+from utils.precision import full_precision
 
 _COLUMNS, _MOST_ROWS = 4096, 4096  # of a tile; larger ones gain nothing more
 _BYTES_PER_PAIR = 64  # of a tile when every pair of it is a candidate: values, places, and their sort
@@ -36,7 +37,6 @@ class FlatIndex:
         vectors: Vectors,
         *,
         normalize: bool = True,
-        memory_budget: int = DEFAULT_MEMORY_BUDGET,
         device: torch.device | str | None = None,
     ) -> None:
         """Read the vectors once for their norms.
@@ -44,7 +44,6 @@ class FlatIndex:
         Args:
             vectors: (N, D) floating point, torch or numpy.
             normalize: cosine distance; False = squared euclidean distance.
-            memory_budget: bytes of working memory beside vectors and results.
             device: where the products run; None = where the vectors are.
 
         Raises:
@@ -53,7 +52,6 @@ class FlatIndex:
         self._vectors = checked_vectors("vectors", vectors)
         self._device = torch.device(device) if device is not None else self._vectors.device
         self._normalize = normalize
-        self._memory_budget = memory_budget
         with full_precision(self._device):
             squares = torch.cat([_squares("vectors", tile) for _, tile in self._tiles(_COLUMNS)])
         self._median = 0.0 if normalize else float(squares.median())
@@ -74,10 +72,10 @@ class FlatIndex:
         k = self.asked(k)
         given = checked_vectors("queries", queries, self._vectors.shape[1])
         columns = min(len(self), max(_COLUMNS, 4 * k))  # so that the first tile alone fills all k places
-        rows_at_once = min(_MOST_ROWS, max(1, self._memory_budget // (_BYTES_PER_PAIR * columns)))
+        rows_at_once = min(_MOST_ROWS, max(1, blocks.MEMORY_BUDGET // (_BYTES_PER_PAIR * columns)))
         found = Neighbours(np.empty((len(given), k), np.float32), np.empty((len(given), k), np.int64))
         with full_precision(self._device):
-            for rows in row_blocks(len(given), 1, rows_at_once):
+            for rows in blocks.blocks_of(len(given), rows_at_once):
                 block = given[rows].to(self._device, torch.float32)
                 squares = _squares("queries", block)
                 if self._normalize:
@@ -88,7 +86,7 @@ class FlatIndex:
         return found
 
     def _tiles(self, columns: int) -> Iterator[tuple[slice, Tensor]]:
-        for part in row_blocks(len(self._vectors), 1, columns):
+        for part in blocks.blocks_of(len(self._vectors), columns):
             yield part, self._vectors[part].to(self._device, torch.float32)
 
     def _best(self, queries: Tensor, k: int, columns: int) -> _Best:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from evaluation.distance_blocks import row_blocks
+from utils.blocks import blocks_of
 
 _BLOCK = 2**16  # paths that exist as Python strings at once
 
@@ -43,7 +43,7 @@ class ImagePaths:
 
     def __iter__(self) -> Iterator[str]:
         """All paths, one after another."""
-        for rows in row_blocks(len(self), 1, _BLOCK):
+        for rows in blocks_of(len(self), _BLOCK):
             yield from self[rows].tolist()
 
     def tolist(self) -> list[str]:
@@ -57,7 +57,7 @@ class ImagePaths:
     def digest_of_names(self) -> str:
         """A fingerprint of the names within the folder: it may be mounted elsewhere on another machine."""
         digest = hashlib.sha256()
-        for rows in row_blocks(len(self), 1, _BLOCK):
+        for rows in blocks_of(len(self), _BLOCK):
             digest.update(b"\0".join([*self._names[rows].tolist(), b""]))
         return digest.hexdigest()[:16]
 
@@ -84,7 +84,7 @@ def write_paths(path: Path, images: ImagePaths, rows: NDArray[np.int64]) -> NDAr
     Returns:
         (M,) the file as a memory map.
     """
-    blocks = list(row_blocks(len(rows), 1, _BLOCK))
+    blocks = list(blocks_of(len(rows), _BLOCK))
     longest = max(images[rows[block]].dtype.itemsize for block in blocks) // np.dtype("U1").itemsize
     target = open_memmap(path, mode="w+", dtype=f"U{longest}", shape=(len(rows),))
     for block in blocks:

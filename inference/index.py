@@ -10,7 +10,6 @@
 
 import numpy as np
 
-from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET
 from inference.faiss_index import build_faiss
 from inference.fingerprint import Fingerprint, fingerprint_of
 from inference.flat_index import FlatIndex
@@ -30,7 +29,6 @@ def build_index(
     kind: str = "flat",
     *,
     normalize: bool = True,
-    memory_budget: int = DEFAULT_MEMORY_BUDGET,
     device: str | None = None,
     uri: str = "",
 ) -> Index:
@@ -40,7 +38,6 @@ def build_index(
         vectors: (N, D) floating point, torch or numpy.
         kind: one of :data:`KINDS`.
         normalize: cosine distance; False = squared euclidean distance of the vectors as they are.
-        memory_budget: bytes of working memory beside the index and the results.
         device: where ``flat`` computes; None = where the vectors are.
         uri: where ``milvus`` stores them: a file ending in ``.db``, or a server.
 
@@ -50,9 +47,9 @@ def build_index(
     """
     check_kind(kind, uri)
     if kind == "flat":
-        return FlatIndex(vectors, normalize=normalize, memory_budget=memory_budget, device=device)
+        return FlatIndex(vectors, normalize=normalize, device=device)
     if kind != "milvus":
-        return build_faiss(vectors, kind, normalize=normalize, memory_budget=memory_budget)
+        return build_faiss(vectors, kind, normalize=normalize)
     if not uri:
         raise ReidError("kind milvus needs a URI, got none; give a server's, or a file such as gallery.db")
     index = milvus_collection(fingerprint_of(vectors), uri, normalize=normalize)

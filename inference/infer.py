@@ -36,8 +36,8 @@ from inference.options import own_options, run_with_options
 from inference.publish import check_identities
 from inference.results import NO_MATCH, Wanted, open_table, shown
 from inference.store import Embeddings, labels_of
-from utils.atomic import keep_previous, written_aside
 from utils.errors import ReidError
+from utils.files import keep_previous, written_aside
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from evaluation.distance_blocks import row_blocks
 from inference.milvus_server import Server, pymilvus
 from inference.neighbours import NOT_FOUND, Neighbours, Vectors, checked_vectors, neighbours_asked
+from utils.blocks import blocks_of
 from utils.errors import ReidError
 
 MOST_NEIGHBOURS = 16384  # that a Milvus server gives to one query
@@ -100,7 +100,7 @@ class MilvusIndex:
         """
         matrix = checked_vectors("vectors", vectors, self._dim)
         _check_entities(len(matrix), entities)
-        for rows in row_blocks(len(matrix), 4 * self._dim + _BYTES_BESIDE_VECTOR, _BATCH_BYTES):
+        for rows in blocks_of(len(matrix), max(1, _BATCH_BYTES // (4 * self._dim + _BYTES_BESIDE_VECTOR))):
             # The library takes entities one by one.
             columns = zip(*(np.asarray(column[rows]).tolist() for column in entities), strict=True)
             numbers = matrix[rows].float().cpu().numpy()
@@ -129,7 +129,7 @@ class MilvusIndex:
         Raises:
             ReidError: if the server does not answer.
         """
-        for rows in row_blocks(len(paths), _BYTES_BESIDE_VECTOR, _BATCH_BYTES):
+        for rows in blocks_of(len(paths), _BATCH_BYTES // _BYTES_BESIDE_VECTOR):
             self._ask("delete", ids=[str(path) for path in paths[rows]])
 
     def asked(self, k: int) -> int:
@@ -163,7 +163,7 @@ class MilvusIndex:
         given = checked_vectors("queries", queries, self._dim).float().cpu().numpy()
         hits = _nothing_found(len(given), k)
         for rows, expression in _by_camera(len(given), where, other_cameras):
-            for part in row_blocks(len(rows), k, _HITS_AT_ONCE):
+            for part in blocks_of(len(rows), max(1, _HITS_AT_ONCE // k)):
                 self._fill(hits, rows[part], given[rows[part]], expression)
         return hits
 

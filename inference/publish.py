@@ -17,8 +17,8 @@ from inference.results import RESULTS
 from inference.store import META, PATHS, UNKNOWN_ID, VECTORS, ModelCard, labels_of, meta_text
 from inference.stored_index import index_files
 from inference.unfinished import FOLDER, ShareFiles
-from utils.atomic import keep_previous, written_aside
 from utils.errors import ReidError
+from utils.files import keep_previous, written_aside
 
 logger = logging.getLogger(__name__)
 

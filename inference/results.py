@@ -12,12 +12,11 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET, row_blocks
 from inference.neighbours import NOT_FOUND, Index, Neighbours, neighbours_asked
-from inference.scratch import scratch_folder
 from inference.store import UNKNOWN_ID, Embeddings, Gallery
-from utils.atomic import keep_previous, written_aside
+from utils.blocks import row_blocks
 from utils.errors import ReidError
+from utils.files import keep_previous, scratch_folder, written_aside
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +67,6 @@ def write_results(
     gallery: Gallery,
     index: Index,
     wanted: Wanted,
-    memory_budget: int = DEFAULT_MEMORY_BUDGET,
 ) -> int:
     """Search and write, some queries at a time.
 
@@ -83,7 +81,6 @@ def write_results(
         gallery: what ``index`` was made from.
         index: to search in.
         wanted: how much is kept.
-        memory_budget: bytes of working memory.
 
     Returns:
         The number of queries without a match.
@@ -101,7 +98,7 @@ def write_results(
     ):
         with _number_files(folder, (len(queries), k)) as kept, open_table(table) as file:
             csv.writer(file).writerow(_HEADER)
-            for rows in row_blocks(len(queries), k * _BYTES_PER_LINE, memory_budget):
+            for rows in row_blocks(len(queries), k * _BYTES_PER_LINE):
                 found = wanted.of(index.search(queries.vectors[rows], k))
                 kept.distances[rows], kept.indices[rows] = found
                 _write_lines(file, queries.paths[rows], gallery, found)

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.market_layout import MarketLayout
-from evaluation.distance_blocks import row_blocks
 from inference.fingerprint import Fingerprint
 from inference.image_paths import ImagePaths
+from utils.blocks import blocks_of
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
@@ -219,7 +219,7 @@ def labels_of(paths: Sequence[str] | NDArray[np.str_] | ImagePaths) -> tuple[NDA
     """
     match = re.compile(MarketLayout().pattern).match
     person_ids, camera_ids = np.empty(len(paths), np.int64), np.empty(len(paths), np.int64)
-    for rows in row_blocks(len(paths), 1, _BLOCK):
+    for rows in blocks_of(len(paths), _BLOCK):
         matches = (match(path, max(path.rfind("/"), path.rfind("\\")) + 1) for path in map(str, paths[rows]))
         person_ids[rows], camera_ids[rows] = np.array([_label(found) for found in matches], np.int64).T
     return person_ids, camera_ids

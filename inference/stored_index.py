@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.distance_blocks import DEFAULT_MEMORY_BUDGET
 from inference.faiss_index import build_faiss, load_faiss, parameters_for
 from inference.fingerprint import Fingerprint, fingerprint_of
 from inference.index import Index, build_index, check_kind, milvus_collection
 from inference.milvus_index import Entities
 from inference.store import Gallery
-from utils.atomic import write_text
 from utils.errors import ReidError
+from utils.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +29,6 @@ class IndexSettings:
         kind: one of :data:`inference.index.KINDS`.
         normalize: cosine distance; False = squared euclidean distance of the vectors as they are.
         uri: of a Milvus server, or a file ending in ``.db``; empty = ``milvus.db`` beside the embeddings.
-        memory_budget: bytes of working memory beside the index and the results.
         device: where ``flat`` computes; None = the CPU.
 
     Raises:
@@ -40,7 +38,6 @@ class IndexSettings:
     kind: str = "flat"
     normalize: bool = True
     uri: str = ""
-    memory_budget: int = DEFAULT_MEMORY_BUDGET
     device: str | None = None
 
     def __post_init__(self) -> None:
@@ -63,8 +60,7 @@ def open_index(gallery: Gallery, folder: Path, settings: IndexSettings) -> Index
     """
     vectors = gallery.embeddings.vectors
     if settings.kind == "flat":
-        budget, device = settings.memory_budget, settings.device
-        return build_index(vectors, normalize=settings.normalize, memory_budget=budget, device=device)
+        return build_index(vectors, normalize=settings.normalize, device=settings.device)
     fingerprint = gallery.fingerprint or fingerprint_of(vectors, gallery.embeddings.paths)
     if settings.kind == "milvus":
         return _in_milvus(gallery, fingerprint, folder, settings)
@@ -72,16 +68,16 @@ def open_index(gallery: Gallery, folder: Path, settings: IndexSettings) -> Index
 
 
 def _in_faiss(gallery: Gallery, fingerprint: Fingerprint, folder: Path, settings: IndexSettings) -> Index:
-    kind, normalize, budget = settings.kind, settings.normalize, settings.memory_budget
+    kind, normalize = settings.kind, settings.normalize
     path = folder / f"{_STEM}_{kind}_{'cosine' if normalize else 'l2'}.faiss"
     mark, vectors = path.with_suffix(".json"), gallery.embeddings.vectors
     if path.exists() and mark.exists():
         _check_mark(mark, fingerprint)
         logger.info("index: %s", path)
-        return load_faiss(path, vectors, normalize=normalize, memory_budget=budget)
-    parameters_for(kind, len(vectors), vectors.shape[1], budget)  # refuses what cannot be built, before hours of work
+        return load_faiss(path, vectors, normalize=normalize)
+    parameters_for(kind, len(vectors), vectors.shape[1])  # refuses what cannot be built, before hours of work
     logger.info("building %s over %d vectors; the next search finds it in %s", kind, len(vectors), path)
-    index = build_faiss(vectors, kind, normalize=normalize, memory_budget=budget)
+    index = build_faiss(vectors, kind, normalize=normalize)
     index.save(path)
     _write_mark(mark, fingerprint, {"kind": kind, "normalize": normalize, "parameters": index.parameters})
     return index

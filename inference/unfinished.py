@@ -17,8 +17,8 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from inference.shares import Share
-from utils.atomic import write_text, written_aside
 from utils.errors import ReidError
+from utils.files import write_text, written_aside
 
 FOLDER = "embeddings.part"
 _JOB = "job.json"

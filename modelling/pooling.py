@@ -5,8 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from utils.errors import ReidError
-from utils.suggestions import did_you_mean
+from utils.errors import ReidError, did_you_mean
 
 
 class AveragePooling(nn.Module):

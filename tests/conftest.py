@@ -20,6 +20,12 @@ TINY = SyntheticSpec(train_ids=8, test_ids=6, cameras=2, images_per_camera=3, he
 
 
 @pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Every test draws the same numbers, whatever ran before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def _log_level() -> Iterator[None]:
     """A script that a test runs sets the level of the log: the next test begins with the usual one."""
     root = logging.getLogger()

@@ -1,4 +1,10 @@
-"""The one exception for mistakes a user can make and repair."""
+"""The one exception for mistakes that a user can make and repair, and the words of its messages."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class ReidError(ValueError):
@@ -12,3 +18,35 @@ class ReidError(ValueError):
 def one_line(error: BaseException) -> str:
     """The message of an error on one line; the name of its type where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def lookup(table: Mapping[str, T], name: str, argument: str) -> T:
+    """The entry of a table of named choices.
+
+    Args:
+        table: name -> choice.
+        name: as the user has written it.
+        argument: what the message calls the name, such as ``MODEL.POOLING``.
+
+    Raises:
+        ReidError: for an unknown name; the message lists the valid ones and proposes the nearest.
+    """
+    if name not in table:
+        raise ReidError(f"{argument} must be one of {', '.join(table)}, got {name!r}{did_you_mean(name, table)}")
+    return table[name]
+
+
+def did_you_mean(name: str, candidates: Iterable[str], count: int = 1) -> str:
+    """Words for the end of a message that propose the candidates most like ``name``, whatever its case.
+
+    Args:
+        name: an unknown name.
+        candidates: valid names.
+        count: how many to propose at most.
+
+    Returns:
+        ``; did you mean NAME?``, or nothing where no candidate is near.
+    """
+    by_lower = {candidate.lower(): candidate for candidate in candidates}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.5)
+    return f"; did you mean {', '.join(by_lower[match] for match in close)}?" if close else ""

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.atomic import written_aside
+from utils.files import written_aside
 from utils.images import read_image
 
 MAT = 236  # grey level around an image that does not fill its tile

@@ -14,8 +14,8 @@ from PIL import Image
 
 from datasets.market_layout import MarketLayout
 from datasets.sample import DISTRACTOR_ID
-from utils.atomic import PART, write_text, written_aside
 from utils.errors import ReidError
+from utils.files import PART, write_text, written_aside
 from utils.images import read_image
 from utils.processes import each
 

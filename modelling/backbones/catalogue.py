@@ -10,8 +10,7 @@ from modelling.backbones.osnet import OSNETS, OSNetBackbone
 from modelling.backbones.pixels import Pixels
 from modelling.backbones.resnet import ResNetBackbone, imagenet_weights
 from modelling.backbones.timm_backbone import PREFIX, TimmBackbone, built_for_one_size, timm_pixels, timm_weights
-from utils.errors import ReidError
-from utils.suggestions import did_you_mean
+from utils.errors import ReidError, did_you_mean
 
 # The maximum pooling of a ResNet's stem: torchvision's, whose windows begin one pixel outside the map, or
 # fast-reid's, whose windows begin on it; the weights of the one shift the maps of the other by a pixel.

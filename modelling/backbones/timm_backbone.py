@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from modelling.backbones.pixels import Pixels
-from utils.errors import ReidError
-from utils.suggestions import did_you_mean
+from utils.errors import ReidError, did_you_mean
 
 PREFIX = "timm:"
 

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from datasets.csv_dataset import parse_csv, write_csv
-from datasets.file_presence import absent_files
 from datasets.labelled_images import LabelledImage
 from datasets.readers import read_dataset
 from datasets.sample import Sample
 from utils.errors import ReidError
+from utils.files import absent_files
 
 
 def table(folder: Path, text: str, *, make_images: bool = True, encoding: str = "utf-8") -> Path:

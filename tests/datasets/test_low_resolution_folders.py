@@ -18,8 +18,8 @@ from datasets.low_resolution import (
     make_plan,
     paired_paths,
 )
-from utils.atomic import write_text
 from utils.errors import ReidError
+from utils.files import write_text
 
 
 def noise(height: int, width: int, channels: int = 3) -> np.ndarray:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from evaluation.camera_means import CameraMeans
 from evaluation.centroids import evaluate_centroids, evaluate_centroids_ctl2021
 from evaluation.ranking import RankingResult, evaluate_ranking
+from tests.support import memory_budget
 from utils.errors import ReidError
 
 Arrays = tuple[np.ndarray, ...]
@@ -84,10 +85,11 @@ def assert_equal(result: RankingResult, scores: list[tuple[float, int]]) -> None
 def test_equals_the_plain_loop(arrays: Arrays, camera_rule: bool, budget: int) -> None:
     scores = plain_centroids(arrays, camera_rule)
     if not any(first for _, first in scores):
-        with pytest.raises(ReidError, match="none of"):
-            evaluate_centroids(*arrays, camera_rule=camera_rule, memory_budget=budget)
+        with memory_budget(budget), pytest.raises(ReidError, match="none of"):
+            evaluate_centroids(*arrays, camera_rule=camera_rule)
         return
-    assert_equal(evaluate_centroids(*arrays, camera_rule=camera_rule, memory_budget=budget), scores)
+    with memory_budget(budget):
+        assert_equal(evaluate_centroids(*arrays, camera_rule=camera_rule), scores)
 
 
 @settings(max_examples=100, deadline=None)
@@ -95,10 +97,11 @@ def test_equals_the_plain_loop(arrays: Arrays, camera_rule: bool, budget: int) -
 def test_ctl2021_equals_the_plain_loop(arrays: Arrays, budget: int) -> None:
     scores = plain_ctl2021(arrays)
     if not any(first for _, first in scores):
-        with pytest.raises(ReidError, match=r"none of|got none"):
-            evaluate_centroids_ctl2021(*arrays, memory_budget=budget)
+        with memory_budget(budget), pytest.raises(ReidError, match=r"none of|got none"):
+            evaluate_centroids_ctl2021(*arrays)
         return
-    assert_equal(evaluate_centroids_ctl2021(*arrays, memory_budget=budget), scores)
+    with memory_budget(budget):
+        assert_equal(evaluate_centroids_ctl2021(*arrays), scores)
 
 
 @settings(max_examples=30, deadline=None)

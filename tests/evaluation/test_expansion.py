@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from evaluation.expansion import expand_queries
+from tests.support import memory_budget
 from utils.errors import ReidError
 
 Matrix = NDArray[np.float64]
@@ -42,7 +43,8 @@ def test_equals_a_plain_loop(
     num_queries: int, num_gallery: int, k: int, alpha: float, budget: int, seed: int
 ) -> None:
     query, gallery = features(num_queries, num_gallery, seed)
-    got = expand_queries(query, gallery, k=k, alpha=alpha, memory_budget=budget)
+    with memory_budget(budget):
+        got = expand_queries(query, gallery, k=k, alpha=alpha)
     np.testing.assert_allclose(got.numpy(), looped(query, gallery, k, alpha), atol=1e-9)
 
 
@@ -103,11 +105,6 @@ def test_dtype_and_inputs_are_kept() -> None:
 def test_parameters_out_of_range(k: int, alpha: float, rule: str) -> None:
     with pytest.raises(ReidError, match=rule):
         expand_queries(*features(3, 20), k=k, alpha=alpha)
-
-
-def test_memory_budget_out_of_range() -> None:
-    with pytest.raises(ReidError, match="memory_budget must be an integer of 1 or more, got 0"):
-        expand_queries(*features(3, 20), k=1, alpha=1, memory_budget=0)
 
 
 def test_features_that_do_not_fit() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.ranking import CMC_RANKS, RankingResult, evaluate_distances, evaluate_ranking
+from tests.support import memory_budget
 from utils.distance import METRICS
 from utils.errors import ReidError
 
@@ -114,9 +115,8 @@ def ranked_or_none(evaluate: Callable[[], RankingResult]) -> RankingResult | Non
 @given(cases, st.sampled_from(METRICS), st.booleans(), st.sampled_from([ROWS_ONE_BY_ONE, 2000, 2**28]))
 def test_equals_the_plain_loop(case: Case, metric: str, camera_rule: bool, budget: int) -> None:
     expected = plain_ranking(float64_distances(case, metric), case, camera_rule)
-    result = ranked_or_none(
-        lambda: evaluate_ranking(*case, metric=metric, camera_rule=camera_rule, memory_budget=budget)
-    )
+    with memory_budget(budget):
+        result = ranked_or_none(lambda: evaluate_ranking(*case, metric=metric, camera_rule=camera_rule))
     assert (result is None) == (expected["num_valid_queries"] == 0)
     if result is not None:
         assert_equal(result, expected)
@@ -128,9 +128,8 @@ def test_distances_give_the_figures_of_the_plain_loop(case: Case, camera_rule: b
     distances = float64_distances(case, "cosine").round(2)
     expected = plain_ranking(distances, case, camera_rule)
     labels = case[2:]
-    result = ranked_or_none(
-        lambda: evaluate_distances(distances, *labels, camera_rule=camera_rule, memory_budget=budget)
-    )
+    with memory_budget(budget):
+        result = ranked_or_none(lambda: evaluate_distances(distances, *labels, camera_rule=camera_rule))
     assert (result is None) == (expected["num_valid_queries"] == 0)
     if result is not None:
         assert_equal(result, expected)
@@ -213,10 +212,12 @@ def test_blocks_tensors_arrays_and_layouts_agree() -> None:
     tensors = [torch.from_numpy(array) for array in case]
     strided = np.asfortranarray(case.gallery[::-1])[::-1]
     reversed_view = np.ascontiguousarray(case.query[::-1])[::-1]
+    with memory_budget(ROWS_ONE_BY_ONE):
+        one_by_one = evaluate_ranking(*case)
     for result in (
         evaluate_ranking(*tensors),
         evaluate_ranking(*case[:2], *(array.tolist() for array in case[2:])),
-        evaluate_ranking(*case, memory_budget=ROWS_ONE_BY_ONE),
+        one_by_one,
         evaluate_ranking(reversed_view, strided, *(array.astype(np.int32) for array in case[2:])),
     ):
         assert result.mAP == pytest.approx(expected.mAP, abs=1e-6)
@@ -240,6 +241,7 @@ def test_a_read_only_memory_map_is_read_in_blocks(tmp_path: Path, recwarn: pytes
     distances = float64_distances(case, "cosine")
     np.save(tmp_path / "distances.npy", distances)
     mapped = np.load(tmp_path / "distances.npy", mmap_mode="r")
-    result = evaluate_distances(mapped, *case[2:], memory_budget=ROWS_ONE_BY_ONE)
+    with memory_budget(ROWS_ONE_BY_ONE):
+        result = evaluate_distances(mapped, *case[2:])
     assert_equal(result, plain_ranking(distances, case))
     assert not recwarn.list

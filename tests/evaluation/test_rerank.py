@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from evaluation.neighbours import nearest_among
 from evaluation.rerank import k_reciprocal, k_reciprocal_blocks
+from tests.support import memory_budget
 
 Matrix = NDArray[np.float64]
 
@@ -85,7 +86,8 @@ def test_ties_go_to_the_item_itself_then_to_the_lower_index() -> None:
     x[60:80] = x[0]
     expected = dense_k_reciprocal(x[:20], x[20:], 8, 4, 0.3)
     for budget in (1, 2**30):
-        got = k_reciprocal(x[:20], x[20:], k1=8, k2=4, memory_budget=budget)
+        with memory_budget(budget):
+            got = k_reciprocal(x[:20], x[20:], k1=8, k2=4)
         np.testing.assert_allclose(got.numpy(), expected, atol=1e-5)
 
 
@@ -94,7 +96,8 @@ def test_neighbours_of_tiles_are_those_of_a_stable_sort() -> None:
     similarity = x @ x.T
     expected_lowest = similarity.amin(dim=1)
     similarity.fill_diagonal_(2.0)
-    found = nearest_among(x, 30, memory_budget=1)  # tiles of 50
+    with memory_budget(1):  # tiles of 50
+        found = nearest_among(x, 30)
     assert torch.equal(found.indices, similarity.sort(dim=1, descending=True, stable=True).indices[:, :30])
     assert torch.equal(found.lowest, expected_lowest)
     assert torch.equal(found.similarities[:, 0], torch.ones(200, dtype=x.dtype))
@@ -102,15 +105,16 @@ def test_neighbours_of_tiles_are_those_of_a_stable_sort() -> None:
 
 def test_memory_budget_does_not_change_the_result() -> None:
     query, gallery = clustered(30, 200)
-    torch.testing.assert_close(
-        k_reciprocal(query, gallery, memory_budget=1), k_reciprocal(query, gallery), atol=1e-6, rtol=0
-    )
+    with memory_budget(1):
+        frugal = k_reciprocal(query, gallery)
+    torch.testing.assert_close(frugal, k_reciprocal(query, gallery), atol=1e-6, rtol=0)
 
 
 def test_blocks_cover_the_queries_in_order() -> None:
     query, gallery = clustered(30, 200)
     whole = k_reciprocal(query, gallery)
-    blocks = list(k_reciprocal_blocks(query, gallery, memory_budget=2 * 7 * 4 * 8 * 200))
+    with memory_budget(2 * 7 * 4 * 8 * 200):
+        blocks = list(k_reciprocal_blocks(query, gallery))
     assert [len(block.distances) for block in blocks] == [6, 6, 6, 6, 6]
     assert [block.queries.start for block in blocks] == [0, 6, 12, 18, 24]
     torch.testing.assert_close(torch.cat([block.distances for block in blocks]), whole, atol=1e-6, rtol=0)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from evaluation.features import check_features
 from evaluation.neighbours import nearest_among, normalised
 from evaluation.rerank import k_reciprocal, k_reciprocal_blocks
+from tests.support import memory_budget
 from utils.errors import ReidError
 
 Matrix = NDArray[np.float64]
@@ -54,9 +55,10 @@ def test_a_narrow_product_is_forbidden_inside_and_the_callers_choice_holds_betwe
     monkeypatch.setattr("evaluation.rerank.nearest_among", recorded)
     torch.set_float32_matmul_precision("medium")
     try:
-        for _ in k_reciprocal_blocks(*clustered(5, 40), memory_budget=1):
-            assert torch.get_float32_matmul_precision() == "medium"
-            assert torch.is_grad_enabled()
+        with memory_budget(1):
+            for _ in k_reciprocal_blocks(*clustered(5, 40)):
+                assert torch.get_float32_matmul_precision() == "medium"
+                assert torch.is_grad_enabled()
     finally:
         torch.set_float32_matmul_precision("highest")
     assert inside == ["highest"]
@@ -96,7 +98,6 @@ def test_out_must_fit(out: object) -> None:
         ("k1", 2.5, "k1 must be an integer of 1 or more, got 2.5"),
         ("k1", True, "k1 must be an integer of 1 or more, got True"),
         ("k2", 0, "k2 must be an integer of 1 or more, got 0"),
-        ("memory_budget", -1, "memory_budget must be an integer of 1 or more, got -1"),
         ("lambda_value", -0.1, "lambda_value must be from 0 .* to 1 .*, got -0.1"),
         ("lambda_value", 1.5, "lambda_value must be from 0 .* to 1 .*, got 1.5"),
         ("lambda_value", float("nan"), "lambda_value must be from 0 .* to 1 .*, got nan"),

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.verification import VerificationResult, verification_curve
+from tests.support import memory_budget
 from utils.errors import ReidError
 
 RATES = (0.3, 0.1, 1e-2, 1e-3)
@@ -52,9 +53,8 @@ def plain_equal_error_rate(positive: np.ndarray, negative: np.ndarray) -> float:
 def test_equals_sorting_all_pairs_up_to_the_bin_width(seed: int, camera_rule: bool, budget: int) -> None:
     arrays, bins = draw(seed), 2**14
     positive, negative = plain_pairs(arrays, camera_rule)
-    result = verification_curve(
-        *arrays, camera_rule=camera_rule, false_positive_rates=RATES, bins=bins, memory_budget=budget
-    )
+    with memory_budget(budget):
+        result = verification_curve(*arrays, camera_rule=camera_rule, false_positive_rates=RATES, bins=bins)
     assert (result.num_positive, result.num_negative) == (len(positive), len(negative))
     width = 2 / bins
     for rate in RATES:

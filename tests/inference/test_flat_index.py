@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from numpy.lib.format import open_memmap
 
 from inference.flat_index import FlatIndex
+from tests.support import memory_budget
 from utils.errors import ReidError
 
 
@@ -47,7 +48,8 @@ def test_ties_come_by_position_whatever_the_budget(seed: int, k: int, budget: in
     generator = np.random.default_rng(seed)
     vectors = generator.integers(-1, 2, (5000, 3)).astype(np.float32)  # 27 vectors: nearly everything is tied
     queries = generator.integers(-1, 2, (4, 3)).astype(np.float32)
-    distances, indices = FlatIndex(vectors, normalize=False, memory_budget=budget).search(queries, k)
+    with memory_budget(budget):
+        distances, indices = FlatIndex(vectors, normalize=False).search(queries, k)
     wanted, order = plain(queries, vectors, k, normalize=False)
     np.testing.assert_array_equal(indices, order)
     np.testing.assert_array_equal(distances, wanted)
@@ -94,8 +96,8 @@ def test_the_work_of_a_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
         return product(left, right)
 
     monkeypatch.setattr(torch, "mm", spy)
-    index = FlatIndex(np.ones((20000, 4), np.float32), memory_budget=64 * 4096 * 10)
-    index.search(np.ones((100, 4), np.float32), 3)
+    with memory_budget(64 * 4096 * 10):
+        FlatIndex(np.ones((20000, 4), np.float32)).search(np.ones((100, 4), np.float32), 3)
     assert len(sizes) >= 50
     assert max(sizes) <= 4096 * 10
 

@@ -53,12 +53,13 @@ def test_equal_and_zero_vectors_have_finite_gradients(metric: Metric, rows: Tens
 
 
 def test_autocast_does_not_reach_the_product() -> None:
+    # Half a unit in bfloat16 at 100 is 0.25: a bfloat16 product would be off by far more than the tolerance.
     left, right = 100 + torch.randn(4, 64), 100 + torch.randn(4, 64)
     expected = plain(left.double(), right.double(), "euclidean").float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         distances = distance_matrix(left, right)
     assert distances.dtype == torch.float32
-    torch.testing.assert_close(distances, expected, atol=0, rtol=2e-3)
+    torch.testing.assert_close(distances, expected, atol=0, rtol=2e-2)
 
 
 def test_half_precision_input_gives_float32() -> None:

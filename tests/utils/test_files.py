@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from utils.atomic import keep_previous, write_text, written_aside
 from utils.errors import ReidError
+from utils.files import keep_previous, write_text, written_aside
 from utils.images import read_image
 from utils.resolution import degrade, low_resolution_size
 

@@ -1,6 +1,6 @@
 import pytest
 
-from utils.suggestions import did_you_mean
+from utils.errors import did_you_mean
 
 NAMES = ("resnet50", "resnet101", "AdamW")
 

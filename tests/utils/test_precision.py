@@ -7,7 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.distance_blocks import full_precision, row_blocks
+from tests.support import memory_budget
+from utils.blocks import blocks_of, row_blocks
+from utils.precision import full_precision
 
 
 @pytest.mark.parametrize("chosen", ["medium", "high", "highest"])
@@ -40,7 +42,7 @@ def test_a_choice_for_one_backend_which_the_global_getter_refuses_is_respected()
     # In a process of its own, so that no other test meets torch in this mixed state.
     code = """
 import torch
-from evaluation.distance_blocks import full_precision
+from utils.precision import full_precision
 backend = torch.backends.cuda.matmul
 backend.fp32_precision = "tf32"
 with full_precision(torch.device("cpu")):
@@ -55,8 +57,16 @@ assert backend.fp32_precision == "tf32", backend.fp32_precision
 
 @given(st.integers(0, 500), st.integers(1, 1000), st.integers(1, 10**5))
 def test_blocks_cover_each_row_once_within_the_budget(num_rows: int, bytes_per_row: int, budget: int) -> None:
-    blocks = list(row_blocks(num_rows, bytes_per_row, budget))
+    with memory_budget(budget):
+        blocks = list(row_blocks(num_rows, bytes_per_row))
     assert [row for rows in blocks for row in range(rows.start, rows.stop)] == list(range(num_rows))
     for rows in blocks:
         length = rows.stop - rows.start
         assert length == 1 or length * bytes_per_row <= budget
+
+
+@given(st.integers(0, 500), st.integers(1, 600))
+def test_blocks_of_a_length_cover_each_row_once(num_rows: int, length: int) -> None:
+    blocks = list(blocks_of(num_rows, length))
+    assert [row for rows in blocks for row in range(rows.start, rows.stop)] == list(range(num_rows))
+    assert all(rows.stop - rows.start == length for rows in blocks[:-1])

@@ -1,12 +1,10 @@
-import fcntl
 import multiprocessing
 from pathlib import Path
 
 import pytest
 
-from inference.process_lock import only_process
-from inference.scratch import scratch_folder
 from utils.errors import ReidError
+from utils.files import only_process, scratch_folder
 
 
 def test_two_processes_do_not_do_the_same(tmp_path: Path) -> None:
@@ -39,38 +37,31 @@ def test_a_forked_process_does_not_hold_it(tmp_path: Path) -> None:
     child.join()
 
 
-def test_files_of_killed_processes_go_and_those_in_use_stay(tmp_path: Path) -> None:
+def test_folders_of_killed_processes_go_and_those_in_use_stay(tmp_path: Path) -> None:
     for name in (".embedded_killed", ".results_killed", "photos"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "lock").touch()
+        (tmp_path / f"{name}.lock").touch()
+    stay = {".results_killed", ".results_killed.lock", "photos", "photos.lock"}
     with scratch_folder(tmp_path, ".embedded_") as first:
         (first / "vectors.npy").write_text("x")
         with scratch_folder(tmp_path, ".embedded_") as second:
             assert (first / "vectors.npy").is_file()
             assert second != first
-            assert {path.name for path in tmp_path.iterdir()} == {
+            assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {
                 first.name,
                 second.name,
                 ".results_killed",
                 "photos",
             }
-    assert {path.name for path in tmp_path.iterdir()} == {".results_killed", "photos"}
+    assert {path.name for path in tmp_path.iterdir()} == stay
 
 
-def test_a_folder_that_is_being_made_is_not_taken_for_one_of_a_killed_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flock = fcntl.flock
+def test_a_folder_goes_after_an_error_too(tmp_path: Path) -> None:
+    def fill() -> None:
+        with scratch_folder(tmp_path, ".x_") as folder:
+            (folder / "vectors.npy").write_text("x")
+            raise RuntimeError("full")
 
-    def not_before_another_has_looked(descriptor: int, operation: int) -> None:
-        monkeypatch.setattr(fcntl, "flock", flock)
-        with scratch_folder(tmp_path, ".embedded_"):
-            pass
-        flock(descriptor, operation)
-
-    monkeypatch.setattr(fcntl, "flock", not_before_another_has_looked)
-    with scratch_folder(tmp_path, ".embedded_") as place:
-        (place / "vectors.npy").write_text("x")
-        with scratch_folder(tmp_path, ".embedded_"):
-            assert (place / "vectors.npy").is_file()
+    with pytest.raises(RuntimeError, match="full"):
+        fill()
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,135 @@
+"""Files that are whole or absent, results of earlier runs, locks between processes, and temporary folders."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from utils.errors import ReidError
+
+PART = ".part"
+"""Ending of a file that is being written. Its name begins with a dot, so that no reader takes it for an image."""
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Give a temporary path in the folder of ``path``; rename it to ``path`` if the block succeeds.
+
+    The folder is created. An exception removes the temporary file and leaves ``path`` as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PART}")
+    try:
+        yield aside
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def keep_previous(folder: Path, names: Sequence[str]) -> Path | None:
+    """Move results of an earlier run together to ``earlier_1`` or the next free number.
+
+    Args:
+        folder: where they lie.
+        names: files and folders in it that a new run is going to write.
+
+    Returns:
+        Their new folder, or None where there were no earlier results.
+    """
+    existing = [folder / name for name in names if (folder / name).exists()]
+    if not existing:
+        return None
+    number = 1
+    while (earlier := folder / f"earlier_{number}").exists():
+        number += 1
+    earlier.mkdir()
+    for path in existing:
+        path.rename(earlier / path.name)
+    return earlier
+
+
+def absent_files(paths: Iterable[str]) -> list[str]:
+    """The paths that do not exist, in the order of ``paths``.
+
+    One directory listing answers for all files of a folder: a ``stat`` for each costs a round trip on a network
+    disk.
+    """
+    listings: dict[str, frozenset[str]] = {}
+    absent = []
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in listings:
+            listings[folder] = _listing(folder)
+        if name not in listings[folder]:
+            absent.append(path)
+    return absent
+
+
+def _listing(folder: str) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))  # noqa: PTH208 (names only)
+    except OSError:
+        return frozenset()
+
+
+@contextmanager
+def only_process(path: Path, *, wait: bool) -> Iterator[None]:
+    """Hold an inter-process lock, which is released when its holder dies, however it dies.
+
+    Args:
+        path: the lock file; its folder must exist.
+        wait: for another process that holds it.
+
+    Raises:
+        ReidError: if another process holds it and ``wait`` is False.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=wait)
+    except Timeout as error:
+        raise ReidError(f"another process is at work on {path.parent / path.stem}; wait for it or stop it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """Make a folder in ``parent`` that exists until the end of the block.
+
+    Folders that killed processes have left are removed first: the lock beside each tells whether it is in use.
+
+    Args:
+        parent: created where it is absent.
+        prefix: of the folder's name, which no other file has.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    for lock in parent.glob(f"{prefix}*.lock"):
+        with suppress(ReidError), only_process(lock, wait=False):  # an error: it is in use
+            _remove(lock)
+    lock = parent / f"{prefix}{uuid.uuid4().hex}.lock"
+    with only_process(lock, wait=True):
+        try:
+            folder = lock.with_suffix("")
+            folder.mkdir()
+            yield folder
+        finally:
+            _remove(lock)
+
+
+def _remove(lock: Path) -> None:
+    """Remove a scratch folder and then its lock, which tells of the folder as long as that exists."""
+    shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+    with suppress(OSError):  # Windows removes no open file: the next process does
+        lock.unlink()
