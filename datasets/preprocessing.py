@@ -1,0 +1,59 @@
+"""What images a network wants: the one description of it, from the checkpoint to the gallery."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple
+
+from utils.errors import ReidError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Difference(NamedTuple):
+    """One field in which two descriptions differ."""
+
+    name: str
+    left: Any
+    right: Any
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes a network's input.
+
+    Attributes:
+        size: height and width in pixels.
+        mean: of R, G, B in [0, 1], subtracted.
+        std: of R, G, B, divided by.
+        interpolation: of the resize, ``bilinear`` or ``bicubic``, antialiased.
+        scale: low resolution: the image is downsampled by this factor and upsampled again; 1 = not at all.
+        antialias: low-pass before that downsampling.
+    """
+
+    size: tuple[int, int] = (256, 128)
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    interpolation: str = "bilinear"
+    scale: int = 1
+    antialias: bool = True
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
+        """From what :meth:`as_dict` gives; JSON has made lists of its tuples.
+
+        Raises:
+            ReidError: for a missing field.
+        """
+        names = [field.name for field in fields(cls)]
+        if missing := [name for name in names if name not in values]:
+            raise ReidError(f"a preprocessing must have {', '.join(names)}, but {', '.join(missing)} is missing")
+        return cls(**{name: tuple(v) if isinstance(v := values[name], list) else v for name in names})
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields by name, of JSON's types."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    def difference(self, other: "Preprocessing") -> list[Difference]:
+        """The fields in which the two differ."""
+        pairs = ((field.name, getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+        return [Difference(name, left, right) for name, left, right in pairs if left != right]
