@@ -101,10 +101,11 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """
     leaves: dict[str, Any] = {}
     for name, value in tree.items():
-        found = flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-        if twice := sorted(leaves.keys() & found.keys()):
-            raise ReidError(f"{twice[0]} must be set once, got {leaves[twice[0]]!r} and {found[twice[0]]!r}")
-        leaves.update(found)
+        section = flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        if twice := sorted(leaves.keys() & section.keys()):
+            one, other = _excerpt(leaves[twice[0]]), _excerpt(section[twice[0]])
+            raise ReidError(f"{twice[0]} must be set once, got {one} and {other}; remove one")
+        leaves.update(section)
     return leaves
 
 
@@ -125,15 +126,22 @@ def checked_value(keys: Mapping[str, Key], name: str, value: object) -> object:
     typed = _in_type_of(key.default, value)
     if typed is None and isinstance(key.default, list):
         rule = key.rule.text if key.rule else "a list"
-        raise ReidError(f'{name} must be {rule}, got {value!r}; on a command line write "{_example(key, value)}"')
+        example = f'on a command line write "{_example(key, value)}"'
+        raise ReidError(f"{name} must be {rule}, got {_excerpt(value)}; {example}")
     if typed is None:
         kind = type(key.default).__name__
-        raise ReidError(f"{name} must be of type {kind} (its default is {key.default!r}), got {value!r}")
+        raise ReidError(f"{name} must be of type {kind} (its default is {key.default!r}), got {_excerpt(value)}")
     if key.rule is not None and not _holds(key.rule, typed):
         wrong = [str(item) for item in (typed if isinstance(typed, list) else [typed])]
         hints = (did_you_mean(item, key.rule.choices) for item in wrong if item not in key.rule.choices)
-        raise ReidError(f"{name} must be {key.rule.text}, got {value!r}{next(filter(None, hints), '')}")
+        raise ReidError(f"{name} must be {key.rule.text}, got {_excerpt(value)}{next(filter(None, hints), '')}")
     return typed
+
+
+def _excerpt(value: object) -> str:
+    """A value as a message shows it: the first 200 characters."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 _TRUTH = {"true": "True", "yes": "True", "false": "False", "no": "False"}
@@ -173,6 +181,8 @@ def _in_type_of(default: object, value: object) -> object:
             return None
         typed = [_in_type_of(default[0] if default else 0, item) for item in value]
         return None if any(item is None for item in typed) else typed
+    if isinstance(value, int) and abs(value) >= 2**63:
+        value = math.inf  # which no rule takes, and no tensor
     if isinstance(default, bool) or isinstance(value, bool):
         return value if isinstance(default, bool) and isinstance(value, bool) else None
     if isinstance(default, float) and isinstance(value, int):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from configs import KEYS, read_config
+from configs import SCHEMA, read_config
 from modelling.extractor import FeatureExtractor
 from modelling.fitting import check_fit
 from modelling.foreign import ForeignWeights, recognise
@@ -194,7 +194,7 @@ def _as_checkpoint(path: Path, content: dict[str, Any]) -> Checkpoint:
         ours = dict(content[SECTION])
         epoch, (next_epoch, next_batch) = ours["epoch"], ours["position"]
         card = RunCard(**{field.name: ours[field.name] for field in fields(RunCard) if field.name in ours})
-        config = {name: key.default for name, key in KEYS.items()} | read_config(card.config, lenient=True)
+        config = {name: key.default for name, key in SCHEMA.items()} | read_config(card.config, lenient=True)
         state, world_size = dict(content["state_dict"]), ours.get("world_size", 1)
     except (KeyError, TypeError, ValueError) as error:
         raise ReidError(f"{path} is a damaged checkpoint: {type(error).__name__} {error}") from error

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 from yacs.config import CfgNode
 
-from configs import KEYS, get_cfg, read_config, with_values
+from configs import SCHEMA, get_cfg, read_config, with_values
 from configs.schema import checked_value
 from utils.command_line import EXIT_USER_ERROR, OneLineParser
 from utils.errors import ReidError, did_you_mean, one_line
@@ -47,6 +47,11 @@ class Settings:
     file: dict[str, Any]
     overrides: dict[str, Any]
 
+    @classmethod
+    def parse(cls, argv: Sequence[str]) -> "Settings":
+        """Settings from the arguments of a training or test script, without the program's name."""
+        return read_settings(build_parser("").parse_intermixed_args(argv))
+
     def resolve(self, *below: dict[str, Any], above_file: dict[str, Any] | None = None) -> CfgNode:
         """The frozen tree: defaults, ``below``, the file, ``above_file``, then the command line."""
         cfg = get_cfg()
@@ -57,7 +62,7 @@ class Settings:
 
     def get(self, name: str) -> Any:  # noqa: ANN401 (a key may hold any plain type)
         """The value of one key where no checkpoint has a say."""
-        return self.overrides.get(name, self.file.get(name, KEYS[name].default))
+        return self.overrides.get(name, self.file.get(name, SCHEMA[name].default))
 
 
 def build_parser(description: str) -> argparse.ArgumentParser:
@@ -84,11 +89,11 @@ def read_settings(options: argparse.Namespace) -> Settings:
     """
     words: list[str] = options.overrides
     if len(words) % 2:
-        hint = did_you_mean(words[-1], KEYS) if words[-1] not in KEYS else ""
+        hint = did_you_mean(words[-1], SCHEMA) if words[-1] not in SCHEMA else ""
         raise ReidError(f"overrides must come as KEY VALUE pairs, got {words[-1]!r} without a value{hint}")
-    overrides = {name: checked_value(KEYS, name, text) for name, text in zip(words[::2], words[1::2], strict=True)}
+    overrides = {name: checked_value(SCHEMA, name, text) for name, text in zip(words[::2], words[1::2], strict=True)}
     if options.scale is not None:
-        scale = checked_value(KEYS, "INPUT.SCALE", options.scale)
+        scale = checked_value(SCHEMA, "INPUT.SCALE", options.scale)
         if overrides.setdefault("INPUT.SCALE", scale) != scale:
             raise ReidError(f"--scale is INPUT.SCALE, got {scale} and {overrides['INPUT.SCALE']}; leave one out")
     return Settings(read_config(options.config_file) if options.config_file else {}, overrides)

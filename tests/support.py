@@ -1,9 +1,16 @@
 """What tests of several packages call."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from utils import blocks
+
+if TYPE_CHECKING:
+    from engine.recipes import Recipe
+    from engine.run import FitResult
 
 
 @contextmanager
@@ -14,3 +21,11 @@ def memory_budget(number: int) -> Iterator[None]:
         yield
     finally:
         blocks.MEMORY_BUDGET = before
+
+
+def fit(arguments: Sequence[str], *more: str, recipe: Recipe | None = None) -> FitResult:
+    """Train by a recipe, without one by the baseline's, with the arguments of a script."""
+    from engine import recipes, run  # Lightning takes seconds, which tests of the lower floors need not pay
+    from engine.cli import Settings
+
+    return run.fit(recipe or recipes.BASELINE, Settings.parse([*arguments, *more]))

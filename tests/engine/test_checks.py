@@ -8,16 +8,12 @@ import torch
 from configs import get_cfg, with_values
 from datasets.datamodule import LoaderSettings, ReidDataModule
 from datasets.readers import read_dataset
-from engine import build, run
-from engine.cli import build_parser, read_settings
-from engine.recipes import BASELINE
+from engine import build
+from engine.cli import Settings
+from tests.support import fit
 from utils.errors import ReidError
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def fit(arguments: list[str], *more: str) -> run.FitResult:
-    return run.fit(BASELINE, read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
 
 
 def test_keys_that_contradict_one_another_are_refused(tiny_arguments: list[str]) -> None:
@@ -37,7 +33,7 @@ def test_keys_that_contradict_one_another_are_refused(tiny_arguments: list[str])
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "configs").glob("*.yml")))
 def test_every_shipped_config_builds_its_network(name: str) -> None:
-    cfg = read_settings(build_parser("x").parse_args(["--config_file", str(ROOT / "configs" / name)])).resolve()
+    cfg = Settings.parse(["--config_file", str(ROOT / "configs" / name)]).resolve()
     build.check_consistency(cfg)
     assert build.build_extractor(cfg).dim > 0
     assert build.build_optimization(cfg).schedule(0) > 0

@@ -9,8 +9,8 @@ import finetune_octuplet_ctl as octuplet_ctl_script
 import test as test_script
 import train as train_script
 import train_ctl as train_ctl_script
-from configs import KEYS
-from engine.cli import Settings, build_parser, read_settings, run_script
+from configs import SCHEMA
+from engine.cli import Settings, run_script
 from utils.errors import ReidError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +18,7 @@ SCRIPTS = [train_script, train_ctl_script, octuplet_script, octuplet_ctl_script,
 
 
 def parse(*argv: str) -> Settings:
-    return read_settings(build_parser("x").parse_intermixed_args(argv))
+    return Settings.parse(argv)
 
 
 def test_layers_override_one_another_in_order(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_layers_override_one_another_in_order(tmp_path: Path) -> None:
     cfg = settings.resolve({"SOLVER.LOG_PERIOD": 1, "SOLVER.CHECKPOINT_PERIOD": 2})
     assert (cfg.SOLVER.MAX_EPOCHS, cfg.SOLVER.EVAL_PERIOD, cfg.SOLVER.LOG_PERIOD) == (9, 3, 4)
     assert cfg.SOLVER.CHECKPOINT_PERIOD == 2
-    assert cfg.MODEL.NAME == KEYS["MODEL.NAME"].default
+    assert cfg.MODEL.NAME == SCHEMA["MODEL.NAME"].default
     above = settings.resolve(above_file={"SOLVER.EVAL_PERIOD": 5, "SOLVER.MAX_EPOCHS": 5})
     assert (above.SOLVER.MAX_EPOCHS, above.SOLVER.EVAL_PERIOD) == (9, 5)
     assert cfg.is_frozen()

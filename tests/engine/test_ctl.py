@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,12 @@ import test as test_script
 import train_ctl as train_ctl_script
 from engine import run
 from engine.checkpoint import Checkpoint, read_weights
-from engine.cli import build_parser, read_settings
-from engine.recipes import BASELINE, CTL
+from engine.cli import Settings
+from engine.recipes import CTL
+from tests import support
 from utils.errors import ReidError
 
-
-def fit(arguments: list[str], *more: str) -> run.FitResult:
-    return run.fit(CTL, read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
+fit = partial(support.fit, recipe=CTL)
 
 
 def test_ctl_trains_resumes_exactly_and_reports_both_protocols(
@@ -82,8 +82,7 @@ def test_centroids_of_all_cameras_are_called_what_they_are(
     path = fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "0_last.pth"
     given = ["MODEL.PRETRAIN_PATH", str(path), "OUTPUT_DIR", str(tmp_path / "o")]
     honest, easy = (
-        run.evaluate(read_settings(build_parser("x").parse_args([*given, "MODEL.KEEP_CAMID_CENTROIDS", keep])))[0]
-        for keep in ("True", "False")
+        run.evaluate(Settings.parse([*given, "MODEL.KEEP_CAMID_CENTROIDS", keep]))[0] for keep in ("True", "False")
     )
     assert easy.entries[1].result.mAP > honest.entries[1].result.mAP
     assert easy.entries[0].result.mAP == honest.entries[0].result.mAP
@@ -106,6 +105,5 @@ def test_the_configuration_overrides_the_methods_defaults(tiny_arguments: list[s
 def test_a_run_is_resumed_by_its_own_script(tiny_arguments: list[str]) -> None:
     path = str(fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "0_last.pth")
     arguments = [*tiny_arguments, "MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH", path]
-    settings = read_settings(build_parser("x").parse_intermixed_args(arguments))
     with pytest.raises(ReidError, match="comes from method ctl, but this script trains baseline"):
-        run.fit(BASELINE, settings)
+        support.fit(arguments)

@@ -12,17 +12,13 @@ from pathlib import Path
 import pytest
 from pytorch_lightning import Callback
 
-from engine import build, run
+from engine import build
 from engine.checkpoint import read_weights
-from engine.cli import InterruptedRun, build_parser, read_settings
-from engine.recipes import BASELINE
+from engine.cli import InterruptedRun
 from engine.recorder import RunRecorder
+from tests.support import fit
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def fit(arguments: list[str], *more: str) -> run.FitResult:
-    return run.fit(BASELINE, read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
 
 
 class StopAt(Callback):

@@ -14,9 +14,9 @@ import makelr
 import test as test_script
 import train as train_script
 from engine import run
-from engine.cli import build_parser, read_settings
-from engine.recipes import BASELINE
+from engine.cli import Settings
 from losses.octuplet import OctupletLoss
+from tests.support import fit
 from utils.errors import ReidError
 
 
@@ -27,10 +27,6 @@ def twinned_arguments(tiny_market: Path, tiny_arguments: list[str], tmp_path: Pa
     assert makelr.main(["--scale", "2", "4", "--data_dir", str(folder), "--workers", "1"]) == 0
     tiny_arguments[tiny_arguments.index("DATASETS.NAMES") + 1] = str(folder)
     return [*tiny_arguments, "DATASETS.LR_SOURCE", "disk", "SOLVER.MAX_EPOCHS", "1"]
-
-
-def fit(arguments: list[str], *more: str) -> run.FitResult:
-    return run.fit(BASELINE, read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
 
 
 def report_of(folder: Path) -> dict[str, list[dict[str, object]]]:
@@ -56,15 +52,13 @@ def test_training_validation_and_test_read_the_files(
 def test_what_the_network_sees_is_the_file(twinned_arguments: list[str], tmp_path: Path) -> None:
     trained = fit(twinned_arguments)
     checkpoint = ["MODEL.PRETRAIN_PATH", str(trained.folder / "0_last.pth")]
-    both = read_settings(build_parser("x").parse_intermixed_args(
-        [*twinned_arguments, *checkpoint, "TEST.SCALES", "[1, 2, 4]", "TEST.SCALE_PAIRS", "all"]
-    ))  # fmt: skip
-    (matrix,) = run.evaluate(both)
+    both = [*twinned_arguments, *checkpoint, "TEST.SCALES", "[1, 2, 4]", "TEST.SCALE_PAIRS", "all"]
+    (matrix,) = run.evaluate(Settings.parse(both))
     assert [str(size) for size in matrix.resolutions] == ["x1 32x16", "x2 32x16 (files)", "x4 16x8 (files)"]
     # The x4 folder as a data set of its own, at full resolution: the same images, resized another way.
     alone = [*twinned_arguments, *checkpoint, "DATASETS.LR_SOURCE", "online", "INPUT.INTERPOLATION", "bicubic"]
     alone[alone.index("DATASETS.NAMES") + 1] = str(tmp_path / "people_x4")
-    (small,) = run.evaluate(read_settings(build_parser("x").parse_intermixed_args(alone)))
+    (small,) = run.evaluate(Settings.parse(alone))
     low = next(e for e in matrix.entries if (e.query_scale, e.gallery_scale) == (4, 4))
     assert low.result.mAP == pytest.approx(small.entries[0].result.mAP, abs=0.02)
 

@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 
 from engine import run
-from engine.cli import Settings, build_parser, read_settings
+from engine.cli import Settings
 from engine.model import load_model
-from engine.recipes import BASELINE, OCTUPLET
+from engine.recipes import OCTUPLET
+from tests.support import fit
 from utils.errors import ReidError
 
 
 @pytest.fixture
 def checkpoint(tiny_arguments: list[str]) -> Path:
-    words = [*tiny_arguments, "SOLVER.MAX_EPOCHS", "1", "INPUT.SCALE", "2"]
-    return run.fit(BASELINE, read_settings(build_parser("x").parse_intermixed_args(words))).folder / "0_last.pth"
+    return fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1", "INPUT.SCALE", "2").folder / "0_last.pth"
 
 
 def test_the_checkpoints_input_stands_above_a_configuration_file(
@@ -30,7 +30,7 @@ def test_the_checkpoints_input_stands_above_a_configuration_file(
     assert "INPUT.SIZE_TEST [256" not in caplog.text
     pairs = dict(zip(tiny_arguments[::2], tiny_arguments[1::2], strict=True))
     words = [word for pair in pairs.items() if not pair[0].startswith("INPUT.SIZE") for word in pair]
-    settings = read_settings(build_parser("x").parse_intermixed_args([*words, "SOLVER.MAX_EPOCHS", "1"]))
+    settings = Settings.parse([*words, "SOLVER.MAX_EPOCHS", "1"])
     tuning = Settings(file, {**settings.overrides, **given, "INPUT.SCALE": 2})
     trained = run.fit(OCTUPLET, tuning)
     assert "48 images of 8 identities at 32x16" in caplog.text

@@ -11,25 +11,22 @@ import yaml
 from configs import get_cfg, with_values
 from engine import build, run, start
 from engine.checkpoint import ARCHITECTURE_KEYS, Checkpoint, ForeignFile, architecture_of, read_weights
-from engine.cli import build_parser, read_settings
+from engine.cli import Settings
 from engine.initial import initialise
 from engine.recipes import BASELINE
 from modelling.backbones.catalogue import build_backbone
 from modelling.backbones.resnet import ResNetBackbone
 from modelling.extractor import FeatureExtractor
+from tests.support import fit
 from utils.errors import ReidError
 
 ONE_EPOCH = ("SOLVER.MAX_EPOCHS", "1")
 
 
-def fit(arguments: list[str], *more: str) -> run.FitResult:
-    return run.fit(BASELINE, read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
-
-
 def evaluate(path: Path, *more: str) -> run.Report:
     output = ("OUTPUT_DIR", str(path.parent / "output"), "DATALOADER.NUM_WORKERS", "0")
     given = ["MODEL.PRETRAIN_PATH", str(path), *output, *more]
-    (report,) = run.evaluate(read_settings(build_parser("x").parse_intermixed_args(given)))
+    (report,) = run.evaluate(Settings.parse(given))
     return report
 
 
@@ -121,7 +118,7 @@ def test_a_local_ibn_file_starts_a_training(
     donor = ResNetBackbone("resnet50_ibn_a").base.state_dict()
     torch.save({**donor, "fc.weight": torch.ones(1000, 2048)}, tmp_path / "ibn.pth")
     arguments = [*without_network(tiny_arguments), "MODEL.PRETRAIN_PATH", str(tmp_path / "ibn.pth")]
-    settings = read_settings(build_parser("x").parse_intermixed_args(arguments))
+    settings = Settings.parse(arguments)
     weights = start.given_weights(settings)
     cfg = settings.resolve(start.inherited(settings, weights, BASELINE))
     assert cfg.MODEL.NAME == "resnet50_ibn_a"

@@ -15,23 +15,20 @@ import finetune_octuplet_ctl as octuplet_ctl_script
 import makelr
 import test as test_script
 from configs import get_cfg, with_values
-from engine import build, run
+from engine import build
 from engine.checkpoint import Checkpoint, read_weights
-from engine.cli import Settings, build_parser, read_settings
+from engine.cli import Settings
 from engine.model import load_model
-from engine.recipes import BASELINE, OCTUPLET, Recipe
+from engine.recipes import OCTUPLET
 from losses.objectives import Objective
 from losses.octuplet import OctupletLoss
+from tests.support import fit
 from utils.errors import ReidError
-
-
-def fit(recipe: Recipe, arguments: list[str], *more: str) -> run.FitResult:
-    return run.fit(recipe, read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
 
 
 @pytest.fixture
 def source(tiny_arguments: list[str]) -> Path:
-    return fit(BASELINE, tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "0_last.pth"
+    return fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "0_last.pth"
 
 
 def without_architecture(arguments: list[str]) -> list[str]:
@@ -68,7 +65,7 @@ def test_other_terms_join_by_their_weights(tiny_arguments: list[str], source: Pa
     )
     more = [word for name in weights for word in (f"SOLVER.{name}", "0.5")]
     path = ("MODEL.PRETRAIN_PATH", str(source), "INPUT.LR_SCALES", "[2, 4]", "SOLVER.MAX_EPOCHS", "1")
-    result = fit(OCTUPLET, tiny_arguments, *more, *path)
+    result = fit(tiny_arguments, *more, *path, recipe=OCTUPLET)
     row = list(csv.DictReader((result.folder / "metrics.csv").open()))[-1]
     for term in ("octuplet", "identity", "triplet", "center", "centroid_triplet"):
         assert float(row[f"train/{term}"]) >= 0
@@ -92,9 +89,9 @@ def test_the_ctl_script_evaluates_centroids_and_resumes(
 
 def test_what_fine_tuning_needs_is_named(tiny_arguments: list[str], source: Path) -> None:
     with pytest.raises(ReidError, match=r"fine-tuning needs MODEL\.PRETRAIN_PATH.*got none"):
-        fit(OCTUPLET, tiny_arguments, "--scale", "4")
+        fit(tiny_arguments, "--scale", "4", recipe=OCTUPLET)
     with pytest.raises(ReidError, match="needs low-resolution twins: set --scale 2 or more, got 1"):
-        fit(OCTUPLET, tiny_arguments, "MODEL.PRETRAIN_PATH", str(source))
+        fit(tiny_arguments, "MODEL.PRETRAIN_PATH", str(source), recipe=OCTUPLET)
 
 
 def test_a_test_gives_the_matrix_of_scales(source: Path, tmp_path: Path) -> None:
@@ -136,7 +133,7 @@ def cells_of(report: Path, figure: str) -> list[list[str]]:
 
 
 def test_several_scales_are_trained_and_validated(tiny_arguments: list[str]) -> None:
-    result = fit(BASELINE, tiny_arguments, "INPUT.LR_SCALES", "[1, 4]", "SOLVER.MAX_EPOCHS", "1")
+    result = fit(tiny_arguments, "INPUT.LR_SCALES", "[1, 4]", "SOLVER.MAX_EPOCHS", "1")
     assert [(e.query_scale, e.gallery_scale) for e in result.last] == [(1, 1), (4, 4)]
 
 
@@ -158,7 +155,7 @@ def test_the_classifier_of_the_same_people_goes_on(tiny_arguments: list[str], so
     still = ("SOLVER.OPTIMIZER_NAME", "SGD", "SOLVER.BASE_LR", "1e-12", "SOLVER.WEIGHT_DECAY", "0")
     more = ("--scale", "2", "SOLVER.MAX_EPOCHS", "1", "SOLVER.QUERY_XENT_WEIGHT", "1")
     tuned = read_weights(
-        fit(OCTUPLET, tiny_arguments, *still, *more, "MODEL.PRETRAIN_PATH", str(source)).folder / "0_last.pth"
+        fit(tiny_arguments, *still, *more, "MODEL.PRETRAIN_PATH", str(source), recipe=OCTUPLET).folder / "0_last.pth"
     )
     before = read_weights(source)
     assert isinstance(before, Checkpoint)
@@ -178,7 +175,7 @@ def test_the_size_of_files_is_that_of_the_images_that_are_meant(
     for folder in folders:
         assert makelr.main(["--scale", "2", "--data_dir", str(folder), "--workers", "1"]) == 0
     sets = ("DATASETS.NAMES", str(folders[0]), "DATASETS.TEST_NAMES", str(folders[1]), "DATASETS.LR_SOURCE", "disk")
-    result = fit(BASELINE, tiny_arguments, *sets, "--scale", "2", "SOLVER.MAX_EPOCHS", "1")
+    result = fit(tiny_arguments, *sets, "--scale", "2", "SOLVER.MAX_EPOCHS", "1")
     assert "low resolution x2 32x16 (files)" in capsys.readouterr().err
     report = json.loads((result.folder / "report_0.json").read_text())
     assert report["resolutions"] == [{"scale": 2, "height": 64, "width": 32, "source": "disk"}]

@@ -11,13 +11,13 @@ import pytest
 
 from datasets.readers import read_dataset
 from engine import run
-from engine.cli import build_parser, read_settings
+from engine.cli import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def evaluate(arguments: list[str], *more: str) -> run.Report:
-    (report,) = run.evaluate(read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
+    (report,) = run.evaluate(Settings.parse([*arguments, *more]))
     return report
 
 

@@ -7,21 +7,20 @@ import pytest
 import torch
 
 from engine import build, run
-from engine.cli import build_parser, read_settings
-from engine.recipes import BASELINE, OCTUPLET
+from engine.cli import Settings
+from engine.recipes import OCTUPLET
 from modelling.extractor import FeatureExtractor
+from tests.support import fit
 from utils.errors import ReidError
 
 
 @pytest.fixture
 def checkpoint(tiny_arguments: list[str]) -> Path:
-    given = build_parser("x").parse_intermixed_args([*tiny_arguments, "SOLVER.MAX_EPOCHS", "1"])
-    return run.fit(BASELINE, read_settings(given)).folder / "0_last.pth"
+    return fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "0_last.pth"
 
 
 def settings_of(arguments: list[str], checkpoint: Path, *more: str) -> object:
-    words = [*arguments, "MODEL.PRETRAIN_PATH", str(checkpoint), *more]
-    return read_settings(build_parser("x").parse_intermixed_args(words))
+    return Settings.parse([*arguments, "MODEL.PRETRAIN_PATH", str(checkpoint), *more])
 
 
 def test_each_side_is_embedded_only_at_its_own_scales(
@@ -61,8 +60,7 @@ def test_validation_of_twins_asks_for_low_queries_first_and_for_nothing_twice(
 def test_a_checkpoint_knows_the_scales_it_was_trained_at(
     tiny_arguments: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    words = [*tiny_arguments, "SOLVER.MAX_EPOCHS", "1", "INPUT.LR_SCALES", "[2, 4]"]
-    trained = run.fit(BASELINE, read_settings(build_parser("x").parse_intermixed_args(words)))
+    trained = fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1", "INPUT.LR_SCALES", "[2, 4]")
     path = trained.folder / "0_last.pth"
     run.evaluate(settings_of(tiny_arguments, path, "INPUT.SCALE", "4"))
     assert "was trained at" not in caplog.text
@@ -71,8 +69,8 @@ def test_a_checkpoint_knows_the_scales_it_was_trained_at(
 
 
 def test_two_keys_for_one_thing_are_refused() -> None:
-    given = read_settings(build_parser("x").parse_intermixed_args(["--scale", "2", "TEST.SCALES", "[1, 4]"]))
+    given = Settings.parse(["--scale", "2", "TEST.SCALES", "[1, 4]"])
     with pytest.raises(ReidError, match=r"a test takes --scale or TEST.SCALES, got 2 and \[1, 4\]; leave one out"):
         build.test_pairs(given.resolve())
-    repeated = read_settings(build_parser("x").parse_intermixed_args(["TEST.SCALES", "[4, 4, 1]"]))
+    repeated = Settings.parse(["TEST.SCALES", "[4, 4, 1]"])
     assert build.test_pairs(repeated.resolve()) == [(4, 4), (1, 1)]

@@ -9,16 +9,10 @@ import pytest
 import torch
 
 from datasets.synthetic import SyntheticSpec, draw_dataset
-from engine import run
-from engine.cli import build_parser, read_settings
-from engine.recipes import BASELINE
+from tests.support import fit
 from utils.errors import ReidError
 
 TINY = SyntheticSpec(train_ids=8, test_ids=6, cameras=2, images_per_camera=3, height=64, width=32)
-
-
-def fit(arguments: list[str], *more: str) -> run.FitResult:
-    return run.fit(BASELINE, read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
 
 
 def test_four_epochs_are_two_and_two_resumed(

@@ -7,14 +7,10 @@ import pytest
 import torch
 
 from engine import run
-from engine.cli import Settings, build_parser, read_settings
+from engine.cli import Settings
 from engine.folders import later_checkpoints, new_run
-from engine.recipes import BASELINE
+from tests.support import fit
 from utils.errors import ReidError
-
-
-def fit(arguments: list[str], *more: str) -> run.FitResult:
-    return run.fit(BASELINE, read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
 
 
 def resume(path: Path) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import train as train_script
 from datasets.synthetic import SyntheticSpec, draw_dataset
 from engine import build, run
 from engine.checkpoint import Checkpoint, read_weights
-from engine.cli import Settings, build_parser, read_settings
+from engine.cli import Settings
 from utils.errors import ReidError
 
 SMALL = SyntheticSpec(train_ids=4, test_ids=3, cameras=2, images_per_camera=2, height=64, width=32, seed=7)
@@ -88,7 +88,7 @@ def test_a_set_without_cameras_is_tested_without_the_camera_rule(
 
 
 def settings_of(*words: str) -> Settings:
-    return read_settings(build_parser("x").parse_intermixed_args(list(words)))
+    return Settings.parse(list(words))
 
 
 @pytest.mark.parametrize(

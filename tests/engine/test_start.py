@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from configs import get_cfg, with_values
 from engine import build, run, start
 from engine.checkpoint import Checkpoint, ForeignFile, RunCard
-from engine.cli import Settings, build_parser, read_settings
+from engine.cli import Settings
 from engine.initial import initialise, initialise_objective
 from engine.recipes import BASELINE
 from losses.center import CenterLoss
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def parsed(*arguments: str) -> Settings:
-    return read_settings(build_parser("x").parse_intermixed_args(list(arguments)))
+    return Settings.parse(list(arguments))
 
 
 def objective(num_ids: int = 5) -> Objective:

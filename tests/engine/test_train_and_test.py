@@ -15,22 +15,18 @@ from configs import read_config
 from datasets.readers import read_dataset
 from engine import run
 from engine.checkpoint import Checkpoint, read_weights
-from engine.cli import build_parser, read_settings
-from engine.recipes import BASELINE
+from engine.cli import Settings
 from modelling.backbones.resnet import ResNetBackbone
 from modelling.extractor import FeatureExtractor
 from modelling.reid_module import ReidModule
+from tests.support import fit
 from utils.errors import ReidError
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def fit(arguments: list[str], *more: str) -> run.FitResult:
-    return run.fit(BASELINE, read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
-
-
 def evaluate(arguments: list[str], *more: str) -> run.Report:
-    (report,) = run.evaluate(read_settings(build_parser("x").parse_intermixed_args([*arguments, *more])))
+    (report,) = run.evaluate(Settings.parse([*arguments, *more]))
     return report
 
 

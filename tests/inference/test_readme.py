@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from configs import KEYS
+from configs import SCHEMA
 from inference import create_embeddings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +34,7 @@ def test_every_command_names_a_script_options_and_keys_that_exist(page: str) -> 
         )
         for word in words[2:]:
             if re.fullmatch(r"[A-Z]+\.[A-Z_0-9]+|LOGS_DIR|RUNS_DIR|OUTPUT_DIR", word):
-                assert word in KEYS, (page, word)
+                assert word in SCHEMA, (page, word)
             elif word.startswith("--"):
                 source = path.read_text(encoding="utf-8") + (ROOT / "engine/cli.py").read_text(encoding="utf-8")
                 assert f'"{word}"' in source, (page, word)
