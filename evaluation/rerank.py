@@ -14,7 +14,7 @@ Only lists of neighbors and the non-zero entries of V are held. All of it is tor
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,18 +53,6 @@ class Reciprocal:
             raise ReidError(
                 f"lambda_value must be from 0 (Jaccard only) to 1 (original distance only), got {self.lambda_value!r}"
             )
-
-
-class DistanceBlock(NamedTuple):
-    """The distances of some queries to the whole gallery.
-
-    Attributes:
-        queries: slice of consecutive queries; consecutive blocks cover all of them in order.
-        distances: (number of those queries, G) float32, on the device of the features.
-    """
-
-    queries: slice
-    distances: Tensor
 
 
 def k_reciprocal(
@@ -108,13 +96,16 @@ def k_reciprocal(
     return target
 
 
-def k_reciprocal_blocks(query: Tensor, gallery: Tensor, parameters: Reciprocal) -> Iterator[DistanceBlock]:
+def k_reciprocal_blocks(query: Tensor, gallery: Tensor, parameters: Reciprocal) -> Iterator[tuple[slice, Tensor]]:
     """The rows of :func:`k_reciprocal`, one block of queries after the other.
 
     Args:
         query: (Q, D) finite floating point.
         gallery: (G, D) finite floating point, on the device of the query.
         parameters: of the re-ranking.
+
+    Yields:
+        Rows of the query, in order, each with their (rows, G) float32 distances on the device of the features.
     """
     k1, k2, weight = parameters.k1, parameters.k2, parameters.lambda_value
     features, num_queries = normalize(query, gallery), len(query)
@@ -133,7 +124,7 @@ def k_reciprocal_blocks(query: Tensor, gallery: Tensor, parameters: Reciprocal) 
             if weight > 0.0:
                 original = (1.0 - features[rows] @ items.T).div_(unit[rows]).clamp_(0.0, 1.0)
                 distances.add_(original, alpha=weight)
-        yield DistanceBlock(rows, distances.float())
+        yield rows, distances.float()
 
 
 def _target(shape: tuple[int, int], out: Tensor | NDArray[Any] | None, device: torch.device) -> Tensor:

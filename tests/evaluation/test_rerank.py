@@ -55,9 +55,9 @@ def test_blocks_cover_the_queries_in_order() -> None:
     whole = k_reciprocal(query, gallery)
     with memory_budget(2 * 7 * 4 * 8 * 200):
         blocks = list(k_reciprocal_blocks(torch.from_numpy(query), torch.from_numpy(gallery), Reciprocal()))
-    assert [len(block.distances) for block in blocks] == [6, 6, 6, 6, 6]
-    assert [block.queries.start for block in blocks] == [0, 6, 12, 18, 24]
-    torch.testing.assert_close(torch.cat([block.distances for block in blocks]), whole, atol=1e-6, rtol=0)
+    assert [len(distances) for _, distances in blocks] == [6, 6, 6, 6, 6]
+    assert [rows.start for rows, _ in blocks] == [0, 6, 12, 18, 24]
+    torch.testing.assert_close(torch.cat([distances for _, distances in blocks]), whole, atol=1e-6, rtol=0)
 
 
 @settings(max_examples=25, deadline=None)
