@@ -24,10 +24,12 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.cost import clock, peak_growth
-from benchmarks.plain_ranking import sort_and_loop, sort_vectorised
-from evaluation.centroids import evaluate_centroids, evaluate_centroids_ctl2021
+from evaluation.centroids import rank_centroids
+from evaluation.ctl2021 import rank_ctl2021
 from evaluation.ranking import evaluate_ranking
+from evaluation.retrieval.inputs import Retrieval
 from evaluation.verification import verification_curve
+from tests.reference.ranking import Case, sort_and_loop, sort_vectorized
 from utils.blocks import row_blocks
 
 
@@ -49,19 +51,8 @@ SIZES = {
 }
 
 
-class Arrays(NamedTuple):
-    """Arguments of the evaluations in their order, query and gallery by turns."""
-
-    query: Tensor
-    gallery: Tensor
-    query_ids: Tensor
-    gallery_ids: Tensor
-    query_cameras: Tensor
-    gallery_cameras: Tensor
-
-
-def draw(size: Size) -> Arrays:
-    """Synthetic features: a centre per identity plus noise; a few shared directions make the task hard."""
+def draw(size: Size) -> Case:
+    """Synthetic features: a center per identity plus noise; a few shared directions make the task hard."""
     generator = torch.Generator().manual_seed(0)
 
     def labels(count: int, most: int) -> Tensor:
@@ -80,29 +71,29 @@ def draw(size: Size) -> Arrays:
         return features
 
     cameras = labels(size.num_query, size.num_cameras), labels(size.num_gallery, size.num_cameras)
-    return Arrays(embed(query_ids), embed(gallery_ids), query_ids, gallery_ids, *cameras)
+    return Case(embed(query_ids), embed(gallery_ids), query_ids, gallery_ids, *cameras)
 
 
-def bare_product(arrays: Arrays) -> None:
+def bare_product(case: Case) -> None:
     """The products of all queries with the gallery and nothing else, in blocks of the same size as ours."""
-    row_bytes = 4 * len(arrays.gallery)
+    row_bytes = 4 * len(case.gallery)
     buffer = torch.empty(0)
-    for rows in row_blocks(len(arrays.query), row_bytes):
-        query = arrays.query[rows]
+    for rows in row_blocks(len(case.query), row_bytes):
+        query = case.query[rows]
         if len(buffer) < len(query):
-            buffer = torch.empty(len(query), len(arrays.gallery))
-        torch.mm(query, arrays.gallery.T, out=buffer[: len(query)])
+            buffer = torch.empty(len(query), len(case.gallery))
+        torch.mm(query, case.gallery.T, out=buffer[: len(query)])
 
 
-METHODS: dict[str, Callable[[Arrays], object]] = {
-    "instance": lambda arrays: evaluate_ranking(*arrays),
-    "centroid": lambda arrays: evaluate_centroids(*arrays),
-    "centroid_ctl2021": lambda arrays: evaluate_centroids_ctl2021(*arrays),
-    "verification": lambda arrays: verification_curve(*arrays),
+METHODS: dict[str, Callable[[Case], object]] = {
+    "instance": lambda case: evaluate_ranking(*case),
+    "centroid": lambda case: rank_centroids(Retrieval.of(*case)),
+    "centroid_ctl2021": lambda case: rank_ctl2021(Retrieval.of(*case)),
+    "verification": lambda case: verification_curve(Retrieval.of(*case)),
 }
-BASELINES: dict[str, Callable[[Arrays], float]] = {
-    "argsort + Python loop": lambda arrays: sort_and_loop(*arrays),
-    "argsort, vectorised": lambda arrays: sort_vectorised(*arrays),
+BASELINES: dict[str, Callable[[Case], float]] = {
+    "argsort + Python loop": sort_and_loop,
+    "argsort, vectorized": sort_vectorized,
 }
 
 
@@ -115,25 +106,25 @@ def memory_growth(method: str, size: str) -> float:
 def print_memory_growth(method: str, size: str) -> None:
     """Body of that process: warm up, forget the peak so far, run, and read the new peak (Linux only)."""
     METHODS[method](draw(SIZES["small"]))
-    arrays = draw(SIZES[size])
-    print(peak_growth(lambda: METHODS[method](arrays)))
+    case = draw(SIZES[size])
+    print(peak_growth(lambda: METHODS[method](case)))
 
 
 def measure(size: str, methods: list[str], repeats: int, num_queries: int) -> list[dict[str, object]]:
     """Time everything: medians over the rounds, of seconds and of the ratio to the round's own product."""
-    arrays = draw(SIZES[size])
-    few = Arrays(*(a[:num_queries] if i % 2 == 0 else a for i, a in enumerate(arrays)))
+    case = draw(SIZES[size])
+    few = Case(*(a[:num_queries] if i % 2 == 0 else a for i, a in enumerate(case)))
     ours = evaluate_ranking(*few).mAP
     timed: dict[str, list[np.ndarray]] = {"bare product": []}
     for _ in range(repeats):
         for name in methods:
-            product = clock(lambda: bare_product(arrays))
+            product = clock(lambda: bare_product(case))
             timed["bare product"].append(np.concatenate([product, product / product]))
-            took = clock(lambda method=METHODS[name]: method(arrays))
+            took = clock(lambda method=METHODS[name]: method(case))
             timed.setdefault(name, []).append(np.concatenate([took, took / product]))
     for name, baseline in BASELINES.items():
         found: list[float] = []
-        took = clock(lambda: found.append(baseline(few))) * len(arrays.query) / num_queries  # noqa: B023
+        took = clock(lambda: found.append(baseline(few))) * len(case.query) / num_queries  # noqa: B023
         timed[f"{name} (scaled from {num_queries})"] = [np.concatenate([took, took / product])]
         if abs(found[0] - ours) > 1e-5:
             raise SystemExit(f"{name} disagrees on mAP: {found[0]} against {ours}")

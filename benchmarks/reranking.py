@@ -1,6 +1,6 @@
 """Time and memory of k-reciprocal re-ranking at the size of Market-1501 or MSMT17.
 
-Features are synthetic: per identity a centre, per camera a shift, per image noise, about 17 images to an
+Features are synthetic: per identity a center, per camera a shift, per image noise, about 17 images to an
 identity, so that neighbour lists are as mixed as a trained model's. Re-ranking and the bare product of all
 features with themselves (by tiles, nothing kept) run in one fresh process each; its ratio and the growth of
 the resident memory beyond the features are the figures to watch. Prints a table and one JSON line;
@@ -65,7 +65,7 @@ def peak_memory() -> int:
 
 def measure(size: str, dimensions: int, threads: int, by_blocks: bool) -> dict[str, object]:
     """Run one size in this process."""
-    from evaluation.rerank import k_reciprocal, k_reciprocal_blocks
+    from evaluation.rerank import Reciprocal, k_reciprocal, k_reciprocal_blocks
 
     torch.set_num_threads(threads)
     query, gallery, query_ids, gallery_ids = synthetic_features(*SIZES[size], dimensions)
@@ -74,7 +74,7 @@ def measure(size: str, dimensions: int, threads: int, by_blocks: bool) -> dict[s
     start = clocks()
     first_hits = 0
     if by_blocks:
-        for rows, distances in k_reciprocal_blocks(query, gallery):
+        for rows, distances in k_reciprocal_blocks(query, gallery, Reciprocal()):
             first_hits += int((gallery_ids[distances.argmin(1)] == query_ids[rows]).sum())
     else:
         distances = k_reciprocal(query, gallery)

@@ -25,7 +25,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.cost import clock, peak_growth
-from evaluation.features import as_tensor
+from evaluation.retrieval.inputs import as_tensor
 from inference.index import Index, build_index
 
 _CLUSTER, _NOISE, _TILE = 20, 0.8, 4096

@@ -16,7 +16,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from engine.checkpoint import SECTION, RunCard, section
 from engine.cli import InterruptedRun
 from engine.folders import BEST, METRICS, read_metrics, write_metrics
-from evaluation.report import Entry, Report, Resolution
+from evaluation.results import Entry, Report, Resolution
 from modelling.reid_module import ReidModule
 from utils.errors import ReidError
 from utils.files import write_text

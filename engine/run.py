@@ -20,9 +20,10 @@ from engine.initial import initialise, initialise_objective
 from engine.model import trained_weights, warn_of_scale
 from engine.recipes import Recipe
 from engine.recorder import RunRecorder
-from evaluation.console import tables
-from evaluation.outputs import Evidence, write_outputs, write_summary
-from evaluation.report import Entry, Report
+from evaluation.protocols import EvaluationData
+from evaluation.report.tables import console_tables
+from evaluation.report.write import write_outputs, write_summary
+from evaluation.results import Entry, EvaluationProtocol, Report
 from losses.objectives import Objective
 from modelling.extractor import FeatureExtractor
 from modelling.reid_module import ReidModule
@@ -131,11 +132,11 @@ def _test(cfg: CfgNode, extractor: FeatureExtractor, splits: ReidSplits, checkpo
     data = ReidDataModule(splits, build.loader_settings(cfg), twins=twins)
     trainer.test(module, datamodule=data, verbose=False)
     plain = build.plain_protocol(protocols[0], rule=rule)
-    evidence = Evidence(module.vectors, splits.query, splits.gallery, plain)
-    verification = build.build_verification(cfg, evidence)
+    embeddings = EvaluationData(module.vectors, splits.query, splits.gallery)
+    verification = build.build_verification(cfg, embeddings, plain)
     report = Report(splits.name, checkpoint, module.results, verification, sizes)
     if trainer.is_global_zero:
-        _publish(cfg, report, evidence, folder)
+        _publish(cfg, report, embeddings, plain, folder)
     return report
 
 
@@ -159,11 +160,11 @@ def _compare_inputs(cfg: CfgNode, weights: Weights) -> None:
     warn_of_scale(weights, {scale for pair in build.test_pairs(cfg) for scale in pair})
 
 
-def _publish(cfg: CfgNode, report: Report, evidence: Evidence, folder: Path) -> None:
+def _publish(cfg: CfgNode, report: Report, data: EvaluationData, plain: EvaluationProtocol, folder: Path) -> None:
     console = Console()
-    for table in tables(report):
+    for table in console_tables(report):
         console.print(table)
     if report.verification is not None:
         console.print(report.verification.summary(), soft_wrap=True)
-    write_outputs(folder, report, evidence, build.build_pictures(cfg))
+    write_outputs(folder, report, data, plain, build.build_pictures(cfg))
     logger.info("report: %s", folder / "report.json")

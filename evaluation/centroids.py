@@ -1,51 +1,36 @@
-"""Centroid retrieval: the gallery as one mean feature per identity, in two protocols that must not be mixed.
+"""Centroid retrieval: the gallery as one mean feature per identity, under honest rules (protocol ``centroid``).
 
-Both average features as given (after the BNNeck, before normalisation) and rank by the cosine distance.
-
-- :func:`evaluate_centroids`, protocol ``centroid``: cameras are looked up correctly and distractors stay.
-- :func:`evaluate_centroids_ctl2021`, protocol ``centroid_ctl2021``: the procedure behind the centroid figures
-  of Wieczorek et al., On the Unreasonable Effectiveness of Centroids in Image Retrieval (ICONIP 2021), whose
-  wrong camera lookup and missing distractors raise every figure.
+The procedure behind the published figures of 2021, which flatters a model, is :mod:`evaluation.ctl2021`.
 """
 
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evaluation.camera_means import CameraMeans
-from evaluation.distance_blocks import DistanceBlocks, bytes_per_query
-from evaluation.inputs import Features, Labels, RetrievalInputs, check_inputs
-from evaluation.match_ranks import OwnItems, score_queries
-from evaluation.published_centroids import published_centroids
-from evaluation.ranking import RankingResult, summarise
+from evaluation.ranking import RankingResult, rank
+from evaluation.retrieval.distances import DistanceBlocks
+from evaluation.retrieval.inputs import Retrieval
+from evaluation.retrieval.scores import Pairs, SameIdentity
 from utils.blocks import row_blocks
-from utils.errors import ReidError
-from utils.precision import full_precision
+from utils.group_means import group_means, mean_weights
 
+_SHARE = 2**-6  # of the memory budget: 4 MiB; larger blocks gain nothing, and leave the cache
 # Added to the distance of a query's own centroid. Beyond the rounding of a product of some thousand terms,
 # below any difference that a feature of this precision can mean.
 _TOLERANCE: Final = {torch.float32: 1e-6, torch.float64: 1e-12}
 
 
-def evaluate_centroids(
-    query: Features,
-    gallery: Features,
-    query_ids: Labels,
-    gallery_ids: Labels,
-    query_cameras: Labels,
-    gallery_cameras: Labels,
-    *,
-    camera_rule: bool = True,
-) -> RankingResult:
-    """Retrieval against identity centroids, protocol ``centroid``.
+def rank_centroids(retrieval: Retrieval, *, camera_rule: bool = True) -> RankingResult:
+    """Rank identity centroids by their cosine distance.
 
-    A query of person p from camera c meets one centroid per identity, the mean over all its gallery images,
-    except that p's own is built without the images of c; where none is left the query is not counted. Each
-    distractor (id 0) stays an item of its own. So a counted query has one match, its AP is 1 / rank, and
-    mAP = mINP.
+    A query of person p from camera c meets one centroid per identity, the mean over all its gallery images as
+    they are (after the BNNeck, before normalization), except that p's own is built without the images of c;
+    where none remains the query is not counted. Each distractor (id 0) stays an item of its own. So a counted
+    query has one match, its AP is 1 / rank, and mAP = mINP.
 
     An item as near as the own centroid up to 1e-6 (1e-12 for float64 features) counts as nearer: means of
     equal vectors differ in their last bits, and a tie must not help.
@@ -53,127 +38,111 @@ def evaluate_centroids(
     Beside the budget this holds one vector per (identity, camera), one per identity and one per distractor.
 
     Args:
-        query: (Q, D) floating point, torch or numpy.
-        gallery: (G, D) floating point.
-        query_ids: (Q,) positive integers.
-        gallery_ids: (G,) integers; 0 is a distractor.
-        query_cameras: (Q,) integers.
-        gallery_cameras: (G,) integers.
+        retrieval: query and gallery.
         camera_rule: build the own centroid without the query's camera; from all cameras without the rule.
 
     Returns:
         Figures as in instance retrieval; ``num_gallery`` counts identities and distractors.
 
     Raises:
-        ReidError: as :func:`evaluation.ranking.evaluate_ranking`.
+        ReidError: if no query has a match.
     """
-    inputs = check_inputs(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras)
-    with full_precision(inputs.gallery.device):
-        by_camera = CameraMeans(inputs.gallery, inputs.gallery_ids, inputs.gallery_cameras)
-        own_groups = OwnItems(inputs.query_ids, by_camera.ids)
-        items = _with_items(inputs, *_identities_and_distractors(inputs, by_camera))
-        own = OwnItems(inputs.query_ids, items.gallery_ids)
-        public = DistanceBlocks(items, "cosine")
+    by_camera = CameraMeans(retrieval.gallery, retrieval.gallery_ids, retrieval.gallery_cameras)
+    items = retrieval.with_gallery(*_identities_and_distractors(retrieval, by_camera))
+    own_groups = SameIdentity(retrieval.query_ids, by_camera.ids)
+    own_item = SameIdentity(retrieval.query_ids, items.gallery_ids)
+
+    def members(rows: slice) -> tuple[Tensor, Tensor]:
+        """Groups of each query's person, and which of them enter the own centroid."""
+        groups, exists = own_groups(rows)
+        if camera_rule:
+            exists = exists & (by_camera.cameras[groups] != retrieval.query_cameras[rows, None])
+        return groups, exists
+
+    def has_members(rows: slice, positions: Tensor) -> Tensor:
+        return members(rows)[1].any(1, keepdim=True).expand_as(positions)
+
+    def with_own_centroids(blocks: Iterable[tuple[slice, Tensor]]) -> Iterator[tuple[slice, Tensor]]:
         tolerance = _TOLERANCE[items.gallery.dtype]
-
-        def groups_of(rows: slice) -> tuple[Tensor, Tensor]:
-            groups, kept = own_groups(rows)
-            if camera_rule:
-                kept = kept & (by_camera.cameras[groups] != inputs.query_cameras[rows, None])
-            return groups, kept
-
-        def load(rows: slice) -> Tensor:
-            distances = public(rows)
-            column, exists = own(rows)
-            centroids = by_camera.centroids(*groups_of(rows))[:, None]
+        for rows, distances in blocks:
+            column, exists = own_item(rows)
+            centroids = by_camera.centroids(*members(rows))[:, None]
             # Only the change goes through another sum: the centroid that changes nothing keeps its distance.
             change = F.normalize(items.gallery[column], dim=2) - F.normalize(centroids, dim=2)
-            change = (F.normalize(inputs.query[rows])[:, None] * change).sum(2).to(distances.dtype)
-            nearest = distances.gather(1, column)
-            return distances.scatter_(1, column, nearest + torch.where(exists, change + tolerance, 0.0))
+            change = (F.normalize(retrieval.query[rows])[:, None] * change).sum(2).to(distances.dtype)
+            own_distances = distances.gather(1, column) + torch.where(exists, change + tolerance, 0.0)
+            yield rows, distances.scatter_(1, column, own_distances)
 
-        def keep(rows: slice, positions: Tensor) -> Tensor:
-            return groups_of(rows)[1].any(1, keepdim=True).expand_as(positions)
-
-        per_query = bytes_per_query(len(items.gallery), inputs.query.dtype, inputs.gallery.device, own.most)
-        per_query += 8 * inputs.query.shape[1] * inputs.query.dtype.itemsize  # the two centroids, and their change
-        blocks = row_blocks(len(inputs.query), per_query)
-        scores = score_queries(((rows, load(rows)) for rows in blocks), own, keep)
-    return summarise(scores, own, len(items.gallery), camera_rule)
+    pairs = Pairs(own_item, has_members if camera_rule else None)
+    # Beside the scores a query takes its two centroids and their change.
+    extra_bytes = pairs.scoring_bytes + 8 * retrieval.query.shape[1] * retrieval.query.dtype.itemsize
+    return rank(pairs, with_own_centroids(DistanceBlocks(items).blocks(extra_bytes)))
 
 
-def evaluate_centroids_ctl2021(
-    query: Features,
-    gallery: Features,
-    query_ids: Labels,
-    gallery_ids: Labels,
-    query_cameras: Labels,
-    gallery_cameras: Labels,
-) -> RankingResult:
-    """Retrieval against identity centroids as published in 2021, protocol ``centroid_ctl2021``.
-
-    For comparison with published tables only: it flatters a model. Its definition, faults included:
-
-    1. The camera of gallery item j is read at position j of the query cameras followed by the gallery
-       cameras: for j < Q that of query j, from there on that of gallery item j - Q, never its own. The order
-       of both sides matters.
-    2. For each identity p that has queries and each camera c among them, a centroid is the mean of p's
-       gallery items whose camera so read is not c, unless none is left. Where no item of p reads as c it
-       leaves out nothing; p has one such centroid at most.
-    3. Identities without a query, all distractors among them, have no centroid and leave the gallery.
-    4. A query (p, c) meets all centroids, except those of p with an item that reads as c. So the centroids
-       of another person count several times, and a query whose camera is read nowhere in p may have several
-       matches.
-
-    Args:
-        query: (Q, D) floating point, torch or numpy.
-        gallery: (G, D) floating point.
-        query_ids: (Q,) positive integers.
-        gallery_ids: (G,) integers; 0 is a distractor.
-        query_cameras: (Q,) integers.
-        gallery_cameras: (G,) integers.
-
-    Returns:
-        Figures as in instance retrieval; ``num_gallery`` counts centroids.
-
-    Raises:
-        ReidError: as :func:`evaluation.ranking.evaluate_ranking`.
-    """
-    inputs = check_inputs(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras)
-    with full_precision(inputs.gallery.device):
-        centroids = published_centroids(inputs)
-        if len(centroids.ids) == 0:
-            raise _no_centroid(inputs)
-        items = _with_items(inputs, centroids.vectors, centroids.ids)
-        own = OwnItems(inputs.query_ids, centroids.ids)
-        per_query = bytes_per_query(len(centroids.ids), inputs.query.dtype, inputs.gallery.device, own.most)
-        blocks = row_blocks(len(inputs.query), per_query)
-        scores = score_queries(DistanceBlocks(items, "cosine").each(blocks), own, centroids.keep)
-    # Each centroid is met by the queries it was built for, so one of them at least has a match.
-    return summarise(scores, own, len(centroids.ids), camera_rule=False)
-
-
-def _identities_and_distractors(inputs: RetrievalInputs, by_camera: CameraMeans) -> tuple[Tensor, Tensor]:
+def _identities_and_distractors(retrieval: Retrieval, by_camera: "CameraMeans") -> tuple[Tensor, Tensor]:
     """Vectors (I, D) and ids (I,) of all items: the mean of each identity, then each distractor."""
     identities = torch.unique(by_camera.ids)
-    alone = inputs.gallery_ids == 0
-    means = by_camera.centroids(*OwnItems(identities, by_camera.ids)(slice(None)))
-    vectors = torch.cat([means, inputs.gallery[alone].to(means.dtype)])
-    return vectors, torch.cat([identities, inputs.gallery_ids[alone]])
+    means = by_camera.centroids(*SameIdentity(identities, by_camera.ids)(slice(None)))
+    is_distractor = retrieval.gallery_ids == 0
+    vectors = torch.cat([means, retrieval.gallery[is_distractor].to(means.dtype)])
+    return vectors, torch.cat([identities, retrieval.gallery_ids[is_distractor]])
 
 
-def _no_centroid(inputs: RetrievalInputs) -> ReidError:
-    if torch.isin(inputs.query_ids, inputs.gallery_ids).any():
-        return ReidError(
-            "query_cameras and gallery_cameras, read by position, must leave a person an item, got none for "
-            f"{len(inputs.query)} queries; use the protocol centroid, which reads each item's own camera"
-        )
-    return ReidError("gallery_ids must hold the query's persons, got none; number both sides alike")
+class CameraMeans:
+    """Mean feature of each (identity, camera); distractors (identity 0) have none.
+
+    A centroid without one camera is the weighted mean of the others' means: nothing is subtracted, so nothing
+    cancels, and an image is read once however many queries leave something else out.
+
+    Attributes:
+        ids: (K,) int64 identity of each group, ascending.
+        cameras: (K,) int64 camera of each group.
+        means: (K, D) mean features.
+        counts: (K,) images in each, dtype of ``means``.
+    """
+
+    def __init__(self, features: Tensor, ids: Tensor, cameras: Tensor) -> None:
+        is_person = ids > 0
+        self.ids, self.cameras, group = unique_pairs(ids[is_person], cameras[is_person])
+        num_groups = len(self.ids)
+        # Distractors go to one group more, which is dropped: without them, the features would be copied.
+        groups = torch.full_like(ids, num_groups).masked_scatter(is_person, group)
+        means, counts = group_means(features, groups, num_groups + 1)
+        self.means, self.counts = means[:num_groups], counts[:num_groups]
+
+    def centroids(self, groups: Tensor, is_member: Tensor) -> Tensor:
+        """Means over the images of several groups.
+
+        Args:
+            groups: (N, C) positions of groups.
+            is_member: (N, C) bool, which of them enter.
+
+        Returns:
+            (N, D) in the dtype of ``means``, zero where no group enters. The sum is in float64, so that
+            centroids of equal float32 features are equal, whichever cameras they leave out.
+        """
+        weights = mean_weights((self.counts[groups] * is_member).double())
+        result = self.means.new_empty(len(groups), self.means.shape[1])
+        per_centroid = (self.means.dtype.itemsize + 8) * self.means.shape[1] * (groups.shape[1] + 1)
+        for rows in row_blocks(len(groups), per_centroid, _SHARE):
+            members = self.means[groups[rows]].double()
+            result[rows] = torch.bmm(weights[rows, None], members)[:, 0].to(result.dtype)
+        return result
 
 
-def _with_items(inputs: RetrievalInputs, vectors: Tensor, ids: Tensor) -> RetrievalInputs:
-    """The same queries against other items, whose cameras have no meaning any more."""
-    norms: Tensor = torch.linalg.vector_norm(vectors, dim=1, dtype=inputs.query.dtype)
-    return replace(
-        inputs, gallery=vectors, gallery_norms=norms, gallery_ids=ids, gallery_cameras=torch.zeros_like(ids)
-    )
+def unique_pairs(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Distinct pairs of two label vectors, sorted by the left one first.
+
+    Args:
+        left: (N,) int64.
+        right: (N,) int64.
+
+    Returns:
+        Left and right labels (K,) of the distinct pairs, and the pair (N,) that each row belongs to.
+    """
+    left_labels, left_index = np.unique(left.cpu().numpy(), return_inverse=True)
+    right_labels, right_index = np.unique(right.cpu().numpy(), return_inverse=True)
+    pairs, index = np.unique(left_index * len(right_labels) + right_index, return_inverse=True)
+    columns = (left_labels[pairs // len(right_labels)], right_labels[pairs % len(right_labels)], index)
+    lefts, rights, group = (torch.from_numpy(column).to(left.device) for column in columns)
+    return lefts, rights, group

@@ -7,22 +7,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.distance_blocks import DistanceBlocks, bytes_per_query
-from evaluation.inputs import Features, Labels, RetrievalInputs, check_inputs
-from evaluation.match_ranks import OwnItems
-from evaluation.ranking import camera_filter
-from utils.blocks import row_blocks
+from evaluation.retrieval.distances import DistanceBlocks
+from evaluation.retrieval.inputs import Retrieval
 from utils.errors import ReidError
-from utils.precision import full_precision
 
 FALSE_POSITIVE_RATES: tuple[float, ...] = (1e-2, 1e-3, 1e-4)
 
 _LARGEST_DISTANCE = 2.0
 _CURVE_POINTS = 500
+_PAIR_BYTES = 13  # beside its value a pair takes its bin (int32), the camera mask, and the wider bin of bincount
 
 
 @dataclass(frozen=True, eq=False)
-class VerificationResult:
+class VerificationCurve:
     """Rates of the decision "same person where the cosine distance is below a threshold".
 
     Attributes:
@@ -44,63 +41,38 @@ class VerificationResult:
     fpr: np.ndarray
     tpr: np.ndarray
 
-    def threshold(self, fpr: float) -> float:
-        """Cosine distance below which a pair is called one person, at a false positive rate of ``fpr``.
 
-        Raises:
-            ReidError: if the curve was not evaluated at ``fpr``.
-        """
-        if fpr not in self.thresholds:
-            raise ReidError(
-                f"fpr must be one of {', '.join(map(str, self.thresholds))}, got {fpr}; "
-                f"name it in false_positive_rates of verification_curve"
-            )
-        return self.thresholds[fpr]
-
-
-def verification_curve(  # noqa: PLR0913 (two sides of three arrays each are the problem itself)
-    query: Features,
-    gallery: Features,
-    query_ids: Labels,
-    gallery_ids: Labels,
-    query_cameras: Labels,
-    gallery_cameras: Labels,
+def verification_curve(
+    retrieval: Retrieval,
     *,
     camera_rule: bool = True,
     false_positive_rates: Sequence[float] = FALSE_POSITIVE_RATES,
     bins: int = 2**16,
-) -> VerificationResult:
-    """Verification rates over all query-gallery pairs taken by two cameras, by one streamed histogram.
+) -> VerificationCurve:
+    """Verification rates over all query-gallery pairs from two cameras, by one streamed histogram.
 
     Rates are exact at the edges of the bins; a threshold is off by one bin width (2 / ``bins``)
     at most. Memory is bounded as in :func:`evaluation.ranking.evaluate_ranking`.
 
     Args:
-        query: (Q, D) floating point, torch or numpy.
-        gallery: (G, D) floating point.
-        query_ids: (Q,) positive integers.
-        gallery_ids: (G,) integers; a distractor (0) makes negative pairs only.
-        query_cameras: (Q,) integers.
-        gallery_cameras: (G,) integers.
+        retrieval: query and gallery; a distractor makes negative pairs only.
         camera_rule: count only pairs from two cameras; all pairs without it.
         false_positive_rates: rates to report, each in (0, 1).
         bins: bins of the histogram over the cosine distances [0, 2].
 
     Raises:
-        ReidError: for inputs that cannot be ranked, a rate or number of bins out of range, or without a pair
-            of one person, or of two, from two cameras.
+        ReidError: for a rate or number of bins out of range, or without a pair of one person, or of two, from
+            two cameras.
     """
     _check_options(false_positive_rates, bins)
-    inputs = check_inputs(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras)
-    with full_precision(inputs.gallery.device):
-        positive, negative = _histograms(inputs, camera_rule, bins)
+    positive, negative = _histograms(retrieval, camera_rule, bins)
     _check_pairs(int(positive.sum()), int(negative.sum()), camera_rule)
     edges = np.linspace(0.0, _LARGEST_DISTANCE, bins + 1)
     tpr, fpr = _cumulative_share(positive), _cumulative_share(negative)
     at = {rate: int(np.searchsorted(fpr, rate, side="right")) - 1 for rate in false_positive_rates}
-    wanted = np.concatenate([np.logspace(-7, 0, _CURVE_POINTS), np.linspace(0, 1, _CURVE_POINTS)])
-    points = np.unique(np.append(np.searchsorted(fpr, wanted, side="right") - 1, 0))
-    return VerificationResult(
+    rates = np.concatenate([np.logspace(-7, 0, _CURVE_POINTS), np.linspace(0, 1, _CURVE_POINTS)])
+    points = np.unique(np.append(np.searchsorted(fpr, rates, side="right") - 1, 0))
+    return VerificationCurve(
         tpr_at_fpr={rate: float(tpr[edge]) for rate, edge in at.items()},
         thresholds={rate: float(edges[edge]) for rate, edge in at.items()},
         equal_error_rate=_equal_error_rate(fpr, 1.0 - tpr),
@@ -111,35 +83,29 @@ def verification_curve(  # noqa: PLR0913 (two sides of three arrays each are the
     )
 
 
-def _histograms(inputs: RetrievalInputs, camera_rule: bool, bins: int) -> tuple[np.ndarray, np.ndarray]:
+def _histograms(retrieval: Retrieval, camera_rule: bool, bins: int) -> tuple[np.ndarray, np.ndarray]:
     """Counts (bins,) int64 of the positive and of the negative pairs."""
-    own = OwnItems(inputs.query_ids, inputs.gallery_ids)
-    is_match = camera_filter(inputs.query_cameras, inputs.gallery_cameras, camera_rule)
-    load = DistanceBlocks(inputs, "cosine")
-    # Beside a value a pair takes its bin (int32), the camera mask, and the widened bin inside bincount.
-    per_pair = inputs.query.dtype.itemsize + 13
-    per_query = bytes_per_query(0, inputs.query.dtype, inputs.query.device, own.most)
-    per_query += per_pair * len(inputs.gallery)
-    positive = torch.zeros(bins + 1, dtype=torch.int64, device=inputs.gallery.device)
+    pairs = retrieval.pairs(camera_rule)
+    positive = torch.zeros(bins + 1, dtype=torch.int64, device=retrieval.gallery.device)
     both = torch.zeros_like(positive)
-    for rows in row_blocks(len(inputs.query), per_query):
-        index = _bin_index(load(rows), bins)
-        positions, present = own(rows)
-        chosen = is_match(rows, positions) & present
-        positive += _count(index.gather(1, positions).masked_fill_(~chosen, bins), bins)
+    extra_bytes = pairs.scoring_bytes + _PAIR_BYTES * len(retrieval.gallery)
+    for rows, negated_cosines in DistanceBlocks(retrieval).blocks(extra_bytes):
+        index = _bin_index(negated_cosines, bins)
+        positions, _, is_match = pairs(rows)
+        positive += _count(index.gather(1, positions).masked_fill_(~is_match, bins), bins)
         if camera_rule:
-            index.masked_fill_(inputs.query_cameras[rows, None] == inputs.gallery_cameras, bins)
+            index.masked_fill_(retrieval.query_cameras[rows, None] == retrieval.gallery_cameras, bins)
         both += _count(index, bins)
     return positive[:bins].cpu().numpy(), (both - positive)[:bins].cpu().numpy()
 
 
-def _bin_index(negated_cosine: Tensor, bins: int) -> Tensor:
-    index = negated_cosine.add_(1.0).mul_(bins / _LARGEST_DISTANCE).to(torch.int32)
+def _bin_index(negated_cosines: Tensor, bins: int) -> Tensor:
+    index = negated_cosines.add_(1.0).mul_(bins / _LARGEST_DISTANCE).to(torch.int32)
     return index.clamp_(0, bins - 1)
 
 
 def _count(index: Tensor, bins: int) -> Tensor:
-    """Pairs in each bin, and in the last those that are left out."""
+    """Pairs in each bin, and in the last those that do not count."""
     return torch.bincount(index.flatten(), minlength=bins + 1)
 
 
@@ -160,7 +126,7 @@ def _equal_error_rate(fpr: np.ndarray, fnr: np.ndarray) -> float:
 def _check_options(rates: Sequence[float], bins: int) -> None:
     for rate in rates:
         if not 0 < rate < 1:
-            raise ReidError(f"false_positive_rates must lie in (0, 1), got {rate}; 0.001 is usual")
+            raise ReidError(f"false_positive_rates must be in (0, 1), got {rate}; 0.001 is usual")
     if not 2 <= bins <= 2**24:
         raise ReidError(f"bins must be in [2, 2**24], got {bins}; 2**16 resolves a distance of 0.00003")
 

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from torch import Tensor
 
-from evaluation.features import as_tensor
+from evaluation.retrieval.inputs import as_tensor
 from utils.errors import ReidError
 
 NOT_FOUND = -1  # index of a place that a search could not fill

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.pictures import draw_ranked_list
-from evaluation.ranked_lists import RankedList
 from evaluation.ranking import evaluate_ranking
+from evaluation.report.pictures import draw_ranked_list
+from evaluation.report.ranked_lists import RankedList
 from inference.neighbours import NOT_FOUND, Index
 from inference.results import Wanted
 from inference.store import UNKNOWN_ID, Embeddings, Gallery, labels_of
@@ -20,7 +20,7 @@ _LONGEST_STEM = 100  # characters
 
 
 class _Image(NamedTuple):
-    """See :class:`evaluation.ranked_lists.LabelledImage`."""
+    """See :class:`evaluation.retrieval.inputs.LabeledImage`."""
 
     path: Path
     person_id: int

@@ -13,8 +13,8 @@ from torch.optim import SGD, Optimizer
 from datasets.datamodule import ReidDataModule
 from datasets.sample import DRAWN, Batch
 from datasets.transforms import NetworkInput
-from evaluation.protocols import Protocol, evaluate
-from evaluation.report import Entry
+from evaluation.protocols import evaluate
+from evaluation.results import Entry, EvaluationProtocol
 from losses.objectives import Objective, ObjectiveReport
 from modelling.extractor import FeatureExtractor
 from modelling.feature_bank import FeatureBank
@@ -46,7 +46,7 @@ class ReidModule(LightningModule):
         self,
         extractor: FeatureExtractor,
         network_input: NetworkInput,
-        protocols: tuple[Protocol, ...],
+        protocols: tuple[EvaluationProtocol, ...],
         objective: Objective | None = None,
         optimization: Optimization | None = None,
         views: Mapping[str, int] | None = None,
@@ -127,7 +127,7 @@ class ReidModule(LightningModule):
         splits = self._data().splits
         for scale in self._needed:
             self.vectors[scale] = self._banks.pop(scale).gather(self.extractor.dim, self.device)
-        self.results = tuple(evaluate(self.vectors, splits.query, splits.gallery, self._protocols))
+        self.results = evaluate(self.vectors, splits.query, splits.gallery, self._protocols)
         first = self.results[0].result
         values = {"val/mAP": first.mAP, "val/mINP": first.mINP, "val/rank-1": first.cmc[1]}
         self.log_dict(values, prog_bar=True, rank_zero_only=True)

@@ -7,8 +7,7 @@ from yacs.config import CfgNode
 
 from datasets.sample import ReidSplits
 from datasets.twins import Twins, find_twins, usual_size
-from evaluation.protocols import Protocol
-from evaluation.report import Resolution
+from evaluation.results import EvaluationProtocol, Resolution
 from utils.errors import ReidError
 from utils.resolution import low_resolution_size
 
@@ -49,6 +48,6 @@ def resolutions(
     return tuple(found)
 
 
-def scales_of(protocols: Iterable[Protocol]) -> list[int]:
+def scales_of(protocols: Iterable[EvaluationProtocol]) -> list[int]:
     """The resolutions at which the images of an evaluation are embedded."""
     return sorted({scale for protocol in protocols for scale in protocol.scales})

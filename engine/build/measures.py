@@ -7,16 +7,17 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from engine.build.data import trained_scales
-from evaluation.outputs import Evidence, PictureSettings
-from evaluation.protocols import Expansion, Protocol, verify
-from evaluation.report import Verification
+from evaluation.protocols import PROTOCOLS, EvaluationData, verify
+from evaluation.query_expansion import QueryExpansion
+from evaluation.report.write import PictureSettings
 from evaluation.rerank import Reciprocal
+from evaluation.results import EvaluationProtocol, VerificationEntry
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
 
-def build_protocols(cfg: CfgNode, pairs: Sequence[tuple[int, int]], *, rule: bool) -> tuple[Protocol, ...]:
+def build_protocols(cfg: CfgNode, pairs: Sequence[tuple[int, int]], *, rule: bool) -> tuple[EvaluationProtocol, ...]:
     """What validation and test measure.
 
     Args:
@@ -29,7 +30,7 @@ def build_protocols(cfg: CfgNode, pairs: Sequence[tuple[int, int]], *, rule: boo
     names = list(test.PROTOCOLS)
     if cfg.MODEL.USE_CENTROIDS and "centroid" not in names:
         names.append("centroid")
-    names.sort(key=("instance", "centroid", "centroid_ctl2021").index)  # the first one chooses best.pth
+    names.sort(key=list(PROTOCOLS).index)  # the first one chooses best.pth
     own_rule = rule and cfg.MODEL.KEEP_CAMID_CENTROIDS
     if "centroid" in names and own_rule != rule:
         logger.warning(
@@ -37,12 +38,12 @@ def build_protocols(cfg: CfgNode, pairs: Sequence[tuple[int, int]], *, rule: boo
             "which are nearly the query itself; do not set these centroid figures beside others"
         )
     rerank = Reciprocal(test.RERANK_K1, test.RERANK_K2, test.RERANK_LAMBDA) if test.RERANK else None
-    expansion = Expansion(test.QUERY_EXPANSION, test.QUERY_EXPANSION_ALPHA) if test.QUERY_EXPANSION else None
+    expansion = QueryExpansion(test.QUERY_EXPANSION, test.QUERY_EXPANSION_ALPHA) if test.QUERY_EXPANSION else None
     protocols = []
     for pair in pairs:
-        protocols += [Protocol(name, *pair, own_rule if name == "centroid" else rule) for name in names]
+        protocols += [EvaluationProtocol(name, *pair, own_rule if name == "centroid" else rule) for name in names]
         if rerank or expansion:
-            protocols.append(Protocol("instance", *pair, rule, rerank, expansion))
+            protocols.append(EvaluationProtocol("instance", *pair, rule, rerank, expansion))
     return tuple(protocols)
 
 
@@ -79,20 +80,18 @@ def validation_pairs(cfg: CfgNode, views: Mapping[str, int]) -> list[tuple[int, 
     return [*low, (1, 1)]
 
 
-def plain_protocol(first: Protocol, *, rule: bool) -> Protocol:
+def plain_protocol(first: EvaluationProtocol, *, rule: bool) -> EvaluationProtocol:
     """Instance retrieval at the resolutions of ``first``: what verification and ranked lists go by."""
-    return Protocol("instance", first.query_scale, first.gallery_scale, rule)
+    return EvaluationProtocol("instance", first.query_scale, first.gallery_scale, rule)
 
 
-def build_verification(cfg: CfgNode, evidence: Evidence) -> Verification | None:
+def build_verification(cfg: CfgNode, data: EvaluationData, protocol: EvaluationProtocol) -> VerificationEntry | None:
     """Which distance means the same person; None where the set has no pairs to tell it from."""
-    protocol, fpr = evidence.protocol, cfg.TEST.FPR
     try:
-        result = verify(evidence.vectors, evidence.query, evidence.gallery, protocol, fpr)
+        return verify(data, protocol, cfg.TEST.FPR)
     except ReidError as error:
         logger.warning("no verification: %s", error)
         return None
-    return Verification(protocol.query_scale, protocol.gallery_scale, protocol.camera_rule, fpr, result)
 
 
 def build_pictures(cfg: CfgNode) -> PictureSettings | None:

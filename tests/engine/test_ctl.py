@@ -99,7 +99,7 @@ def test_the_configuration_overrides_the_methods_defaults(tiny_arguments: list[s
         "MODEL.USE_CENTROIDS",
         "False",
     )
-    assert [entry.protocol for entry in result.last] == ["instance"]
+    assert [entry.protocol.name for entry in result.last] == ["instance"]
 
 
 def test_a_run_is_resumed_by_its_own_script(tiny_arguments: list[str]) -> None:

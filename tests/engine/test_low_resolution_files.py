@@ -59,7 +59,7 @@ def test_what_the_network_sees_is_the_file(twinned_arguments: list[str], tmp_pat
     alone = [*twinned_arguments, *checkpoint, "DATASETS.LR_SOURCE", "online", "INPUT.INTERPOLATION", "bicubic"]
     alone[alone.index("DATASETS.NAMES") + 1] = str(tmp_path / "people_x4")
     (small,) = run.evaluate(Settings.parse(alone))
-    low = next(e for e in matrix.entries if (e.query_scale, e.gallery_scale) == (4, 4))
+    low = next(e for e in matrix.entries if e.protocol.scales == (4, 4))
     assert low.result.mAP == pytest.approx(small.entries[0].result.mAP, abs=0.02)
 
 
@@ -86,7 +86,7 @@ def test_octuplet_twins_come_from_the_files(
 
 def test_several_scales_are_drawn_among_the_files(twinned_arguments: list[str]) -> None:
     trained = fit(twinned_arguments, "INPUT.LR_SCALES", "[1, 2, 4]")
-    scales = {(entry.query_scale, entry.gallery_scale) for entry in trained.last}
+    scales = {entry.protocol.scales for entry in trained.last}
     assert scales == {(1, 1), (2, 2), (4, 4)}
 
 

@@ -34,7 +34,7 @@ def test_the_checkpoints_input_stands_above_a_configuration_file(
     tuning = Settings(file, {**settings.overrides, **given, "INPUT.SCALE": 2})
     trained = run.fit(OCTUPLET, tuning)
     assert "48 images of 8 identities at 32x16" in caplog.text
-    assert trained.last[0].query_scale == 2
+    assert trained.last[0].protocol.query_scale == 2
 
 
 def test_a_model_trained_at_another_resolution_is_named(checkpoint: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -69,7 +69,7 @@ def test_other_terms_join_by_their_weights(tiny_arguments: list[str], source: Pa
     row = list(csv.DictReader((result.folder / "metrics.csv").open()))[-1]
     for term in ("octuplet", "identity", "triplet", "center", "centroid_triplet"):
         assert float(row[f"train/{term}"]) >= 0
-    assert [(e.query_scale, e.gallery_scale) for e in result.last] == [(2, 1), (2, 2), (4, 1), (4, 4), (1, 1)]
+    assert [e.protocol.scales for e in result.last] == [(2, 1), (2, 2), (4, 1), (4, 4), (1, 1)]
 
 
 def test_the_ctl_script_evaluates_centroids_and_resumes(
@@ -134,7 +134,7 @@ def cells_of(report: Path, figure: str) -> list[list[str]]:
 
 def test_several_scales_are_trained_and_validated(tiny_arguments: list[str]) -> None:
     result = fit(tiny_arguments, "INPUT.LR_SCALES", "[1, 4]", "SOLVER.MAX_EPOCHS", "1")
-    assert [(e.query_scale, e.gallery_scale) for e in result.last] == [(1, 1), (4, 4)]
+    assert [e.protocol.scales for e in result.last] == [(1, 1), (4, 4)]
 
 
 @pytest.mark.parametrize(("feature", "names"), [("", ("bn", "bn_low")), ("raw", ("raw", "raw_low"))])

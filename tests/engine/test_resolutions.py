@@ -51,9 +51,9 @@ def test_validation_of_twins_asks_for_low_queries_first_and_for_nothing_twice(
 ) -> None:
     settings = settings_of(tiny_arguments, checkpoint, "INPUT.LR_SCALES", "[1, 2]", "SOLVER.MAX_EPOCHS", "1")
     trained = run.fit(OCTUPLET, settings)
-    assert [(entry.query_scale, entry.gallery_scale) for entry in trained.last] == [(2, 1), (2, 2), (1, 1)]
+    assert [entry.protocol.scales for entry in trained.last] == [(2, 1), (2, 2), (1, 1)]
     row = list(csv.DictReader((trained.folder / "metrics.csv").open()))[-1]
-    full = next(entry for entry in trained.last if entry.query_scale == 1)
+    full = next(entry for entry in trained.last if entry.protocol.query_scale == 1)
     assert float(row["val/mAP instance x1 -> x1"]) == pytest.approx(full.result.mAP, rel=1e-4)
 
 

@@ -139,12 +139,12 @@ def test_scale_is_effective_in_training_validation_and_test(
     caplog.set_level(logging.INFO)  # as the scripts set it
     result = fit(tiny_arguments, "--scale", "4", "SOLVER.MAX_EPOCHS", "1")
     (entry,) = result.last
-    assert (entry.query_scale, entry.gallery_scale) == (4, 4)
+    assert entry.protocol.scales == (4, 4)
     assert "8x4" in caplog.text  # the effective size of 32x16 at x4
     path = ["MODEL.PRETRAIN_PATH", str(result.folder / "0_last.pth"), "OUTPUT_DIR", str(tmp_path / "o")]
     low, high = evaluate(path, "--scale", "4"), evaluate(path)
     assert low.entries[0].result.mAP == pytest.approx(entry.result.mAP, abs=1e-6)
-    assert high.entries[0].query_scale == 1
+    assert high.entries[0].protocol.query_scale == 1
     assert "trained at x4" in caplog.text
 
 

@@ -4,19 +4,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.camera_means import CameraMeans
-from evaluation.centroids import evaluate_centroids, evaluate_centroids_ctl2021
+from evaluation.centroids import CameraMeans, rank_centroids
+from evaluation.ctl2021 import rank_ctl2021
 from evaluation.ranking import RankingResult, evaluate_ranking
+from evaluation.retrieval.inputs import Retrieval
+from tests.reference.centroids import plain_centroids, plain_ctl2021
+from tests.reference.ranking import Case
 from tests.support import memory_budget
 from utils.errors import ReidError
 
-Arrays = tuple[np.ndarray, ...]
-Item = tuple[np.ndarray, bool]
+
+def centroids(*arrays: object, camera_rule: bool = True) -> RankingResult:
+    return rank_centroids(Retrieval.of(*arrays), camera_rule=camera_rule)
 
 
-def draw(seed: int, num_query: int, num_gallery: int, num_ids: int) -> Arrays:
+def ctl2021(*arrays: object) -> RankingResult:
+    return rank_ctl2021(Retrieval.of(*arrays))
+
+
+def draw(seed: int, num_query: int, num_gallery: int, num_ids: int) -> Case:
     rng = np.random.default_rng(seed)
-    return (
+    return Case(
         rng.standard_normal((num_query, 5)),
         rng.standard_normal((num_gallery, 5)),
         rng.integers(1, num_ids + 1, num_query),
@@ -29,49 +37,6 @@ def draw(seed: int, num_query: int, num_gallery: int, num_ids: int) -> Arrays:
 cases = st.builds(draw, st.integers(0, 2**31), st.integers(1, 10), st.integers(1, 40), st.integers(1, 7))
 
 
-def plain_scores(query: np.ndarray, items: list[Item]) -> tuple[float, int]:
-    """AP and first rank among (vector, is_match) items; NaN and 0 without a match."""
-    near = [-(query @ vector) / np.linalg.norm(query) / np.linalg.norm(vector) for vector, _ in items]
-    ranks = [rank for rank, i in enumerate(np.argsort(near), start=1) if items[i][1]]
-    if not ranks:
-        return float("nan"), 0
-    return sum(place / rank for place, rank in enumerate(ranks, start=1)) / len(ranks), ranks[0]
-
-
-def plain_centroids(arrays: Arrays, camera_rule: bool) -> list[tuple[float, int]]:
-    query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras = arrays
-    scores = []
-    for vector, person, camera in zip(query, query_ids, query_cameras, strict=True):
-        items: list[Item] = [(distractor, False) for distractor in gallery[gallery_ids == 0]]
-        for other in set(gallery_ids.tolist()) - {0}:
-            member = gallery_ids == other
-            if other == person and camera_rule:
-                member &= gallery_cameras != camera
-            if member.any():
-                items.append((gallery[member].mean(0), other == person))
-        scores.append(plain_scores(vector, items))
-    return scores
-
-
-def plain_ctl2021(arrays: Arrays) -> list[tuple[float, int]]:
-    query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras = arrays
-    wrong = np.concatenate([query_cameras, gallery_cameras])[: len(gallery)]
-    centroids = []
-    for person in sorted(set(query_ids.tolist()) & set(gallery_ids.tolist())):
-        built = set()
-        for camera in sorted(set(query_cameras[query_ids == person].tolist())):
-            member = (gallery_ids == person) & (wrong != camera)
-            used = frozenset(wrong[member].tolist())
-            if used and used not in built:
-                built.add(used)
-                centroids.append((person, used, gallery[member].mean(0)))
-    scores = []
-    for vector, person, camera in zip(query, query_ids, query_cameras, strict=True):
-        items = [(c, other == person) for other, used, c in centroids if other != person or camera not in used]
-        scores.append(plain_scores(vector, items))
-    return scores
-
-
 def assert_equal(result: RankingResult, scores: list[tuple[float, int]]) -> None:
     precision, first = (np.array(column) for column in zip(*scores, strict=True))
     np.testing.assert_array_equal(result.first_match_rank, first)
@@ -82,40 +47,39 @@ def assert_equal(result: RankingResult, scores: list[tuple[float, int]]) -> None
 
 @settings(max_examples=100, deadline=None)
 @given(cases, st.booleans(), st.sampled_from([1, 2**28]))
-def test_equals_the_plain_loop(arrays: Arrays, camera_rule: bool, budget: int) -> None:
-    scores = plain_centroids(arrays, camera_rule)
+def test_equals_the_plain_loop(case: Case, camera_rule: bool, budget: int) -> None:
+    scores = plain_centroids(case, camera_rule)
     if not any(first for _, first in scores):
         with memory_budget(budget), pytest.raises(ReidError, match="none of"):
-            evaluate_centroids(*arrays, camera_rule=camera_rule)
+            centroids(*case, camera_rule=camera_rule)
         return
     with memory_budget(budget):
-        assert_equal(evaluate_centroids(*arrays, camera_rule=camera_rule), scores)
+        assert_equal(centroids(*case, camera_rule=camera_rule), scores)
 
 
 @settings(max_examples=100, deadline=None)
 @given(cases, st.sampled_from([1, 2**28]))
-def test_ctl2021_equals_the_plain_loop(arrays: Arrays, budget: int) -> None:
-    scores = plain_ctl2021(arrays)
+def test_ctl2021_equals_the_plain_loop(case: Case, budget: int) -> None:
+    scores = plain_ctl2021(case)
     if not any(first for _, first in scores):
         with memory_budget(budget), pytest.raises(ReidError, match=r"none of|got none"):
-            evaluate_centroids_ctl2021(*arrays)
+            ctl2021(*case)
         return
     with memory_budget(budget):
-        assert_equal(evaluate_centroids_ctl2021(*arrays), scores)
+        assert_equal(ctl2021(*case), scores)
 
 
 @settings(max_examples=30, deadline=None)
 @given(cases, st.integers(0, 1000))
-def test_permuting_the_gallery_changes_nothing(arrays: Arrays, seed: int) -> None:
-    order = np.random.default_rng(seed).permutation(len(arrays[1]))
-    query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras = arrays
-    moved = (query, gallery[order], query_ids, gallery_ids[order], query_cameras, gallery_cameras[order])
-    if any(first for _, first in plain_centroids(arrays, camera_rule=True)):
-        first, second = evaluate_centroids(*arrays), evaluate_centroids(*moved)
+def test_permuting_the_gallery_changes_nothing(case: Case, seed: int) -> None:
+    order = np.random.default_rng(seed).permutation(len(case[1]))
+    moved = Case(*(array[order] if side % 2 else array for side, array in enumerate(case)))
+    if any(first for _, first in plain_centroids(case, camera_rule=True)):
+        first, second = centroids(*case), centroids(*moved)
         np.testing.assert_array_equal(first.first_match_rank, second.first_match_rank)
 
 
-def camera_clusters() -> Arrays:
+def camera_clusters() -> Case:
     """A model that recognises the camera's view of a person, hardly the person: the truth is known.
 
     Images of one person from one camera are nearly the same vector, those from two cameras all but
@@ -133,52 +97,52 @@ def camera_clusters() -> Arrays:
     gallery = (images[:, :, 1:].reshape(-1, dim), ids[:, :, 1:].ravel(), cameras[:, :, 1:].ravel())
     order = rng.permutation(len(gallery[0]))
     gallery = tuple(column[order] for column in gallery)
-    return query[0], gallery[0], query[1], gallery[1], query[2], gallery[2]
+    return Case(query[0], gallery[0], query[1], gallery[1], query[2], gallery[2])
 
 
 def test_only_the_published_index_is_flattered_by_same_camera_images() -> None:
-    arrays = camera_clusters()
-    instance = evaluate_ranking(*arrays)
-    honest = evaluate_centroids(*arrays)
-    published = evaluate_centroids_ctl2021(*arrays)
+    case = camera_clusters()
+    instance = evaluate_ranking(*case)
+    honest = centroids(*case)
+    published = ctl2021(*case)
     assert honest.cmc[1] < 0.25
     assert instance.cmc[1] < 0.25
     assert published.cmc[1] > 0.7
-    without_rule = evaluate_centroids(*arrays, camera_rule=False)
+    without_rule = centroids(*case, camera_rule=False)
     assert without_rule.cmc[1] > 0.8  # what the published index in fact measures
 
 
-def test_distractors_stay_items_of_their_own_here_and_vanish_in_the_published_procedure() -> None:
+def test_distractors_stay_items_here_and_vanish_in_the_published_way() -> None:
     query = np.array([[1.0, 0.0]])
     gallery = np.array([[0.8, 0.6], [1.0, 0.1], [1.0, -0.1], [0.0, 1.0]])
     labels = ([1], [1, 0, 0, 2], [0], [1, 0, 1, 1])
-    result = evaluate_centroids(query, gallery, *labels)
+    result = centroids(query, gallery, *labels)
     assert (result.mAP, result.mINP, result.num_gallery) == (pytest.approx(1 / 3), pytest.approx(1 / 3), 4)
     # Read at positions 0.. of [0] + [1, 0, 1, 1], item 0 gets the query's own camera: nothing is left of p.
     with pytest.raises(ReidError, match="got none"):
-        evaluate_centroids_ctl2021(query, gallery, *labels)
+        ctl2021(query, gallery, *labels)
 
 
 def test_features_are_averaged_before_they_are_normalised() -> None:
     # Mean of a long and a short vector leans to the long one; of the unit vectors it would be the diagonal.
     query, gallery = torch.tensor([[1.0, 0.1]]), torch.tensor([[10.0, 0.0], [0.0, 1.0], [1.0, 0.5]])
-    result = evaluate_centroids(query, gallery, [1], [1, 1, 2], [0], [1, 2, 1])
+    result = centroids(query, gallery, [1], [1, 1, 2], [0], [1, 2, 1])
     assert result.mAP == 1.0
 
 
 def test_a_query_left_without_own_images_is_not_counted() -> None:
-    result = evaluate_centroids(torch.eye(2), torch.eye(2), [1, 2], [1, 2], [0, 0], [0, 1])
+    result = centroids(torch.eye(2), torch.eye(2), [1, 2], [1, 2], [0, 0], [0, 1])
     assert (result.num_queries, result.num_valid_queries) == (2, 1)
     assert np.isnan(result.average_precision[0])
 
 
 def test_float32_and_half_galleries_agree_with_float64() -> None:
-    arrays = camera_clusters()
-    tensors = [torch.from_numpy(array) for array in arrays[:2]]
-    expected = evaluate_centroids(*tensors, *arrays[2:]).mAP
-    single = evaluate_centroids(tensors[0].float(), tensors[1].float(), *arrays[2:]).mAP
-    half = evaluate_centroids(tensors[0].float(), tensors[1].half(), *arrays[2:]).mAP
-    mixed = evaluate_centroids(tensors[0], tensors[1].float(), *arrays[2:]).mAP
+    case = camera_clusters()
+    tensors = [torch.from_numpy(array) for array in case[:2]]
+    expected = centroids(*tensors, *case[2:]).mAP
+    single = centroids(tensors[0].float(), tensors[1].float(), *case[2:]).mAP
+    half = centroids(tensors[0].float(), tensors[1].half(), *case[2:]).mAP
+    mixed = centroids(tensors[0], tensors[1].float(), *case[2:]).mAP
     assert single == pytest.approx(expected, abs=1e-6)
     assert mixed == pytest.approx(expected, abs=1e-6)
     assert half == pytest.approx(expected, abs=1e-2)
@@ -186,14 +150,14 @@ def test_float32_and_half_galleries_agree_with_float64() -> None:
 
 def test_names_the_camera_rule_when_it_leaves_nothing() -> None:
     with pytest.raises(ReidError, match=r"camera_rule leaves none of 2 queries a match.*camera_rule=False"):
-        evaluate_centroids(torch.eye(2), torch.eye(2), [1, 2], [1, 2], [0, 0], [0, 0])
+        centroids(torch.eye(2), torch.eye(2), [1, 2], [1, 2], [0, 0], [0, 0])
 
 
 def test_refuses_a_gallery_of_strangers() -> None:
     with pytest.raises(ReidError, match="query_ids must occur in gallery_ids, got none of 1 queries"):
-        evaluate_centroids(torch.eye(2)[:1], torch.eye(2), [1], [2, 3], [0], [1, 1])
+        centroids(torch.eye(2)[:1], torch.eye(2), [1], [2, 3], [0], [1, 1])
     with pytest.raises(ReidError, match="gallery_ids must hold the query's persons, got none"):
-        evaluate_centroids_ctl2021(torch.eye(2)[:1], torch.eye(2), [1], [2, 3], [0], [1, 1])
+        ctl2021(torch.eye(2)[:1], torch.eye(2), [1], [2, 3], [0], [1, 1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
@@ -207,7 +171,7 @@ def test_a_collapsed_model_ranks_every_match_last(dim: int, num_gallery: int, dt
     for camera_rule in (True, False):
         if num_gallery == 21 and camera_rule:
             labels = (*labels[:2], np.full(7, 9), labels[3])  # or the only image would be left out
-        result = evaluate_centroids(*sides, *labels, camera_rule=camera_rule)
+        result = centroids(*sides, *labels, camera_rule=camera_rule)
         assert result.mAP == pytest.approx(1 / result.num_gallery)
 
 
@@ -224,7 +188,7 @@ def test_a_collapsed_model_ranks_every_match_last(dim: int, num_gallery: int, dt
 def test_a_near_tie_never_helps_and_a_difference_does(dtype: torch.dtype, gap: float, expected: float) -> None:
     # The cosines with (1, 0) are 1 for the match and 1 - gap for the other person.
     gallery = torch.tensor([[1.0, 0.0], [1.0, (2 * gap) ** 0.5]], dtype=dtype)
-    assert evaluate_centroids(gallery[:1], gallery, [1], [1, 2], [0], [1, 1]).mAP == expected
+    assert centroids(gallery[:1], gallery, [1], [1, 2], [0], [1, 1]).mAP == expected
 
 
 def test_distractors_have_no_group_of_camera_means() -> None:
@@ -238,7 +202,7 @@ def test_ctl2021_without_a_centroid_names_the_cameras_it_reads() -> None:
     # Item j is read as the camera of query j, which is of the same person: nothing is left of anyone.
     query, gallery = torch.eye(3), torch.eye(3)
     with pytest.raises(ReidError, match=r"cameras, read by position, must leave a person an item, got none for 3"):
-        evaluate_centroids_ctl2021(query, gallery, [1, 2, 3], [1, 2, 3], [0, 1, 2], [5, 5, 5])
+        ctl2021(query, gallery, [1, 2, 3], [1, 2, 3], [0, 1, 2], [5, 5, 5])
 
 
 @pytest.mark.parametrize("dim", [37, 512, 2048])
@@ -246,5 +210,5 @@ def test_ctl2021_of_a_collapsed_model_ranks_every_match_last(dim: int) -> None:
     vector = torch.randn(dim, generator=torch.Generator().manual_seed(dim))
     places, people = np.arange(501), np.arange(1, 50)
     sides = (vector.expand(49, dim), vector.expand(501, dim))
-    result = evaluate_centroids_ctl2021(*sides, people, places % 50, people % 6, places // 50 % 6)
+    result = ctl2021(*sides, people, places % 50, people % 6, places // 50 % 6)
     assert result.mAP == pytest.approx(1 / result.num_gallery)

@@ -1,6 +1,5 @@
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -8,7 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.ranking import CMC_RANKS, RankingResult, evaluate_distances, evaluate_ranking
+from evaluation.ranking import RankingResult, evaluate_ranking, rank
+from evaluation.retrieval.inputs import Retrieval
+from tests.reference.ranking import Case, float64_distances, plain_ranking, realistic_case
 from tests.support import memory_budget
 from utils.distance import METRICS
 from utils.errors import ReidError
@@ -16,43 +17,13 @@ from utils.errors import ReidError
 ROWS_ONE_BY_ONE = 1
 
 
-class Case(NamedTuple):
-    query: np.ndarray
-    gallery: np.ndarray
-    query_ids: np.ndarray
-    gallery_ids: np.ndarray
-    query_cameras: np.ndarray
-    gallery_cameras: np.ndarray
-
-
-def plain_ranking(distances: np.ndarray, case: Case, camera_rule: bool = True) -> dict[str, object]:
-    """The protocol spelled out: sort the kept items, matches last among equals, and walk down the list."""
-    precisions, penalties, firsts = [], [], []
-    for row, person, camera in zip(distances, case.query_ids, case.query_cameras, strict=True):
-        kept = []
-        for distance, other, other_camera in zip(row, case.gallery_ids, case.gallery_cameras, strict=True):
-            if camera_rule and other == person and other_camera == camera:
-                continue
-            kept.append((float(distance), bool(other == person)))
-        found, precision, first = 0, [], 0
-        for rank, (_, is_match) in enumerate(sorted(kept), start=1):
-            if is_match:
-                found += 1
-                first = first or rank
-                precision.append(found / rank)
-        firsts.append(first)
-        precisions.append(sum(precision) / found if found else float("nan"))
-        if found:
-            penalties.append(precision[-1])
-    valid = [first for first in firsts if first]
-    return {
-        "mAP": float(np.nanmean(precisions)) if valid else None,
-        "mINP": sum(penalties) / len(penalties) if valid else None,
-        "cmc": {k: sum(first <= k for first in valid) / len(valid) for k in CMC_RANKS} if valid else None,
-        "average_precision": precisions,
-        "first_match_rank": firsts,
-        "num_valid_queries": len(valid),
-    }
+def rank_distances(distances: object, labels: tuple, camera_rule: bool = True) -> RankingResult:
+    """Rank by a whole matrix (Q, G), in blocks of two queries."""
+    matrix = torch.as_tensor(distances)
+    features = torch.zeros(matrix.shape[0], 1), torch.zeros(matrix.shape[1], 1)
+    pairs = Retrieval.of(*features, *labels).pairs(camera_rule)
+    blocks = ((slice(start, start + 2), matrix[start : start + 2].clone()) for start in range(0, len(matrix), 2))
+    return rank(pairs, blocks)
 
 
 def assert_equal(result: RankingResult, expected: dict[str, object], tolerance: float = 1e-12) -> None:
@@ -62,16 +33,6 @@ def assert_equal(result: RankingResult, expected: dict[str, object], tolerance: 
     assert result.cmc == pytest.approx(expected["cmc"], abs=tolerance)
     np.testing.assert_allclose(result.average_precision, expected["average_precision"], atol=tolerance)
     np.testing.assert_array_equal(result.first_match_rank, expected["first_match_rank"])
-
-
-def float64_distances(case: Case, metric: str) -> np.ndarray:
-    query, gallery = case.query.astype(np.float64), case.gallery.astype(np.float64)
-    if metric == "cosine":
-        query = query / np.linalg.norm(query, axis=1, keepdims=True)
-        gallery = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
-        return 1 - query @ gallery.T
-    squared = ((query[:, None] - gallery[None]) ** 2).sum(-1)
-    return squared if metric == "sqeuclidean" else np.sqrt(squared)
 
 
 def draw_case(seed: int, num_query: int, num_gallery: int, num_ids: int, tied: bool) -> Case:
@@ -123,13 +84,11 @@ def test_equals_the_plain_loop(case: Case, metric: str, camera_rule: bool, budge
 
 
 @settings(max_examples=60, deadline=None)
-@given(cases, st.booleans(), st.sampled_from([ROWS_ONE_BY_ONE, 2**28]))
-def test_distances_give_the_figures_of_the_plain_loop(case: Case, camera_rule: bool, budget: int) -> None:
+@given(cases, st.booleans())
+def test_distances_give_the_figures_of_the_plain_loop(case: Case, camera_rule: bool) -> None:
     distances = float64_distances(case, "cosine").round(2)
     expected = plain_ranking(distances, case, camera_rule)
-    labels = case[2:]
-    with memory_budget(budget):
-        result = ranked_or_none(lambda: evaluate_distances(distances, *labels, camera_rule=camera_rule))
+    result = ranked_or_none(lambda: rank_distances(distances, case[2:], camera_rule))
     assert (result is None) == (expected["num_valid_queries"] == 0)
     if result is not None:
         assert_equal(result, expected)
@@ -166,18 +125,6 @@ def test_a_far_distractor_changes_nothing(case: Case) -> None:
     if before is not None and after is not None:
         assert (after.mAP, after.mINP, after.cmc) == (before.mAP, before.mINP, before.cmc)
         assert after.num_gallery == before.num_gallery + 1
-
-
-def realistic_case(seed: int) -> Case:
-    rng = np.random.default_rng(seed)
-    query_ids, gallery_ids = rng.integers(1, 61, 120), rng.integers(0, 61, 600)
-    centers = rng.standard_normal((61, 128))
-
-    def embed(ids: np.ndarray) -> np.ndarray:
-        return (centers[ids] * 0.5 + rng.standard_normal((len(ids), 128))).astype(np.float32)
-
-    cameras = rng.integers(0, 6, 720)
-    return Case(embed(query_ids), embed(gallery_ids), query_ids, gallery_ids, cameras[:120], cameras[120:])
 
 
 def without_near_ties(case: Case, distances: np.ndarray, smallest_gap: float) -> tuple[Case, np.ndarray]:
@@ -227,21 +174,113 @@ def test_blocks_tensors_arrays_and_layouts_agree() -> None:
 def test_inputs_are_left_untouched() -> None:
     case = realistic_case(7)
     case = case._replace(query=case.query.astype(np.float64), gallery=case.gallery.astype(np.float64))
-    distances = float64_distances(case, "cosine")
-    copies = [array.copy() for array in (*case, distances)]
+    copies = [array.copy() for array in case]
     evaluate_ranking(*case)
     evaluate_ranking(*case, metric="euclidean")
-    evaluate_distances(distances, *case[2:])
-    for array, copy in zip((*case, distances), copies, strict=True):
+    for array, copy in zip(case, copies, strict=True):
         np.testing.assert_array_equal(array, copy)
 
 
 def test_a_read_only_memory_map_is_read_in_blocks(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     case = realistic_case(8)
-    distances = float64_distances(case, "cosine")
-    np.save(tmp_path / "distances.npy", distances)
-    mapped = np.load(tmp_path / "distances.npy", mmap_mode="r")
+    np.save(tmp_path / "gallery.npy", case.gallery)
+    mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
     with memory_budget(ROWS_ONE_BY_ONE):
-        result = evaluate_distances(mapped, *case[2:])
-    assert_equal(result, plain_ranking(distances, case))
+        result = evaluate_ranking(case.query, mapped, *case[2:])
+    assert result.mAP == pytest.approx(evaluate_ranking(*case).mAP, abs=1e-6)
     assert not recwarn.list
+
+
+def test_a_half_precision_gallery_ranks_as_its_widened_copy() -> None:
+    case = realistic_case(5)
+    half = torch.from_numpy(case.gallery).half()
+    query = torch.from_numpy(case.query)
+    narrow, wide = evaluate_ranking(query, half, *case[2:]), evaluate_ranking(query, half.float(), *case[2:])
+    assert narrow.mAP == pytest.approx(wide.mAP, abs=1e-6)
+
+
+def test_euclidean_ranks_do_not_feel_where_the_origin_lies() -> None:
+    case = realistic_case(7)
+    far = case._replace(query=case.query / 10 + 10, gallery=case.gallery / 10 + 10)
+    distances = ((far.query[:, None].astype(float) - far.gallery[None]) ** 2).sum(-1)
+    expected = rank_distances(distances, far[2:]).mAP
+    assert evaluate_ranking(*far, metric="euclidean").mAP == pytest.approx(expected, abs=1e-5)
+
+
+def test_neither_autocast_nor_a_lowered_product_precision_enters() -> None:
+    case = realistic_case(6)
+    expected = evaluate_ranking(*case).mAP
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            tensors = [torch.from_numpy(case.query).requires_grad_(), torch.from_numpy(case.gallery)]
+            result = evaluate_ranking(*tensors, *case[2:])
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert result.mAP == expected
+
+
+def perfect_case() -> Case:
+    eye = np.eye(5, dtype=np.float32)
+    ids = np.arange(1, 6)
+    return Case(eye, eye.repeat(3, 0), ids, ids.repeat(3), np.zeros(5, int), np.tile([0, 1, 2], 5))
+
+
+def test_a_perfect_ranking_gives_one_and_an_inverted_one_the_least() -> None:
+    case = perfect_case()
+    best = evaluate_ranking(*case)
+    assert (best.mAP, best.mINP, set(best.cmc.values())) == (1.0, 1.0, {1.0})
+    worst = evaluate_ranking(*case._replace(query=-case.query))
+    assert worst.mAP == pytest.approx((1 / 13 + 2 / 14) / 2)  # 12 others come first
+    assert worst.mINP == pytest.approx(2 / 14)
+    assert worst.cmc == {1: 0.0, 5: 0.0, 10: 0.0, 20: 1.0, 50: 1.0}
+
+
+def test_a_match_never_gains_from_a_tie() -> None:
+    case = perfect_case()
+    result = rank_distances(np.zeros((5, 15)), case[2:])
+    assert result.first_match_rank.tolist() == [13] * 5
+    assert result.average_precision == pytest.approx([(1 / 13 + 2 / 14) / 2] * 5)
+
+
+def test_infinite_distances_rank_last_and_ties_among_them_do_not_help() -> None:
+    distances = np.full((1, 4), np.inf)
+    distances[0, 3] = 1.0
+    result = rank_distances(distances, ([1], [1, 1, 2, 3], [0], [1, 0, 1, 1]))
+    assert result.first_match_rank.tolist() == [3]
+
+
+def test_an_infinitely_far_match_counts_alike_beside_more_images() -> None:
+    # The second query has three images, so the first one's single image is padded to three in their block.
+    distances = np.array([[np.inf, 1.0, 1.0, 1.0], [9.0, 1.0, 1.0, 1.0]])
+    result = rank_distances(distances, ([1, 2], [1, 2, 2, 2], [0, 0], [1] * 4))
+    assert result.first_match_rank.tolist() == [4, 1]
+
+
+def test_figures_of_a_case_worked_by_hand() -> None:
+    # Query 1: kept items by distance: 2, [1], 2, [1]; its third item is its own camera's.
+    # Query 2 (person 3) has a same-camera item only and is not counted.
+    distances = [[0.2, 0.4, 0.1, 0.1, 0.3, 0.5], [0.1] * 6]
+    ids, cameras = [1, 1, 1, 2, 2, 3], [1, 1, 0, 0, 0, 0]
+    result = rank_distances(distances, ([1, 3], ids, [0, 0], cameras))
+    assert result.mAP == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert result.mINP == pytest.approx(2 / 4)
+    assert result.cmc == {1: 0.0, 5: 1.0, 10: 1.0, 20: 1.0, 50: 1.0}
+    assert (result.num_queries, result.num_valid_queries, result.num_gallery) == (2, 1, 6)
+    assert np.isnan(result.average_precision[1])
+    assert result.first_match_rank.tolist() == [2, 0]
+
+
+def test_one_item_far_out_does_not_cost_the_others_their_digits() -> None:
+    # |g|^2 is 1e14 for the far item; the near two differ by 0.01 in squared distance.
+    gallery = torch.tensor([[1.0, 0.1], [1.0, 0.0], [0.0, 1.0], [1e7, 0.0]])
+    result = evaluate_ranking(
+        torch.tensor([[1.0, 0.0]]), gallery, [1], [2, 1, 3, 0], [0], [1] * 4, metric="euclidean"
+    )
+    assert result.mAP == 1.0
+
+
+def test_one_query_and_one_item() -> None:
+    result = evaluate_ranking(torch.ones(1, 3), torch.ones(1, 3), [7], [7], [0], [1])
+    assert (result.mAP, result.mINP, result.cmc[1], result.num_gallery) == (1.0, 1.0, 1.0, 1)

@@ -3,58 +3,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from evaluation.neighbours import nearest_among
-from evaluation.rerank import k_reciprocal, k_reciprocal_blocks
+from evaluation.rerank import Reciprocal, k_reciprocal, k_reciprocal_blocks
+from tests.reference.rerank import clustered, dense_k_reciprocal
 from tests.support import memory_budget
-
-Matrix = NDArray[np.float64]
-
-
-def dense_k_reciprocal(query: Matrix, gallery: Matrix, k1: int, k2: int, lambda_value: float) -> Matrix:
-    """The definition, one item after the other, on full matrices in float64."""
-    x = np.concatenate([query, gallery])
-    x = x / np.linalg.norm(x, axis=1, keepdims=True)
-    distance = np.array([[np.sum((a - b) ** 2) for b in x] for a in x])
-    distance = distance / distance.max(axis=1, keepdims=True)
-    return encode_and_compare(distance, len(query), k1, k2, lambda_value)
-
-
-def encode_and_compare(distance: Matrix, q: int, k1: int, k2: int, lambda_value: float) -> Matrix:
-    total = len(distance)
-    # The item itself first, then by distance, equal ones by index.
-    ranks = (distance.round(12) - 2 * np.eye(total)).argsort(axis=1, kind="stable").tolist()
-
-    def reciprocal(i: int, k: int) -> set[int]:
-        return {j for j in ranks[i][: k + 1] if i in ranks[j][: k + 1]}
-
-    v = np.zeros((total, total))
-    for i in range(total):
-        members = reciprocal(i, k1)
-        expanded = set(members)
-        for candidate in members:
-            near = reciprocal(candidate, int(np.around(k1 / 2)))
-            if len(near & members) > 2 / 3 * len(near):
-                expanded |= near
-        for j in expanded:
-            v[i, j] = np.exp(-distance[i, j])
-        v[i] /= v[i].sum()
-    v = np.array([np.mean([v[j] for j in ranks[i][:k2]], axis=0) for i in range(total)])
-    result = np.zeros((q, total - q))
-    for i in range(q):
-        for j in range(total - q):
-            low, high = np.minimum(v[i], v[q + j]).sum(), np.maximum(v[i], v[q + j]).sum()
-            result[i, j] = (1 - lambda_value) * (1 - low / high) + lambda_value * distance[i, q + j]
-    return result
-
-
-def clustered(num_queries: int, num_gallery: int, seed: int = 0, spread: float = 0.6) -> tuple[Matrix, Matrix]:
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(max(1, (num_queries + num_gallery) // 8), 16))
-    x = centres[rng.integers(len(centres), size=num_queries + num_gallery)]
-    x = x + spread * rng.normal(size=x.shape)
-    return x[:num_queries], x[num_queries:]
 
 
 @pytest.mark.parametrize("spread", [0.0001, 0.6, 100.0])
@@ -91,18 +43,6 @@ def test_ties_go_to_the_item_itself_then_to_the_lower_index() -> None:
         np.testing.assert_allclose(got.numpy(), expected, atol=1e-5)
 
 
-def test_neighbours_of_tiles_are_those_of_a_stable_sort() -> None:
-    x = torch.from_numpy(np.random.default_rng(1).choice([-0.25, 0.25], size=(200, 16)))
-    similarity = x @ x.T
-    expected_lowest = similarity.amin(dim=1)
-    similarity.fill_diagonal_(2.0)
-    with memory_budget(1):  # tiles of 50
-        found = nearest_among(x, 30)
-    assert torch.equal(found.indices, similarity.sort(dim=1, descending=True, stable=True).indices[:, :30])
-    assert torch.equal(found.lowest, expected_lowest)
-    assert torch.equal(found.similarities[:, 0], torch.ones(200, dtype=x.dtype))
-
-
 def test_memory_budget_does_not_change_the_result() -> None:
     query, gallery = clustered(30, 200)
     with memory_budget(1):
@@ -114,10 +54,10 @@ def test_blocks_cover_the_queries_in_order() -> None:
     query, gallery = clustered(30, 200)
     whole = k_reciprocal(query, gallery)
     with memory_budget(2 * 7 * 4 * 8 * 200):
-        blocks = list(k_reciprocal_blocks(query, gallery))
-    assert [len(block.distances) for block in blocks] == [6, 6, 6, 6, 6]
-    assert [block.queries.start for block in blocks] == [0, 6, 12, 18, 24]
-    torch.testing.assert_close(torch.cat([block.distances for block in blocks]), whole, atol=1e-6, rtol=0)
+        blocks = list(k_reciprocal_blocks(torch.from_numpy(query), torch.from_numpy(gallery), Reciprocal()))
+    assert [len(distances) for _, distances in blocks] == [6, 6, 6, 6, 6]
+    assert [rows.start for rows, _ in blocks] == [0, 6, 12, 18, 24]
+    torch.testing.assert_close(torch.cat([distances for _, distances in blocks]), whole, atol=1e-6, rtol=0)
 
 
 @settings(max_examples=25, deadline=None)
@@ -151,8 +91,8 @@ def test_gallery_order_and_scale_do_not_matter() -> None:
 def test_helps_where_neighbours_find_each_other() -> None:
     query, gallery = clustered(64, 400, spread=1.0)
     rng = np.random.default_rng(0)
-    centres = rng.normal(size=(464 // 8, 16))
-    ids = rng.integers(len(centres), size=464)
+    centers = rng.normal(size=(464 // 8, 16))
+    ids = rng.integers(len(centers), size=464)
     matches = torch.from_numpy(ids[:64, None] == ids[None, 64:])
 
     def mean_rank(distances: torch.Tensor) -> float:

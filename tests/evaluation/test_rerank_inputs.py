@@ -5,23 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
-from evaluation.features import check_features
-from evaluation.neighbours import nearest_among, normalised
-from evaluation.rerank import k_reciprocal, k_reciprocal_blocks
+from evaluation.rerank import Reciprocal, k_reciprocal, k_reciprocal_blocks
+from evaluation.retrieval.inputs import check_features
+from evaluation.retrieval.knn import normalize
+from tests.reference.rerank import Matrix, clustered
 from tests.support import memory_budget
 from utils.errors import ReidError
-
-Matrix = NDArray[np.float64]
-
-
-def clustered(num_queries: int, num_gallery: int, seed: int = 0, spread: float = 0.6) -> tuple[Matrix, Matrix]:
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(max(1, (num_queries + num_gallery) // 8), 16))
-    x = centres[rng.integers(len(centres), size=num_queries + num_gallery)]
-    x = x + spread * rng.normal(size=x.shape)
-    return x[:num_queries], x[num_queries:]
 
 
 def test_takes_half_precision_read_only_arrays_and_gradients() -> None:
@@ -43,25 +33,24 @@ def test_autocast_does_not_reach_the_neighbours() -> None:
     torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
 
 
-def test_a_narrow_product_is_forbidden_inside_and_the_callers_choice_holds_between_blocks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    inside = []
+def test_a_narrow_product_is_forbidden_inside_but_not_between_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, multiply = [], torch.Tensor.__matmul__
 
-    def recorded(*args: object) -> object:
-        inside.append(torch.get_float32_matmul_precision())
-        return nearest_among(*args)  # type: ignore[arg-type]
+    def spy(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        inside.append((torch.get_float32_matmul_precision(), torch.is_grad_enabled()))
+        return multiply(left, right)
 
-    monkeypatch.setattr("evaluation.rerank.nearest_among", recorded)
+    monkeypatch.setattr(torch.Tensor, "__matmul__", spy)
     torch.set_float32_matmul_precision("medium")
     try:
         with memory_budget(1):
-            for _ in k_reciprocal_blocks(*clustered(5, 40)):
+            for _ in k_reciprocal_blocks(*map(torch.from_numpy, clustered(5, 40)), Reciprocal()):
                 assert torch.get_float32_matmul_precision() == "medium"
                 assert torch.is_grad_enabled()
     finally:
         torch.set_float32_matmul_precision("highest")
-    assert inside == ["highest"]
+    assert len(inside) > 5  # the tiles of the neighbors, and a block for each query
+    assert set(inside) == {("highest", False)}
 
 
 @pytest.mark.parametrize("kind", ["tensor", "array", "memmap"])
@@ -106,8 +95,8 @@ def test_out_must_fit(out: object) -> None:
 def test_parameters_out_of_range(name: str, value: object, rule: str) -> None:
     with pytest.raises(ReidError, match=rule):
         k_reciprocal(*clustered(5, 20), **{name: value})  # type: ignore[arg-type]
-    with pytest.raises(ReidError, match=rule):  # at the call, before the first block is asked for
-        k_reciprocal_blocks(*clustered(5, 20), **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(ReidError, match=rule):
+        Reciprocal(**{name: value})  # type: ignore[arg-type]
 
 
 def _spoilt(value: float) -> Matrix:
@@ -136,8 +125,8 @@ def test_features_that_do_not_fit(gallery: object, rule: str) -> None:
 def test_features_are_not_copied_or_changed() -> None:
     query, gallery = clustered(5, 40)
     kept = gallery.copy()
-    checked = check_features(query, gallery)
-    assert checked.gallery.data_ptr() == gallery.ctypes.data
-    normalised(checked.query, checked.gallery)
+    matrices = check_features(query, gallery)
+    assert matrices[1].data_ptr() == gallery.ctypes.data
+    normalize(*matrices)
     k_reciprocal(query, gallery)
     assert np.array_equal(gallery, kept)

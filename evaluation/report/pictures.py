@@ -1,0 +1,188 @@
+"""Pictures of ranked lists: the query, then its gallery items, framed green for a match and red otherwise."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from evaluation.report.ranked_lists import RankedList, Selection
+from evaluation.retrieval.inputs import LabeledImage
+from utils.errors import ReidError
+from utils.pictures import read_tile, write_png
+
+_QUERY, _MATCH, _OTHER = (0, 90, 200), (0, 140, 60), (214, 45, 32)  # RGB
+_INK, _PALE_INK, _PAPER, _GRAY = (20, 20, 20), (95, 95, 95), 255, 170
+_BORDER, _MARGIN, _GAP, _QUERY_GAP = 3, 8, 8, 20
+_LINE, _TEXT_SIZE, _TITLE_SIZE = 16, 0.42, 0.5  # one line of text in pixels; sizes in OpenCV's unit
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_MARK = 9  # side of the tick or the cross, in pixels
+_SMALLEST_HEIGHT = 32
+_LONGEST_STEM = 120  # bytes; a file name has 255
+
+Color = tuple[int, int, int]
+
+
+def draw_ranked_list(
+    ranked: RankedList,
+    query_labels: Sequence[LabeledImage],
+    gallery_labels: Sequence[LabeledImage],
+    *,
+    average_precision: float | None,
+    height: int = 128,
+) -> np.ndarray:
+    """Draw one ranked list.
+
+    The query comes first, in a blue frame, above its identity and camera. Each gallery item has a green frame
+    and a tick where it is a match, else a red frame and a cross (for who cannot tell the two colors), above
+    its rank, identity, camera and cosine distance. Where the query's identity is not known, frames are gray and
+    nothing is marked. Images of any size are fitted to tiles of equal size; one that cannot be read becomes a
+    gray tile that says so.
+
+    Args:
+        ranked: the list.
+        query_labels: the images that ``ranked.query_row`` points into.
+        gallery_labels: the images that ``ranked.gallery_rows`` points into.
+        average_precision: of the query, in [0, 1]; NaN where it has no match, None where it has no identity.
+        height: of the images, in pixels; their tiles are half as wide.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ReidError: if ``height`` is too small to see anything.
+    """
+    if height < _SMALLEST_HEIGHT:
+        raise ReidError(f"height must be at least {_SMALLEST_HEIGHT} pixels, got {height}; 128 is usual")
+    query = query_labels[ranked.query_row]
+    has_identity = average_precision is not None
+    captions = [("query", f"id {_number(query.person_id)}", f"c{_number(query.camera_id)}")]
+    pictures = [_framed(query.path, height, _QUERY)]
+    for rank, (row, distance, match) in enumerate(
+        zip(ranked.gallery_rows, ranked.distances, ranked.matches, strict=True), start=1
+    ):
+        item = gallery_labels[row]
+        captions.append((f"{rank}", f"id {_number(item.person_id)}", f"c{_number(item.camera_id)}  {distance:.3f}"))
+        pictures.append(_framed(item.path, height, (_MATCH if match else _OTHER) if has_identity else _PALE_INK))
+    canvas, lefts, top = _sheet(pictures, captions)
+    for number, (picture, x, lines) in enumerate(zip(pictures, lefts, captions, strict=True)):
+        canvas[top : top + picture.shape[0], x : x + picture.shape[1]] = picture
+        below = top + picture.shape[0]
+        for line, text in enumerate(lines, start=1):
+            _write(canvas, text, (x, below + line * _LINE), _TEXT_SIZE, _INK if line == 1 else _PALE_INK)
+        if number and has_identity:
+            place = (x + picture.shape[1] - _MARK - 1, below + _LINE - _MARK)
+            _draw_mark(canvas, place, bool(ranked.matches[number - 1]))
+    _write_title(canvas, query.path.name.encode("utf-8", "replace").decode(), average_precision)
+    return canvas
+
+
+def write_pictures(
+    folder: Path,
+    selection: Selection,
+    lists: Sequence[RankedList],
+    query_labels: Sequence[LabeledImage],
+    gallery_labels: Sequence[LabeledImage],
+    average_precision: np.ndarray,
+    *,
+    height: int = 128,
+) -> list[Path]:
+    """Write one PNG per chosen query, such as ``worst_0001_<stem of the query>.png``.
+
+    Args:
+        folder: absent or empty, so that pictures of two evaluations never lie side by side.
+        selection: the chosen queries.
+        lists: their ranked lists, in the order of ``selection.rows``.
+        query_labels: Q images.
+        gallery_labels: G images.
+        average_precision: (Q,) of all queries.
+        height: of the images, in pixels.
+
+    Returns:
+        The files, in the order of ``selection.rows``.
+
+    Raises:
+        ReidError: if ``folder`` is a file or holds anything, if ``lists`` are not those of ``selection``, or
+            if ``height`` is too small.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ReidError(f"folder must be absent or empty, got {folder}; remove it or give another one")
+    if (got := tuple(ranked.query_row for ranked in lists)) != selection.rows:
+        raise ReidError(
+            f"lists must be those of the selected queries {selection.rows}, got {got}; make them with "
+            f"ranked_lists(..., rows=selection.rows)"
+        )
+    paths = []
+    for (group, place, row), ranked in zip(selection, lists, strict=True):
+        picture = draw_ranked_list(
+            ranked,
+            query_labels,
+            gallery_labels,
+            average_precision=float(average_precision[row]),
+            height=height,
+        )
+        stem = query_labels[row].path.stem.encode("utf-8", "replace")[:_LONGEST_STEM].decode("utf-8", "ignore")
+        path = folder / f"{group}_{place:04d}_{stem}.png"
+        write_png(path, picture)
+        paths.append(path)
+    return paths
+
+
+def _sheet(pictures: Sequence[np.ndarray], captions: Sequence[tuple[str, ...]]) -> tuple[np.ndarray, list[int], int]:
+    """The empty sheet, the left edge of each picture, and the top edge of all."""
+    tall, wide = pictures[0].shape[:2]
+    widest = max(_text_width(text, _TEXT_SIZE) for lines in captions for text in lines)
+    step = max(wide, widest) + _GAP
+    lefts = [_MARGIN + number * step + (_QUERY_GAP if number else 0) for number in range(len(pictures))]
+    top = _MARGIN + _LINE + 6
+    bottom = top + tall + len(captions[0]) * _LINE + _MARGIN
+    return np.full((bottom, lefts[-1] + step - _GAP + _MARGIN, 3), _PAPER, np.uint8), lefts, top
+
+
+def _framed(path: Path, height: int, color: Color) -> np.ndarray:
+    """The image fitted to (height, height / 2) on a pale mat, in a frame."""
+    try:
+        tile = read_tile(path, height, height // 2)
+    except ReidError:
+        tile = np.full((height, height // 2, 3), _GRAY, np.uint8)
+        size = _TEXT_SIZE * min(1.0, (tile.shape[1] - 2) / _text_width("unreadable", _TEXT_SIZE))
+        _write(tile, "unreadable", (1, height // 2 + 4), size, _INK)
+    framed: np.ndarray = cv2.copyMakeBorder(
+        tile, _BORDER, _BORDER, _BORDER, _BORDER, cv2.BORDER_CONSTANT, value=color
+    )
+    return framed
+
+
+def _number(label: int) -> str:
+    """An identity or a camera; "?" for the negative number of one that the name does not tell."""
+    return str(label) if label >= 0 else "?"
+
+
+def _write_title(canvas: np.ndarray, name: str, average_precision: float | None) -> None:
+    """The query's file name, shortened in its middle where it is too long, and its AP."""
+    ending = ""
+    if average_precision is not None:
+        ending = "no match in the gallery" if np.isnan(average_precision) else f"AP {100 * average_precision:.1f} %"
+    room, title, length = canvas.shape[1] - 2 * _MARGIN, name, len(name)
+    while length > 4 and _text_width(f"{title}     {ending}", _TITLE_SIZE) > room:
+        length -= 1
+        title = f"{name[: length // 2]}...{name[len(name) - (length - length // 2) :]}"
+    _write(canvas, f"{title}     {ending}", (_MARGIN, _MARGIN + 12), _TITLE_SIZE, _INK)
+
+
+def _draw_mark(canvas: np.ndarray, place: tuple[int, int], match: bool) -> None:
+    """A tick or a cross with its upper left corner at ``place`` (x, y)."""
+    x, y = place
+    strokes = [((0, 5), (3, 8)), ((3, 8), (8, 1))] if match else [((1, 1), (8, 8)), ((1, 8), (8, 1))]
+    for (x0, y0), (x1, y1) in strokes:
+        ends = (x + x0, y + y0), (x + x1, y + y1)
+        cv2.line(canvas, *ends, _MATCH if match else _OTHER, 2, cv2.LINE_AA)
+
+
+def _write(canvas: np.ndarray, text: str, baseline: tuple[int, int], size: float, color: Color) -> None:
+    cv2.putText(canvas, text, baseline, _FONT, size, color, 1, cv2.LINE_AA)
+
+
+def _text_width(text: str, size: float) -> int:
+    width: int = cv2.getTextSize(text, _FONT, size, 1)[0][0]
+    return width

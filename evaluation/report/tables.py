@@ -1,0 +1,167 @@
+"""A report as tables: the rows that all of them share, Markdown, and the console."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from evaluation.results import FIGURES, Entry, Report, VerificationEntry
+
+NOTES: dict[str, str] = {
+    "centroid_ctl2021": (
+        "centroid_ctl2021 is the published procedure of 2021 with its wrong camera index: its figures flatter a "
+        "model, and are not comparable to instance figures."
+    )
+}
+"""Protocol -> what must stand beside its figures."""
+
+NUM_TEXT_COLUMNS = 3  # of the results, before the figures
+CROSSED_FIGURES = ("mAP", "rank-1")
+"""The figures that a matrix over resolutions shows."""
+
+VERIFICATION_COLUMNS: tuple[str, ...] = (
+    "false positive rate [%]",
+    "true positive rate [%]",
+    "cosine distance threshold",
+)
+
+Scales = tuple[int, int]  # of query and gallery
+
+_MISSING = "–"
+_MARKDOWN_SIGNS = re.compile(r"([\\`*\[\]<>|])")  # an underscore within a word has no meaning
+_SOURCES = {"online": "of the network's input", "disk": "files, median"}
+
+
+def result_columns() -> list[str]:
+    """The head of the table of results."""
+    return ["protocol", "query scale", "gallery scale", *FIGURES, "valid queries"]
+
+
+def result_rows(report: Report) -> list[list[str]]:
+    """The cells of each entry under :func:`result_columns`; figures in percent."""
+    return [
+        [
+            entry.protocol.label,
+            f"x{entry.protocol.query_scale}",
+            f"x{entry.protocol.gallery_scale}",
+            *(percent(figure(entry.result)) for figure in FIGURES.values()),
+            f"{entry.result.num_valid_queries}/{entry.result.num_queries}",
+        ]
+        for entry in report.entries
+    ]
+
+
+def notes(report: Report) -> list[str]:
+    """The notes of all protocols that have a row."""
+    names = {entry.protocol.name for entry in report.entries}
+    return [note for name, note in NOTES.items() if name in names]
+
+
+def resolutions_text(report: Report) -> str:
+    """What each scale leaves of an image, in pixels (height x width); empty where the report does not say."""
+    return ", ".join(
+        f"x{size.scale} = {size.height}x{size.width} ({_SOURCES[size.source]})" for size in report.resolutions
+    )
+
+
+def by_scales(report: Report) -> dict[str, dict[Scales, Entry]]:
+    """The entries of each protocol, by its label, at each pair of resolutions."""
+    entries: dict[str, dict[Scales, Entry]] = {}
+    for entry in report.entries:
+        entries.setdefault(entry.protocol.label, {})[entry.protocol.scales] = entry
+    return entries
+
+
+def scales_of_sides(pairs: Iterable[Scales]) -> tuple[list[int], list[int]]:
+    """The resolutions of the queries and those of the gallery, ascending."""
+    query_scales, gallery_scales = zip(*pairs, strict=True)
+    return sorted(set(query_scales)), sorted(set(gallery_scales))
+
+
+def verification_cells(verification: VerificationEntry) -> Iterator[list[str]]:
+    """The rows under :data:`VERIFICATION_COLUMNS`; a rate that too few pairs measure is a dash."""
+    for fpr, tpr, threshold in verification.points():
+        yield [f"{100 * fpr:g}", percent(tpr), _MISSING if threshold is None else f"{threshold:.4f}"]
+
+
+def verification_text(verification: VerificationEntry) -> str:
+    """The equal error rate, and what it was measured on."""
+    curve = verification.curve
+    return (
+        f"Equal error rate: {percent(curve.equal_error_rate)} % (queries x{verification.query_scale}, gallery "
+        f"x{verification.gallery_scale}; {curve.num_positive:,} pairs of one person, {curve.num_negative:,} of two)"
+    )
+
+
+def percent(rate: float | None) -> str:
+    """A rate in [0, 1] in percent with two decimals, or a dash."""
+    return _MISSING if rate is None else f"{100 * rate:.2f}"
+
+
+def markdown_table(report: Report) -> str:
+    """The results as a GitHub-flavored Markdown table; rates in percent.
+
+    Notes follow where a protocol has one, and a second table where the report has a verification part.
+
+    Returns:
+        Lines that end with a line feed.
+    """
+    lines = _markdown(result_columns(), result_rows(report), NUM_TEXT_COLUMNS)
+    if sizes := resolutions_text(report):
+        lines += ["", f"Resolutions: {sizes}"]
+    for note in notes(report):
+        lines += ["", _escape(note)]
+    if report.verification is not None:
+        lines += ["", *_markdown(VERIFICATION_COLUMNS, verification_cells(report.verification), 0)]
+        lines += ["", verification_text(report.verification)]
+    return "\n".join(lines) + "\n"
+
+
+def console_tables(report: Report) -> Iterator[Table]:
+    """One row per evaluation and, where resolutions were crossed, a matrix of them for each protocol."""
+    yield _console_results(report)
+    for label, entries in by_scales(report).items():
+        if len(entries) > max(map(len, scales_of_sides(entries))):
+            yield _console_matrix(label, entries)
+
+
+def _markdown(columns: Sequence[str], rows: Iterable[list[str]], num_text: int) -> list[str]:
+    rule = ["---" if number < num_text else "---:" for number in range(len(columns))]
+    body = [[_escape(cell) for cell in row] for row in rows]
+    return [f"| {' | '.join(cells)} |" for cells in (list(columns), rule, *body)]
+
+
+def _escape(text: str) -> str:
+    """Text in which no character has a meaning to Markdown, on one line."""
+    return _MARKDOWN_SIGNS.sub(r"\\\1", " ".join(text.split()))
+
+
+def _console_results(report: Report) -> Table:
+    table = Table(title=f"{report.dataset}, percent", box=SIMPLE, padding=0, title_justify="left")
+    table.caption, table.caption_justify = ", ".join(map(str, report.resolutions)) or None, "left"
+    rows = result_rows(report)
+    for number, column in enumerate(zip(result_columns(), *rows, strict=True)):
+        # As narrow as the words allow, except the protocol: in a narrow window it is wrapped, a figure never cut.
+        width = max(len(word) for text in column for word in text.split()) if number else None
+        table.add_column(column[0], justify="left" if number < NUM_TEXT_COLUMNS else "right", width=width)
+    table.columns[0].overflow = "fold"
+    for cells in rows:
+        table.add_row(*cells)
+    return table
+
+
+def _console_matrix(label: str, entries: Mapping[Scales, Entry]) -> Table:
+    query_scales, gallery_scales = scales_of_sides(entries)
+    table = Table(title=f"{label}: {' / '.join(CROSSED_FIGURES)}, percent", box=SIMPLE, title_justify="left")
+    table.add_column("query", no_wrap=True)
+    for scale in gallery_scales:
+        table.add_column(f"gallery x{scale}", justify="right", no_wrap=True)
+    for query_scale in query_scales:
+        row = [entries.get((query_scale, scale)) for scale in gallery_scales]
+        table.add_row(f"x{query_scale}", *(_crossed_cell(entry) if entry else "" for entry in row))
+    return table
+
+
+def _crossed_cell(entry: Entry) -> str:
+    return " / ".join(percent(FIGURES[name](entry.result)) for name in CROSSED_FIGURES)

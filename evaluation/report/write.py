@@ -1,0 +1,121 @@
+"""Everything a test leaves on disk: figures to read by programs and by people, and pictures to look at."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.protocols import EvaluationData, instance
+from evaluation.report.html import Picture, write_html
+from evaluation.report.pictures import write_pictures
+from evaluation.report.plots import cmc_plot, roc_plot
+from evaluation.report.ranked_lists import ranked_lists, select_queries
+from evaluation.report.tables import markdown_table
+from evaluation.results import EvaluationProtocol, Report
+from evaluation.retrieval.inputs import Retrieval
+from utils.files import keep_previous, write_text, written_aside
+
+logger = logging.getLogger(__name__)
+
+_RANKED_LISTS = "ranked_lists"
+_NAMES = ("report.json", "report.md", "report.html", "cmc.png", "roc.png", _RANKED_LISTS)
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """Which ranked lists are drawn.
+
+    Attributes:
+        topk: gallery images in a list.
+        number: lists in all, a third each of the worst, the median and the best queries.
+    """
+
+    topk: int
+    number: int
+
+
+def write_outputs(
+    folder: Path,
+    report: Report,
+    data: EvaluationData,
+    baseline: EvaluationProtocol,
+    settings: PictureSettings | None,
+) -> None:
+    """Write report.json and report.md and, with ``settings``, the pictures and report.html.
+
+    Results of an earlier test in ``folder`` move to ``earlier_1``, ... first.
+
+    Args:
+        folder: created where it is absent.
+        report: the figures.
+        data: for the ranked lists.
+        baseline: instance retrieval without additions, whose ranking the lists show.
+        settings: which lists are drawn; None = no pictures.
+    """
+    if earlier := keep_previous(folder, _NAMES):
+        logger.info("the earlier results are now in %s", earlier)
+    report.write(folder / "report.json")
+    write_text(folder / "report.md", markdown_table(report))
+    if settings is not None:
+        lists = _draw_lists(folder / _RANKED_LISTS, report, data, baseline, settings)
+        write_html(folder / "report.html", report, lists, plots=_draw_plots(folder, report))
+        logger.info("pictures: %s", folder / "report.html")
+
+
+def write_summary(folder: Path, reports: Sequence[Report]) -> None:
+    """Write report.json and report.md of a checkpoint on several data sets, each of which has its own too.
+
+    Args:
+        folder: created where it is absent; results of an earlier test move as by :func:`write_outputs`.
+        reports: one per data set.
+    """
+    keep_previous(folder, _NAMES)
+    dicts = {report.dataset: report.as_dict() for report in reports}
+    summary = {
+        "dataset": "+".join(dicts),
+        "checkpoint": reports[0].checkpoint,
+        "resolutions": {name: content["resolutions"] for name, content in dicts.items()},
+        "results": [result for content in dicts.values() for result in content["results"]],
+    }
+    write_text(folder / "report.json", json.dumps(summary, indent=2) + "\n")
+    write_text(
+        folder / "report.md", "\n".join(f"## {report.dataset}\n\n{markdown_table(report)}" for report in reports)
+    )
+
+
+def _draw_lists(
+    folder: Path, report: Report, data: EvaluationData, baseline: EvaluationProtocol, settings: PictureSettings
+) -> list[Picture]:
+    retrieval = data.retrieval(*baseline.scales)
+    precision = _average_precision(report, retrieval, baseline)
+    selection = select_queries(precision, settings.number)
+    lists = ranked_lists(retrieval, selection.rows, k=settings.topk, camera_rule=baseline.camera_rule)
+    files = write_pictures(folder, selection, lists, data.query, data.gallery, precision)
+    return [
+        Picture(f"{choice.group} {choice.place}", data.query[choice.row].path.name, file.read_bytes())
+        for choice, file in zip(selection, files, strict=True)
+    ]
+
+
+def _average_precision(report: Report, retrieval: Retrieval, baseline: EvaluationProtocol) -> np.ndarray:
+    """AP of each query in the baseline's ranking: that of the report, or computed where it has no such row."""
+    results = [entry.result for entry in report.entries if entry.protocol == baseline]
+    return (results[0] if results else instance(retrieval, baseline)).average_precision
+
+
+def _draw_plots(folder: Path, report: Report) -> list[Picture]:
+    curves = {
+        f"{entry.protocol.label} x{entry.protocol.query_scale} to x{entry.protocol.gallery_scale}": entry.result.cmc
+        for entry in report.entries
+    }
+    plots = [("cmc.png", "CMC", "share of queries with a match among the first k", cmc_plot(curves))]
+    if report.verification is not None:
+        roc = roc_plot({report.dataset: report.verification.curve})
+        plots.append(("roc.png", "ROC", "verification over all pairs of query and gallery", roc))
+    for name, *_, png in plots:
+        with written_aside(folder / name) as aside:
+            aside.write_bytes(png)
+    return [Picture(title, caption, png) for _, title, caption, png in plots]

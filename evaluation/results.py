@@ -1,0 +1,228 @@
+"""What was measured and what came out: rows of a report, and the report as report.json."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from evaluation.query_expansion import QueryExpansion
+from evaluation.ranking import RankingResult
+from evaluation.rerank import Reciprocal
+from evaluation.verification import VerificationCurve
+from utils.files import write_text
+
+FIGURES: dict[str, Callable[[RankingResult], float]] = {
+    "mAP": lambda result: result.mAP,
+    "mINP": lambda result: result.mINP,
+    "rank-1": lambda result: result.cmc[1],
+    "rank-5": lambda result: result.cmc[5],
+    "rank-10": lambda result: result.cmc[10],
+}
+"""Rates in [0, 1] by name: the columns of every table. A figure added here appears in the log and in all reports."""
+
+_HIGHEST_FPR = 0.5  # that TEST.FPR takes
+
+
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """What one row of a report measures.
+
+    Attributes:
+        name: one of :data:`evaluation.protocols.PROTOCOLS`.
+        query_scale: low-resolution scale of the queries.
+        gallery_scale: low-resolution scale of the gallery.
+        camera_rule: ignore gallery images of the query's own identity and camera.
+        rerank: re-rank by k-reciprocal neighbors (``instance`` only); None = no.
+        expansion: expand the queries first (``instance`` only); None = no.
+    """
+
+    name: str = "instance"
+    query_scale: int = 1
+    gallery_scale: int = 1
+    camera_rule: bool = True
+    rerank: Reciprocal | None = None
+    expansion: QueryExpansion | None = None
+
+    @property
+    def scales(self) -> tuple[int, int]:
+        """The resolutions at which the images must be embedded."""
+        return self.query_scale, self.gallery_scale
+
+    @property
+    def label(self) -> str:
+        """The name with what is done on top of it, and without the camera rule if so, as every table shows it."""
+        additions = (f" +QE{self.expansion.k}" if self.expansion else "", " +rerank" if self.rerank else "")
+        return self.name + "".join(additions) + ("" if self.camera_rule else " (all cameras)")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The protocol as report.json holds it."""
+        reranking = asdict(self.rerank) if self.rerank else {}
+        return {
+            "protocol": self.name,
+            "query_scale": self.query_scale,
+            "gallery_scale": self.gallery_scale,
+            "rerank": self.rerank is not None,
+            "query_expansion": self.expansion.k if self.expansion else 0,
+            "camera_rule": self.camera_rule,
+            "parameters": {**reranking, **({"alpha": self.expansion.alpha} if self.expansion else {})},
+        }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a report: how it was measured, and what came out."""
+
+    protocol: EvaluationProtocol
+    result: RankingResult
+
+    @property
+    def name(self) -> str:
+        """The label of the protocol with the resolutions of query and gallery."""
+        return f"{self.protocol.label} x{self.protocol.query_scale} -> x{self.protocol.gallery_scale}"
+
+    def summary(self) -> str:
+        """One line for the log."""
+        result = self.result
+        figures = ", ".join(f"{name} {100 * figure(result):.2f} %" for name, figure in FIGURES.items())
+        return (
+            f"{self.name}: {figures} ({result.num_valid_queries} of {result.num_queries} queries, "
+            f"gallery of {result.num_gallery})"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The entry as report.json holds it."""
+        result = self.result
+        return {
+            **self.protocol.as_dict(),
+            "mAP": result.mAP,
+            "mINP": result.mINP,
+            "cmc": {str(k): value for k, value in result.cmc.items()},
+            "num_queries": result.num_queries,
+            "num_valid_queries": result.num_valid_queries,
+            "num_gallery": result.num_gallery,
+        }
+
+
+class OperatingPoint(NamedTuple):
+    """A false positive rate, and what a decision at that rate does; None = too few pairs to measure it.
+
+    Attributes:
+        fpr: the false positive rate.
+        tpr: true positive rate.
+        threshold: cosine distance.
+    """
+
+    fpr: float
+    tpr: float | None
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class VerificationEntry:
+    """The answer to "which distance means the same person", and how it was measured.
+
+    Attributes:
+        query_scale: low-resolution scale of the queries.
+        gallery_scale: low-resolution scale of the gallery.
+        camera_rule: only pairs of different cameras count.
+        fpr: the false positive rate that the user chose.
+        curve: rates and thresholds, that of ``fpr`` among them.
+    """
+
+    query_scale: int
+    gallery_scale: int
+    camera_rule: bool
+    fpr: float
+    curve: VerificationCurve
+
+    def points(self) -> Iterator[OperatingPoint]:
+        """What was measured at each false positive rate, the highest first."""
+        for fpr in sorted(self.curve.tpr_at_fpr, reverse=True):
+            if fpr * self.curve.num_negative >= 1:  # pairs enough for one false positive
+                yield OperatingPoint(fpr, self.curve.tpr_at_fpr[fpr], self.curve.thresholds[fpr])
+            else:
+                yield OperatingPoint(fpr, None, None)
+
+    def summary(self) -> str:
+        """One line for the console."""
+        curve = self.curve
+        _, tpr, threshold = self._chosen_point()
+        if tpr is None:
+            lowest = 1 / curve.num_negative
+            remedy = f"; set TEST.FPR to {lowest:.2g} or more" if lowest <= _HIGHEST_FPR else ""
+            return (
+                f"same person: {curve.num_negative} pairs of different people are too few to measure a false "
+                f"positive rate of {self.fpr:g}{remedy}"
+            )
+        return (
+            f"same person: cosine distance below {threshold:.4f} finds {100 * tpr:.2f} % of the true pairs at "
+            f"{100 * self.fpr:g} % false ones (equal error rate {100 * curve.equal_error_rate:.2f} %)"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """As report.json holds it; rates in [0, 1], thresholds are cosine distances; None = too few pairs."""
+        points = list(self.points())
+        return {
+            "query_scale": self.query_scale,
+            "gallery_scale": self.gallery_scale,
+            "camera_rule": self.camera_rule,
+            "fpr": self.fpr,
+            "threshold": self._chosen_point().threshold,
+            "threshold_at_fpr": {f"{point.fpr:g}": point.threshold for point in points},
+            "tpr_at_fpr": {f"{point.fpr:g}": point.tpr for point in points},
+            "equal_error_rate": self.curve.equal_error_rate,
+            "num_positive": self.curve.num_positive,
+            "num_negative": self.curve.num_negative,
+        }
+
+    def _chosen_point(self) -> OperatingPoint:
+        return next(point for point in self.points() if point.fpr == self.fpr)
+
+
+class Resolution(NamedTuple):
+    """What a scale leaves of an image: the pixels that carry information.
+
+    Attributes:
+        scale: 1 = full.
+        height: pixels; of files their median.
+        width: pixels; of files their median.
+        source: ``online``, made from the network's input, or ``disk``, files of makelr.py.
+    """
+
+    scale: int
+    height: int
+    width: int
+    source: Literal["online", "disk"]
+
+    def __str__(self) -> str:
+        """For the log."""
+        files = " (files)" if self.source == "disk" else ""
+        return f"x{self.scale} {self.height}x{self.width}{files}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """All evaluations of one checkpoint on one data set."""
+
+    dataset: str
+    checkpoint: str
+    entries: tuple[Entry, ...]
+    verification: VerificationEntry | None = None
+    resolutions: tuple[Resolution, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as report.json holds it."""
+        report: dict[str, Any] = {
+            "dataset": self.dataset,
+            "checkpoint": self.checkpoint,
+            "resolutions": [resolution._asdict() for resolution in self.resolutions],
+            "results": [{"dataset": self.dataset, **entry.as_dict()} for entry in self.entries],
+        }
+        if self.verification is not None:
+            report["verification"] = self.verification.as_dict()
+        return report
+
+    def write(self, path: Path) -> None:
+        """Write report.json, whole or not at all."""
+        write_text(path, json.dumps(self.as_dict(), indent=2) + "\n")

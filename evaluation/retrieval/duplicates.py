@@ -1,0 +1,86 @@
+"""Exact duplicates among the rows of a gallery: equal features must get equal distances.
+
+A matrix product computes the columns at its edge with other instructions than the rest, so two equal rows may
+come out different in the last bit, by their place. Such a pair would be ranked by the order of the gallery.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_ELEMENTS_PER_CHUNK = 2**20
+_FEW_COLUMNS = 16
+_SEED = 0
+
+
+class Duplicates(NamedTuple):
+    """Rows that repeat another one.
+
+    Attributes:
+        rows: (K,) int64, every row but one of each set of equal rows.
+        first: (K,) int64, for each of them the one of its set that is not among ``rows``.
+    """
+
+    rows: Tensor
+    first: Tensor
+
+    def copy_columns(self, block: Tensor) -> None:
+        """Give the columns ``rows`` of a block (N, G) the values of the columns ``first``, in place."""
+        step = max(1, _ELEMENTS_PER_CHUNK // max(1, len(block)))
+        for start in range(0, len(self.rows), step):
+            part = slice(start, start + step)
+            block[:, self.rows[part]] = block[:, self.first[part]]
+
+
+def find_duplicates(features: Tensor, dtype: torch.dtype) -> Duplicates:
+    """Find equal rows of a matrix by hash values: of a few columns first, and of all where those repeat.
+
+    Args:
+        features: (G, D) floating point; zeros of either sign are equal.
+        dtype: float32 or float64, in which the rows are compared.
+
+    Returns:
+        The duplicates; the hash only proposes them, so no row is ever listed that is not equal to its first.
+    """
+    rows = torch.arange(len(features), device=features.device)
+    few = features[:, :: max(1, features.shape[1] // _FEW_COLUMNS)]
+    rows = _repeated(_hashes(few, rows, dtype))
+    hashes, order = _hashes(features, rows, dtype).sort(stable=True)
+    rows = rows[order]
+    same = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+    candidates = (hashes[1:] == hashes[:-1]).nonzero()[:, 0]
+    for part in torch.split(candidates, _rows_per_chunk(features)):
+        same[part + 1] = (features[rows[part]] == features[rows[part + 1]]).all(1)
+    places = torch.arange(len(rows), device=rows.device)
+    first = rows[places.masked_fill(same, 0).cummax(0).values]
+    return Duplicates(rows[same], first[same])
+
+
+def _repeated(values: Tensor) -> Tensor:
+    """Ascending positions of the values that occur more than once."""
+    ordered, order = values.sort()
+    equal = ordered[1:] == ordered[:-1]
+    more = equal.new_zeros(len(values))
+    more[1:] |= equal
+    more[:-1] |= equal
+    return order[more].sort().values
+
+
+def _hashes(features: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """(len(rows),) int64. Integer sums wrap around and are exact, whatever the order of their terms."""
+    bits = torch.int64 if dtype == torch.float64 else torch.int32
+    generator = torch.Generator().manual_seed(_SEED)
+    factors = torch.randint(-(2**62), 2**62, (features.shape[1],), generator=generator) * 2 + 1
+    factors = factors.to(features.device)
+    hashes = torch.empty(len(rows), dtype=torch.int64, device=features.device)
+    step = _rows_per_chunk(features)
+    for start in range(0, len(rows), step):
+        # Adding zero makes -0 to +0.
+        chunk = features[rows[start : start + step]].to(dtype).add(0.0).contiguous().view(bits)
+        hashes[start : start + step] = (chunk * factors).sum(1)
+    return hashes
+
+
+def _rows_per_chunk(features: Tensor) -> int:
+    return max(1, _ELEMENTS_PER_CHUNK // max(1, features.shape[1]))
