@@ -24,7 +24,7 @@ from evaluation.console import tables
 from evaluation.outputs import Evidence, write_outputs, write_summary
 from evaluation.report import Entry, Report
 from losses.objectives import Objective
-from modelling.extractor import FeatureExtractor
+from modelling.network import ReidNetwork
 from modelling.reid_module import ReidModule
 from utils.errors import ReidError
 
@@ -119,7 +119,7 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     return tuple(reports)
 
 
-def _test(cfg: CfgNode, extractor: FeatureExtractor, splits: ReidSplits, checkpoint: str, folder: Path) -> Report:
+def _test(cfg: CfgNode, extractor: ReidNetwork, splits: ReidSplits, checkpoint: str, folder: Path) -> Report:
     rule = build.camera_rule(cfg, splits)
     protocols = build.build_protocols(cfg, build.test_pairs(cfg), rule=rule)
     scales = build.scales_of(protocols)
