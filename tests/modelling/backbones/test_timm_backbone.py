@@ -73,7 +73,7 @@ def test_a_local_file_of_a_vision_transformer_is_fitted_to_the_input(network: ty
     assert all(torch.equal(filled[name], file[name]) for name in others)
 
 
-def test_an_old_file_of_the_authors_gets_todays_names_and_loses_its_classifier() -> None:
+def test_an_old_file_gets_todays_names_and_loses_its_classifier() -> None:
     record = backbone("timm:swin_tiny_patch4_window7_224")
     network = record.build(input_size=(64, 32))
     new = timm.create_model("swin_tiny_patch4_window7_224", pretrained=False).state_dict()
