@@ -24,10 +24,10 @@ from datasets.transforms import TestTransform
 from engine import build
 from engine.cli import Settings
 from engine.model import TrainedModel
+from inference.device import choose_device, choose_precision, prepare, type_of
 from inference.extract import Extractor
-from inference.hardware import choose_device, choose_precision, type_of
 from inference.image_files import list_images
-from inference.prepared import prepare
+from modelling.backbones import backbone
 from utils.images import read_image
 from utils.memory import keep_freed_memory
 
@@ -47,7 +47,7 @@ def make_model(backbone: str) -> TrainedModel:
 
 def bare_network(model: TrainedModel, precision: str, batch: int, device: torch.device) -> Callable[[int], None]:
     """The forward alone, on one batch that lies ready."""
-    network = prepare(model.network, model.backbone, device, precision)
+    network = prepare(model.network, backbone(model.backbone), device, precision)
     images = torch.randn(batch, 3, *_SIZE, device=device, dtype=type_of(precision))
     images = images.contiguous(memory_format=torch.channels_last)
 
@@ -106,7 +106,7 @@ def main() -> None:
         keep_freed_memory()  # for all rows, as the scripts do
     name, batch = options.backbone, options.batch
     device = choose_device("auto")
-    precisions = dict.fromkeys((choose_precision("auto", device, name), "fp32"))
+    precisions = dict.fromkeys((choose_precision("auto", device, backbone(name)), "fp32"))
     with tempfile.TemporaryDirectory() as folder:
         spec = SyntheticSpec(train_ids=16, test_ids=2, cameras=4, images_per_camera=4)
         drawn = list_images(draw_dataset(Path(folder, "synthetic"), spec) / "bounding_box_train").paths.tolist()

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from configs import SCHEMA, read_config
-from modelling.extractor import FeatureExtractor
-from modelling.fitting import check_fit
-from modelling.foreign import ForeignWeights, recognise
-from modelling.weight_file import read_content
+from modelling.network import ReidNetwork
+from modelling.weights.file import check_fit, read_content
+from modelling.weights.foreign import ForeignWeights, recognize
 from utils.errors import ReidError
 
 SECTION = "reid"  # our part of a Lightning checkpoint
@@ -74,25 +73,7 @@ class Checkpoint:
     lacking: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class ForeignFile:
-    """Weights of another project, or of a backbone alone.
-
-    Attributes:
-        path: the file.
-        weights: in our terms.
-    """
-
-    path: Path
-    weights: ForeignWeights
-
-    @property
-    def tells_people_apart(self) -> bool:
-        """Whether it was trained on identities: then it can be tested; a plain backbone can only start."""
-        return self.weights.num_ids is not None
-
-
-Weights = Checkpoint | ForeignFile
+Weights = Checkpoint | ForeignWeights
 
 
 def section(card: RunCard, epoch: int, position: tuple[int, int], world_size: int) -> dict[str, Any]:
@@ -120,30 +101,20 @@ def read_weights(path: Path, model_name: str = "") -> Weights:
     content = read_content(path)
     if SECTION in content:
         return _as_checkpoint(path, content)
-    foreign = recognise(content, model_name)
+    foreign = recognize(content, path, model_name)
     if foreign is None:
         raise ReidError(
             f"MODEL.PRETRAIN_PATH must be a checkpoint of this framework or weights of a project it knows, "
             f"got {path}, which is neither (its first entries: {', '.join(map(str, list(content)[:4]))})"
         )
-    return ForeignFile(path, foreign)
+    return foreign
 
 
 def architecture_of(weights: Weights) -> dict[str, Any]:
     """The keys that a file decides, with its values; a plain backbone decides its name alone."""
     if isinstance(weights, Checkpoint):
         return {name: weights.config[name] for name in ARCHITECTURE_KEYS}
-    foreign = weights.weights
-    told: dict[str, Any] = {"MODEL.NAME": foreign.backbone_name}
-    if weights.tells_people_apart:
-        told |= {
-            "MODEL.LAST_STRIDE": foreign.last_stride,
-            "MODEL.STEM_RELU": foreign.stem_relu,
-            "MODEL.STEM_POOL": foreign.stem_pool,
-            "MODEL.HEAD": foreign.head,
-            "MODEL.POOLING": foreign.pooling,
-        }
-    return {name: value for name, value in told.items() if value is not None}
+    return {f"MODEL.{name.upper()}": value for name, value in weights.architecture.items()}
 
 
 def check_architecture(weights: Weights, wanted: Mapping[str, Any]) -> None:
@@ -177,7 +148,7 @@ def epoch_of(path: Path) -> int:
     return _as_checkpoint(path, read_content(path)).epoch
 
 
-def load_extractor(extractor: FeatureExtractor, checkpoint: Checkpoint) -> None:
+def load_extractor(extractor: ReidNetwork, checkpoint: Checkpoint) -> None:
     """Fill the network with the checkpoint's weights; classifier and centers are not its business.
 
     Raises:

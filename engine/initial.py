@@ -8,16 +8,14 @@ from yacs.config import CfgNode
 from engine import build
 from engine.build.networks import compare_pixels
 from engine.checkpoint import Checkpoint, Weights, load_extractor
-from modelling.backbones.resnet import load_backbone_weights
-from modelling.extractor import FeatureExtractor
-from modelling.foreign import load_foreign
+from modelling.network import ReidNetwork
 
 logger = logging.getLogger(__name__)
 
 _OBJECTIVE = "objective."  # begins the names of a checkpoint's classifier and centers
 
 
-def initialise(extractor: FeatureExtractor, cfg: CfgNode, weights: Weights | None) -> None:
+def initialise(extractor: ReidNetwork, cfg: CfgNode, weights: Weights | None) -> None:
     """Fill the network with what the run starts from; random weights stay where that is nothing.
 
     Raises:
@@ -25,12 +23,10 @@ def initialise(extractor: FeatureExtractor, cfg: CfgNode, weights: Weights | Non
     """
     if isinstance(weights, Checkpoint):
         load_extractor(extractor, weights)
-    elif weights is not None:
-        if not weights.tells_people_apart:
+    elif foreign := weights or build.initial_weights(cfg):
+        if not foreign.is_reid_model:
             compare_pixels(cfg)
-        load_foreign(extractor, weights.weights, str(weights.path))
-    elif (imagenet := build.initial_weights(cfg)) is not None:
-        load_backbone_weights(extractor.backbone, imagenet, "the ImageNet file")
+        foreign.fill(extractor)
 
 
 def initialise_objective(objective: nn.Module, weights: Weights | None, digest: str) -> None:

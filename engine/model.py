@@ -11,10 +11,10 @@ from yacs.config import CfgNode
 
 from datasets.transforms import NetworkInput
 from engine import build, start
-from engine.checkpoint import Checkpoint, ForeignFile, Weights, architecture_of, check_architecture
+from engine.checkpoint import Checkpoint, Weights, architecture_of, check_architecture
 from engine.cli import Settings
 from engine.initial import initialise
-from modelling.extractor import FeatureExtractor
+from modelling.network import ReidNetwork
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class TrainedModel:
         antialias: of the low resolution.
     """
 
-    network: FeatureExtractor
+    network: ReidNetwork
     backbone: str
     network_input: NetworkInput
     path: Path
@@ -96,8 +96,8 @@ def trained_weights(settings: Settings, purpose: str) -> tuple[CfgNode, Weights]
         ReidError: if there are none, they are those of a backbone alone, or the settings contradict them.
     """
     weights = start.given_weights(settings)
-    if weights is None or (isinstance(weights, ForeignFile) and not weights.tells_people_apart):
-        given = "nothing" if weights is None else f"{weights.path}, which holds a {weights.weights.kind}"
+    if weights is None or not (isinstance(weights, Checkpoint) or weights.is_reid_model):
+        given = "nothing" if weights is None else f"{weights.path}, which holds a {weights.kind}"
         raise ReidError(f"{purpose} needs MODEL.PRETRAIN_PATH, a trained model, got {given}")
     check_architecture(weights, {**settings.file, **settings.overrides})
     return settings.resolve(_kept(weights, settings), above_file=start.trained_pixels(settings, weights)), weights
@@ -110,7 +110,7 @@ def warn_of_scale(weights: Weights, scales: Collection[int]) -> None:
         trained = set(weights.config["INPUT.LR_SCALES"]) or {weights.card.scale}
         twins = {1} if weights.card.method.startswith("octuplet") else twins
     else:
-        trained = {weights.weights.scale}
+        trained = {weights.preprocessing.scale if weights.preprocessing else 1}
     if not (trained | twins) & set(scales):
         low = max(trained)
         logger.warning("the model was trained at x%d (--scale %d uses it there)", low, low)

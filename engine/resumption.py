@@ -37,7 +37,7 @@ def resumed(settings: Settings, weights: Weights | None, recipe: Recipe) -> Chec
     if not settings.get("MODEL.RESUME_TRAINING"):
         return None
     if not isinstance(weights, Checkpoint):
-        given = "none" if weights is None else f"{weights.weights.kind} ({weights.path})"
+        given = "none" if weights is None else f"{weights.kind} ({weights.path})"
         raise ReidError(f"MODEL.RESUME_TRAINING True needs MODEL.PRETRAIN_PATH, a checkpoint of a run, got {given}")
     if weights.card.method != recipe.name:
         raise ReidError(

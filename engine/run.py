@@ -25,7 +25,7 @@ from evaluation.report.tables import console_tables
 from evaluation.report.write import write_outputs, write_summary
 from evaluation.results import Entry, EvaluationProtocol, Report
 from losses.objectives import Objective
-from modelling.extractor import FeatureExtractor
+from modelling.network import ReidNetwork
 from modelling.reid_module import ReidModule
 from utils.errors import ReidError
 
@@ -120,7 +120,7 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     return tuple(reports)
 
 
-def _test(cfg: CfgNode, extractor: FeatureExtractor, splits: ReidSplits, checkpoint: str, folder: Path) -> Report:
+def _test(cfg: CfgNode, extractor: ReidNetwork, splits: ReidSplits, checkpoint: str, folder: Path) -> Report:
     rule = build.camera_rule(cfg, splits)
     protocols = build.build_protocols(cfg, build.test_pairs(cfg), rule=rule)
     scales = build.scales_of(protocols)

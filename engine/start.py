@@ -6,7 +6,6 @@ from typing import Any
 
 from engine.checkpoint import (
     Checkpoint,
-    ForeignFile,
     Weights,
     architecture_of,
     check_architecture,
@@ -36,7 +35,7 @@ def given_weights(settings: Settings) -> Weights | None:
     if not path:
         return None
     weights = read_weights(Path(path), settings.get("MODEL.NAME"))
-    kind = "a checkpoint of this framework" if isinstance(weights, Checkpoint) else weights.weights.kind
+    kind = "a checkpoint of this framework" if isinstance(weights, Checkpoint) else weights.kind
     logger.info("MODEL.PRETRAIN_PATH %s: %s", path, kind)
     return weights
 
@@ -60,8 +59,8 @@ def inherited(settings: Settings, weights: Weights | None, recipe: Recipe) -> di
         if recipe.fine_tunes:
             raise ReidError("fine-tuning needs MODEL.PRETRAIN_PATH, a checkpoint to start from, got none")
         return {}
-    if recipe.fine_tunes and isinstance(weights, ForeignFile) and not weights.tells_people_apart:
-        raise ReidError(f"fine-tuning needs MODEL.PRETRAIN_PATH, a trained model, got {weights.weights.kind}")
+    if recipe.fine_tunes and not (isinstance(weights, Checkpoint) or weights.is_reid_model):
+        raise ReidError(f"fine-tuning needs MODEL.PRETRAIN_PATH, a trained model, got {weights.kind}")
     check_architecture(weights, {**settings.file, **settings.overrides})
     kept = {name: weights.config[name] for name in _INHERITED} if isinstance(weights, Checkpoint) else {}
     return {**kept, **preprocessing_of(weights, settings), **architecture_of(weights)}
@@ -86,10 +85,10 @@ def trained_pixels(settings: Settings, weights: Weights) -> dict[str, Any]:
 
 def preprocessing_of(weights: Weights, settings: Settings) -> dict[str, Any]:
     """The images that weights of another project were trained on, by key; a guess at their size is said to be one."""
-    if isinstance(weights, Checkpoint) or not weights.tells_people_apart:
+    if isinstance(weights, Checkpoint) or weights.preprocessing is None:
         return {}
-    trained_on = weights.weights.preprocessing
-    if weights.weights.size_unsure and "INPUT.SIZE_TEST" not in {**settings.file, **settings.overrides}:
+    trained_on = weights.preprocessing
+    if weights.size_unsure and "INPUT.SIZE_TEST" not in {**settings.file, **settings.overrides}:
         logger.warning(
             "%s does not tell its input size: %d x %d is taken, but CTL's IBN networks were trained at 320 x 320 "
             "(--config_file configs/320_resnet50_ibn_a.yml)", weights.path, *trained_on.size,

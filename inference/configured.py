@@ -6,8 +6,8 @@ import torch
 
 from engine.cli import Settings
 from engine.model import load_model
+from inference.device import choose_device
 from inference.extract import Extractor
-from inference.hardware import choose_device
 from utils.memory import keep_freed_memory
 
 

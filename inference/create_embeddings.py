@@ -25,8 +25,8 @@ if not __package__:  # run as a script: our packages come before any of the same
 
 from engine.cli import Settings
 from inference.configured import configured_extractor
+from inference.device import PRECISIONS
 from inference.extract import Extractor
-from inference.hardware import PRECISIONS
 from inference.image_files import list_images
 from inference.image_paths import ImagePaths
 from inference.options import own_options, run_with_options

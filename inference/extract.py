@@ -17,11 +17,11 @@ from tqdm import tqdm
 from datasets.transforms import TestTransform
 from engine.cli import Settings
 from engine.model import TrainedModel, load_model
-from inference.hardware import Precision, choose_device, choose_precision, decoding_workers, type_of
+from inference.device import Precision, choose_device, choose_precision, decoding_workers, prepare, type_of
 from inference.image_source import Decoded, DecodedBatch, ImageSequence, ImageSource, collate
 from inference.images_given import Images, as_sequence
-from inference.prepared import prepare
 from inference.store import Embeddings, ModelCard
+from modelling.backbones import backbone
 from utils.errors import ReidError
 from utils.processes import leave_interrupts_to_main
 
@@ -60,7 +60,7 @@ class Extractor:
             :func:`engine.model.load_model` has prepared with other settings (it is moved and converted).
         device: ``auto`` (CUDA where it is), ``cpu``, ``cuda``, ``cuda:1``.
         batch_size: images in a batch; bounds the memory.
-        precision: of the backbone; ``auto``: see :func:`inference.hardware.choose_precision`.
+        precision: of the backbone; ``auto``: see :func:`inference.device.choose_precision`.
         workers: processes that decode; 0 = this process, None = by the machine. One batch or less never starts any.
 
     Attributes:
@@ -86,10 +86,11 @@ class Extractor:
         self._device = choose_device(device)
         if not isinstance(checkpoint, TrainedModel):
             checkpoint = load_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint)}))
-        self.precision = choose_precision(precision, self._device, checkpoint.backbone)
+        record = backbone(checkpoint.backbone)
+        self.precision = choose_precision(precision, self._device, record)
         self.card = _card(checkpoint)
         self._dtype = type_of(self.precision)
-        self._network = prepare(checkpoint.network, checkpoint.backbone, self._device, self.precision)
+        self._network = prepare(checkpoint.network, record, self._device, self.precision)
         self._input = checkpoint.network_input.to(self._device)
         self._batch_size = batch_size
         self._workers = decoding_workers(self._device) if workers is None else workers

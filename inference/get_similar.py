@@ -20,8 +20,8 @@ if not __package__:  # run as a script: our packages come before any of the same
 
 from engine.cli import Settings
 from inference.configured import configured_extractor
+from inference.device import PRECISIONS, choose_device
 from inference.embedded import embedded
-from inference.hardware import PRECISIONS, choose_device
 from inference.image_files import list_images
 from inference.index import KINDS
 from inference.options import own_options, run_with_options

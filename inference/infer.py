@@ -26,9 +26,9 @@ import torch
 from engine.cli import Settings
 from inference.accuracy import Accuracy, count_accuracy
 from inference.configured import configured_extractor
+from inference.device import PRECISIONS, choose_device
 from inference.embedded import embedded
 from inference.gallery_centroids import gallery_centroids
-from inference.hardware import PRECISIONS, choose_device
 from inference.image_files import list_images
 from inference.index import Neighbours, build_index
 from inference.neighbours import NOT_FOUND

@@ -1,21 +1,28 @@
-"""Optimizers by name, and the settings of one run's optimization."""
+"""Optimizer, learning-rate schedule and gradient clipping of a run.
 
-from collections.abc import Iterable
+A schedule is a pure function of the progress: there is nothing to save or restore.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 
-from modelling.schedules import Schedule
-from utils.errors import ReidError
+from utils.errors import lookup
+
+Schedule = Callable[[float], float]
+"""Progress in epochs (2.5 = half way through the third) -> factor on the base learning rate."""
 
 
 @dataclass(frozen=True)
-class Optimization:
-    """How the weights move.
+class OptimizerConfig:
+    """How a run changes its weights.
 
     Attributes:
-        name: ``Adam``, ``AdamW``, ``SGD`` or ``Adagrad``.
+        name: one of :data:`OPTIMIZERS`.
         base_lr: learning rate where the schedule's factor is 1.
         weight_decay: of the network and the classifier.
         momentum: of SGD.
@@ -33,19 +40,46 @@ class Optimization:
     clip: float = 0.0
 
     def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """The named optimizer over the parameters that need a gradient.
+        """The optimizer of the parameters that need a gradient.
 
         Raises:
             ReidError: for an unknown name.
         """
-        wanted = [parameter for parameter in parameters if parameter.requires_grad]
-        match self.name:
-            case "Adam":
-                return Adam(wanted, lr=self.base_lr, weight_decay=self.weight_decay)
-            case "AdamW":
-                return AdamW(wanted, lr=self.base_lr, weight_decay=self.weight_decay)
-            case "SGD":
-                return SGD(wanted, lr=self.base_lr, weight_decay=self.weight_decay, momentum=self.momentum)
-            case "Adagrad":
-                return Adagrad(wanted, lr=self.base_lr, weight_decay=self.weight_decay)
-        raise ReidError(f"SOLVER.OPTIMIZER_NAME must be Adam, AdamW, SGD or Adagrad, got {self.name!r}")
+        make = lookup(OPTIMIZERS, self.name, "SOLVER.OPTIMIZER_NAME")
+        return make([parameter for parameter in parameters if parameter.requires_grad], self)
+
+
+OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], OptimizerConfig], Optimizer]] = {
+    "Adam": lambda parameters, c: Adam(parameters, c.base_lr, weight_decay=c.weight_decay),
+    "AdamW": lambda parameters, c: AdamW(parameters, c.base_lr, weight_decay=c.weight_decay),
+    "SGD": lambda parameters, c: SGD(parameters, c.base_lr, weight_decay=c.weight_decay, momentum=c.momentum),
+    "Adagrad": lambda parameters, c: Adagrad(parameters, c.base_lr, weight_decay=c.weight_decay),
+}
+"""SOLVER.OPTIMIZER_NAME -> what makes it."""
+
+
+def multistep(steps: Sequence[int], gamma: float) -> Schedule:
+    """Multiply the rate by ``gamma`` at the beginning of each epoch in ``steps`` (counted from 0)."""
+    ordered = sorted(steps)
+    return lambda epoch: gamma ** bisect_right(ordered, epoch)
+
+
+def cosine(start: float, end: float, floor: float) -> Schedule:
+    """Fall along half a cosine from 1 at epoch ``start`` to ``floor`` at epoch ``end``."""
+
+    def factor(epoch: float) -> float:
+        progress = min(max((epoch - start) / max(end - start, 1e-12), 0.0), 1.0)
+        return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+    return factor
+
+
+def with_warmup(schedule: Schedule, epochs: float, start_factor: float) -> Schedule:
+    """Precede ``schedule`` by a linear rise, step by step, from ``start_factor`` to 1 over ``epochs``."""
+
+    def factor(epoch: float) -> float:
+        if epoch >= epochs:
+            return schedule(epoch)
+        return (start_factor + (1.0 - start_factor) * epoch / epochs) * schedule(epoch)
+
+    return factor

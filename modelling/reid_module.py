@@ -16,9 +16,9 @@ from datasets.transforms import NetworkInput
 from evaluation.protocols import evaluate
 from evaluation.results import Entry, EvaluationProtocol
 from losses.objectives import Objective, ObjectiveReport
-from modelling.extractor import FeatureExtractor
 from modelling.feature_bank import FeatureBank
-from modelling.optimization import Optimization
+from modelling.network import ReidNetwork
+from modelling.optimization import OptimizerConfig
 
 
 class ReidModule(LightningModule):
@@ -44,11 +44,11 @@ class ReidModule(LightningModule):
 
     def __init__(
         self,
-        extractor: FeatureExtractor,
+        extractor: ReidNetwork,
         network_input: NetworkInput,
         protocols: tuple[EvaluationProtocol, ...],
         objective: Objective | None = None,
-        optimization: Optimization | None = None,
+        optimization: OptimizerConfig | None = None,
         views: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class ReidModule(LightningModule):
         self.vectors: dict[int, Tensor] = {}
         if objective is not None and not any(name.startswith("bn") for name in objective.inputs):
             # Several processes wait for the gradient of each parameter that wants one: this would never come.
-            extractor.freeze_normalisation()
+            extractor.freeze_normalization()
 
     def configure_optimizers(self) -> list[Optimizer]:
         """The network's optimizer and, where the objective has centers, theirs."""

@@ -6,7 +6,7 @@ import torch
 from yacs.config import CfgNode
 
 from engine.build.data import trained_scales
-from modelling.backbones.catalogue import check_backbone_name, takes_one_size
+from modelling.backbones import backbone
 from utils.errors import ReidError
 from utils.resolution import SMALLEST_SIDE, low_resolution_size
 
@@ -38,7 +38,6 @@ def check_consistency(cfg: CfgNode) -> None:
     Raises:
         ReidError: naming both keys.
     """
-    check_backbone_name(cfg.MODEL.NAME)
     _check_size(cfg)
     _warn_of_scales(cfg)
     if cfg.DATASETS.ON_BAD_FILE == "skip" and not cfg.DATASETS.CHECK_FILES:
@@ -55,7 +54,7 @@ def check_consistency(cfg: CfgNode) -> None:
 
 def _check_size(cfg: CfgNode) -> None:
     train, test = cfg.INPUT.SIZE_TRAIN, cfg.INPUT.SIZE_TEST
-    if train != test and takes_one_size(cfg.MODEL.NAME):
+    if backbone(cfg.MODEL.NAME).fixed_size and train != test:
         raise ReidError(
             f"INPUT.SIZE_TRAIN and INPUT.SIZE_TEST must be equal for {cfg.MODEL.NAME}, whose position embeddings "
             f"are made for one size, got {train} and {test}; set both alike, to test to the size of the training"

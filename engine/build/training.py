@@ -1,5 +1,6 @@
 """From keys to optimization, run folder and trainer."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,23 @@ from yacs.config import CfgNode
 
 from engine.folders import RunFolder, new_run
 from engine.progress import EpochBar
-from modelling.optimization import Optimization
-from modelling.schedules import Schedule, cosine, multistep, with_warmup
+from modelling.optimization import OptimizerConfig, Schedule, cosine, multistep, with_warmup
+from utils.errors import lookup
 from utils.memory import keep_freed_memory
 
+SCHEDULES: dict[str, Callable[[CfgNode], Schedule]] = {
+    "multistep_lr": lambda solver: multistep(solver.LR_STEPS, solver.GAMMA),
+    "cosine_annealing": lambda solver: cosine(
+        solver.WARMUP_EPOCHS, solver.MAX_EPOCHS, solver.MIN_LR / solver.BASE_LR
+    ),
+}
+"""SOLVER.LR_SCHEDULER_NAME -> the schedule after the warm-up, from the keys of SOLVER."""
 
-def build_optimization(cfg: CfgNode) -> Optimization:
+
+def build_optimization(cfg: CfgNode) -> OptimizerConfig:
     """Optimizer, schedule and clipping."""
     solver = cfg.SOLVER
-    return Optimization(
+    return OptimizerConfig(
         solver.OPTIMIZER_NAME,
         solver.BASE_LR,
         solver.WEIGHT_DECAY,
@@ -32,11 +41,8 @@ def build_optimization(cfg: CfgNode) -> Optimization:
 def build_schedule(cfg: CfgNode) -> Schedule:
     """Factor on the learning rate by progress in epochs."""
     solver = cfg.SOLVER
-    if solver.LR_SCHEDULER_NAME == "cosine_annealing":
-        after = cosine(solver.WARMUP_EPOCHS, solver.MAX_EPOCHS, solver.MIN_LR / solver.BASE_LR)
-    else:
-        after = multistep(solver.LR_STEPS, solver.GAMMA)
-    return with_warmup(after, solver.WARMUP_EPOCHS, solver.WARMUP_FACTOR)
+    schedule = lookup(SCHEDULES, solver.LR_SCHEDULER_NAME, "SOLVER.LR_SCHEDULER_NAME")(solver)
+    return with_warmup(schedule, solver.WARMUP_EPOCHS, solver.WARMUP_FACTOR)
 
 
 def build_run_folder(cfg: CfgNode, dataset: str, method: str) -> RunFolder:

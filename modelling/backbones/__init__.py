@@ -1,1 +1,30 @@
-"""Networks that turn images into feature maps, chosen by name."""
+"""Networks that turn images into feature maps, by name."""
+
+from modelling.backbones.osnet import OSNETS
+from modelling.backbones.record import Backbone
+from modelling.backbones.resnet import RESNETS
+from modelling.backbones.timm_backbone import PREFIX, timm_record
+from utils.errors import ReidError, did_you_mean
+
+__all__ = ["BACKBONES", "Backbone", "backbone"]
+
+BACKBONES: dict[str, Backbone] = {**RESNETS, **OSNETS}
+"""MODEL.NAME -> record. A network of your own is one more entry: ``BACKBONES["mine"] = Backbone(build=...)``."""
+
+
+def backbone(name: str) -> Backbone:
+    """The record of a backbone.
+
+    Args:
+        name: one of :data:`BACKBONES`, or ``timm:`` and the name of a network of timm, which is imported only then.
+
+    Raises:
+        ReidError: for an unknown name, with the nearest and all valid ones; for a network of timm also if timm is
+            not installed.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]
+    if name.startswith(PREFIX) and name != PREFIX:
+        return timm_record(name.removeprefix(PREFIX))
+    hint = did_you_mean(name, BACKBONES)
+    raise ReidError(f"MODEL.NAME must be one of {', '.join(BACKBONES)}, or {PREFIX}NAME, got {name!r}{hint}")

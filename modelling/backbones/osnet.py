@@ -1,19 +1,21 @@
 """OSNet, a small network of several receptive fields per block (Zhou et al., ICCV 2019).
 
-Its variants with instance normalisation are of Zhou et al., Learning Generalisable Omni-Scale Representations
+Its variants with instance normalization are of Zhou et al., Learning Generalisable Omni-Scale Representations
 for Person Re-Identification, TPAMI 2021.
 """
 
 from collections import OrderedDict
-from typing import Literal
+from functools import partial
+from typing import Literal, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from utils.errors import ReidError
+from modelling.backbones.record import Backbone
+from utils.errors import ReidError, lookup
 
-# Where a block instance-normalises: nowhere, after the shortcut is added, or its residual alone.
-Normalisation = Literal["none", "after", "residual"]
+# Where a block instance-normalizes: nowhere, after the shortcut is added, or its residual alone.
+Normalization = Literal["none", "after", "residual"]
 
 _CHANNELS = {
     "x1_0": (64, 256, 384, 512),
@@ -21,16 +23,14 @@ _CHANNELS = {
     "x0_5": (32, 128, 192, 256),
     "x0_25": (16, 64, 96, 128),
 }
-_PLAIN: tuple[Normalisation, ...] = ("none",) * 6
-_IBN: tuple[Normalisation, ...] = ("after", "after", "none", "none", "none", "none")
+_PLAIN: tuple[Normalization, ...] = ("none",) * 6
+_IBN: tuple[Normalization, ...] = ("after", "after", "none", "none", "none", "none")
 # The placement that the authors' architecture search found.
-_AIN: tuple[Normalisation, ...] = ("residual", "residual", "none", "residual", "residual", "none")
+_AIN: tuple[Normalization, ...] = ("residual", "residual", "none", "residual", "residual", "none")
 
 _VARIANTS = {f"osnet_{width}": (channels, _PLAIN) for width, channels in _CHANNELS.items()}
 _VARIANTS["osnet_ibn_x1_0"] = (_CHANNELS["x1_0"], _IBN)
 _VARIANTS |= {f"osnet_ain_{width}": (channels, _AIN) for width, channels in _CHANNELS.items()}
-
-OSNETS: tuple[str, ...] = tuple(_VARIANTS)
 
 _BOTTLENECK = 4  # a block works on a quarter of its output channels
 _GATE_REDUCTION = 16
@@ -41,6 +41,7 @@ class OSNetBackbone(nn.Module):
 
     Args:
         name: one of :data:`OSNETS`.
+        input_size: height and width; an OSNet takes any and ignores it.
 
     Attributes:
         out_channels: of the feature map.
@@ -50,11 +51,13 @@ class OSNetBackbone(nn.Module):
         ReidError: for an unknown name.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        input_size: tuple[int, int] = (256, 128),  # noqa: ARG002 (every network is told it)
+    ) -> None:
         super().__init__()
-        if name not in _VARIANTS:
-            raise ReidError(f"an OSNet must be one of {', '.join(OSNETS)}, got {name!r}")
-        (stem, *stages), places = _VARIANTS[name]
+        (stem, *stages), places = lookup(_VARIANTS, name, "an OSNet")
         self.out_channels = stages[-1]
         stem_norm = nn.BatchNorm2d(stem) if places[0] == "none" else nn.InstanceNorm2d(stem, affine=True)
         modules: OrderedDict[str, nn.Module] = OrderedDict()
@@ -72,7 +75,7 @@ class OSNetBackbone(nn.Module):
             before = channels
         modules["conv5"] = _conv_bn(before, before)
         self.base = nn.Sequential(modules)
-        self.base.apply(_initialise)
+        self.base.apply(_initialize)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, ``out_channels``, H / 16, W / 16)."""
@@ -86,25 +89,25 @@ class OmniScaleBlock(nn.Module):
     Args:
         in_channels: of the input.
         out_channels: of the output.
-        normalisation: where the block instance-normalises.
+        normalization: where the block instance-normalizes.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, normalisation: Normalisation = "none") -> None:
+    def __init__(self, in_channels: int, out_channels: int, normalization: Normalization = "none") -> None:
         super().__init__()
         middle = out_channels // _BOTTLENECK
-        self._normalisation = normalisation
+        self._normalization = normalization
         self.conv1 = _conv_bn(in_channels, middle)
         self.conv2a = _light_conv(middle)
         self.conv2b, self.conv2c, self.conv2d = (
             nn.Sequential(*(_light_conv(middle) for _ in range(depth))) for depth in (2, 3, 4)
         )
         self.gate = ChannelGate(middle)
-        inside = nn.Identity() if normalisation == "residual" else nn.BatchNorm2d(out_channels)
+        inside = nn.Identity() if normalization == "residual" else nn.BatchNorm2d(out_channels)
         self.conv3 = _conv_bn(middle, out_channels, relu=False, norm=inside)
         self.downsample: nn.Module = nn.Identity()
         if in_channels != out_channels:
             self.downsample = _conv_bn(in_channels, out_channels, relu=False)
-        if normalisation != "none":
+        if normalization != "none":
             self.IN = nn.InstanceNorm2d(out_channels, affine=True)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -113,11 +116,11 @@ class OmniScaleBlock(nn.Module):
         streams = (self.conv2a, self.conv2b, self.conv2c, self.conv2d)
         mixed = torch.stack([self.gate(stream(reduced)) for stream in streams]).sum(0)
         residual = self.conv3(mixed)
-        if self._normalisation == "residual":
+        if self._normalization == "residual":
             residual = self.IN(residual)
         added = residual + self.downsample(features)
-        normalised: Tensor = self.IN(added) if self._normalisation == "after" else added
-        return normalised.relu()
+        normalized: Tensor = self.IN(added) if self._normalization == "after" else added
+        return normalized.relu()
 
 
 class ChannelGate(nn.Module):
@@ -166,8 +169,26 @@ def _light_conv(channels: int) -> nn.Sequential:
     return nn.Sequential(modules)
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _refuse_download(name: str) -> NoReturn:
+    raise ReidError(
+        f"MODEL.PRETRAINED True has no download for {name}: give torchreid's {name}_imagenet.pth as "
+        "MODEL.PRETRAIN_PATH, or set MODEL.PRETRAINED False"
+    )
+
+
+OSNETS: dict[str, Backbone] = {
+    name: Backbone(
+        build=partial(OSNetBackbone, name),
+        weights=partial(_refuse_download, name),
+        classifiers=("fc", "classifier"),
+        known_by_tensors=True,
+    )
+    for name in _VARIANTS
+}

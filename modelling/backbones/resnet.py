@@ -1,14 +1,16 @@
-"""ResNets of torchvision (He et al. 2016) and their IBN-a variants as feature maps."""
+"""ResNets of torchvision (He et al., CVPR 2016) and their IBN-a variants (Pan et al., ECCV 2018)."""
 
+from functools import partial
+from typing import Literal
 from urllib.error import URLError
 
+import torch
 import torchvision
 from torch import Tensor, nn
 from torch.hub import get_dir, load_state_dict_from_url
 from torchvision.models.resnet import ResNet
 
-from modelling.backbones.ibn import InstanceBatchNorm
-from modelling.fitting import check_fit
+from modelling.backbones.record import Backbone
 from utils.errors import ReidError
 
 _IBN_WEIGHTS = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
@@ -22,17 +24,28 @@ class ResNetBackbone(nn.Module):
     """A ResNet up to its last feature map.
 
     Args:
-        name: ``resnet18`` ... ``resnet152``, or ``resnet50_ibn_a``, ``resnet101_ibn_a``.
-        last_stride: of the last stage; 1 keeps twice the resolution (Luo et al. 2019).
-        stem_relu: False leaves out the ReLU after the first normalisation, as the networks did on which
-            the checkpoints of the seed, centroids-reid and reid-strong-baseline were trained.
+        name: one of :data:`RESNETS`.
+        input_size: height and width; a ResNet takes any and ignores it.
+        last_stride: of the last stage, 1 or 2; 1 keeps twice the resolution (Luo et al., CVPRW 2019).
+        stem_relu: False leaves out the ReLU after the first normalization, like the networks behind the
+            checkpoints of the seed, centroids-reid and reid-strong-baseline.
+        stem_pool: where the windows of the stem's maximum pooling begin: ``padded`` (torchvision) one pixel outside
+            the map, ``ceil`` (fast-reid) on it. Weights of the one shift the maps of the other by a pixel.
 
     Attributes:
         out_channels: of the feature map.
-        base: torchvision's network without classifier.
+        base: torchvision's network without its classifier.
     """
 
-    def __init__(self, name: str, *, last_stride: int = 1, stem_relu: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        input_size: tuple[int, int] = (256, 128),  # noqa: ARG002 (every network is told it)
+        *,
+        last_stride: int = 1,
+        stem_relu: bool = True,
+        stem_pool: Literal["padded", "ceil"] = "padded",
+    ) -> None:
         super().__init__()
         base: ResNet = torchvision.models.get_model(name.removesuffix("_ibn_a"), weights=None)
         self.out_channels = int(base.fc.in_features)
@@ -43,6 +56,8 @@ class ResNetBackbone(nn.Module):
             _keep_resolution(base.layer4[0])
         if not stem_relu:
             base.relu = nn.Identity()
+        if stem_pool == "ceil":
+            base.maxpool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.base = base
 
     def forward(self, images: Tensor) -> Tensor:
@@ -53,8 +68,28 @@ class ResNetBackbone(nn.Module):
         return feature_map
 
 
+class InstanceBatchNorm(nn.Module):
+    """IBN-a: instance-normalize the first half of the channels and batch-normalize the rest.
+
+    Args:
+        channels: of the input; the first ``channels // 2`` are instance-normalized.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self._half = channels // 2
+        # The names of the original networks, so that their ImageNet weights load.
+        self.IN = nn.InstanceNorm2d(self._half, affine=True)
+        self.BN = nn.BatchNorm2d(channels - self._half)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        instance, batch = features[:, : self._half], features[:, self._half :]
+        return torch.cat([self.IN(instance.contiguous()), self.BN(batch.contiguous())], dim=1)
+
+
 def imagenet_weights(name: str) -> dict[str, Tensor]:
-    """ImageNet weights by network name, from torch's cache or by download.
+    """ImageNet weights by tensor name, from torch's cache or by download.
 
     Raises:
         ReidError: if they are not in the cache and the download fails.
@@ -70,22 +105,6 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
         ) from error
 
 
-def load_backbone_weights(backbone: nn.Module, state: dict[str, Tensor], origin: str) -> None:
-    """Copy plain backbone weights into a network; a classifier ``fc.*`` among them is left out.
-
-    Args:
-        backbone: has the network to fill as ``base``.
-        state: tensors by name, as torchvision names them.
-        origin: what to call the weights in a message.
-
-    Raises:
-        ReidError: if a tensor is missing, unknown or of another shape; the message names it.
-    """
-    given = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
-    check_fit(backbone.base.state_dict(), given, frozenset(), origin)  # type: ignore[union-attr]
-    backbone.base.load_state_dict(given, strict=False)  # type: ignore[union-attr]
-
-
 def _use_ibn(base: ResNet) -> None:
     for stage in (base.layer1, base.layer2, base.layer3):
         for block in stage:
@@ -96,3 +115,16 @@ def _keep_resolution(block: nn.Module) -> None:
     for module in block.modules():
         if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
             module.stride = (1, 1)
+
+
+RESNETS: dict[str, Backbone] = {
+    name: Backbone(
+        build=partial(ResNetBackbone, name),
+        weights=partial(imagenet_weights, name),
+        options=("last_stride", "stem_relu", "stem_pool"),
+        known_by_tensors=True,
+        folds_batch_norm=True,
+        safe_in_16_bits=True,
+    )
+    for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", *_IBN_FILES)
+}

@@ -2,16 +2,44 @@
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from modelling.backbones.pixels import Pixels
-from utils.errors import ReidError, did_you_mean
+from datasets.preprocessing import Preprocessing
+from modelling.backbones.record import Backbone
+from utils.errors import ReidError, did_you_mean, one_line
 
 PREFIX = "timm:"
+
+
+def timm_record(name: str) -> Backbone:
+    """The record of a network of timm.
+
+    Args:
+        name: as timm lists it, without our ``timm:``, with a tag where one is wanted
+            (``vit_small_patch16_224.augreg_in21k``).
+
+    Raises:
+        ReidError: if timm is not installed or does not know the name.
+    """
+    config = _configuration(name)
+    modules = (config.classifier if config else None) or "fc"
+    classifiers = (modules,) if isinstance(modules, str) else tuple(modules)
+    images = Preprocessing()
+    if config:
+        images = Preprocessing(tuple(config.input_size[1:]), config.mean, config.std, config.interpolation)
+    return Backbone(
+        build=partial(TimmBackbone, name),
+        weights=partial(_weights, name),
+        preprocessing=images,
+        classifiers=classifiers,
+        fit=partial(_fit, classifiers),
+        fixed_size=bool(config and config.fixed_input_size),
+    )
 
 
 class TimmBackbone(nn.Module):
@@ -21,12 +49,11 @@ class TimmBackbone(nn.Module):
     class token, or the mean of the patches) as a map of one position.
 
     Args:
-        name: as timm lists it, a tag included if wanted (``vit_small_patch16_224.augreg_in21k``).
+        name: as for :func:`timm_record`.
         input_size: height and width; networks of tokens are built for it and take no other.
-        pretrained: load timm's weights, from its cache or by download.
 
     Attributes:
-        out_channels: of the feature map, found by a trial run.
+        out_channels: of the feature map, counted in a trial run.
         pooled: whether the map has one position only, whose values may be negative.
         negative: share of the map of a trial image that is below 0.
         base: timm's network.
@@ -35,19 +62,24 @@ class TimmBackbone(nn.Module):
         ReidError: if timm is not installed, does not know the name, or cannot build it for this size.
     """
 
-    def __init__(self, name: str, input_size: tuple[int, int] = (256, 128), *, pretrained: bool = False) -> None:
+    def __init__(self, name: str, input_size: tuple[int, int] = (256, 128)) -> None:
         super().__init__()
-        base: Any = _create(name, input_size, pretrained).eval()
-        self.base = base
+        config = _configuration(name)
+        size = {"img_size": input_size} if config and config.fixed_input_size else {}
         trial = torch.randn(1, 3, *input_size, generator=torch.Generator().manual_seed(0))
         try:
+            base: Any = _timm().create_model(name, pretrained=False, num_classes=0, **size).eval()
+            self.base = base
             with torch.no_grad():
                 if base.forward_features(trial).ndim == 4:
                     base.reset_classifier(0, "")  # a map is left to our own pooling
                 self._channels_last = _is_channels_last(base, base(trial))
                 feature_map = self(trial)
         except Exception as error:  # networks refuse a size in any way
-            raise ReidError(_cannot(name, input_size, error)) from error
+            raise ReidError(
+                f"MODEL.NAME {PREFIX}{name} cannot be a backbone at {input_size[0]} x {input_size[1]} pixels "
+                f"({one_line(error)[:200]}); choose another INPUT.SIZE_TRAIN or another network"
+            ) from error
         base.train()
         self.out_channels = int(feature_map.shape[1])
         self.pooled = tuple(feature_map.shape[2:]) == (1, 1)
@@ -63,60 +95,40 @@ class TimmBackbone(nn.Module):
         return features.permute(0, 3, 1, 2) if self._channels_last else features
 
 
-def timm_weights(name: str, input_size: tuple[int, int] = (256, 128)) -> dict[str, Tensor]:
-    """The weights that timm has for a network, position embeddings fitted to the input size.
-
-    Args:
-        name: as timm lists it, without our ``timm:``.
-        input_size: height and width.
+def _weights(name: str) -> dict[str, Tensor]:
+    """The weights that timm has for a network, at its own input size and with its classifier.
 
     Raises:
         ReidError: if timm has none, or they can neither be found in its cache nor downloaded.
     """
-    return cast(dict[str, Tensor], TimmBackbone(name, input_size, pretrained=True).base.state_dict())
-
-
-def fitted_weights(name: str, base: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A file of timm, or of a network's authors, as timm would load it into a network of another size.
-
-    Args:
-        name: as timm lists it, without our ``timm:``.
-        base: the network that is going to be filled.
-        state: all tensors of the file by name; by its classifier some versions of timm tell an old file.
-
-    Returns:
-        Tensors under today's names without the classifier, position embeddings fitted to the input size of ``base``.
-    """
-    fit = getattr(sys.modules[type(base).__module__], "checkpoint_filter_fn", None)
     try:
-        fitted = dict(state) if fit is None else dict(fit(dict(state), base))
-    except Exception:  # of another network it fails in any way; the check of the tensors names them
-        fitted = dict(state)
-    classifiers = tuple(f"{classifier}." for classifier in classifier_names(name))
-    return {inner: tensor for inner, tensor in fitted.items() if not inner.startswith(classifiers)}
+        weights: dict[str, Tensor] = _timm().create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # downloads fail in any way
+        raise ReidError(
+            f"MODEL.PRETRAINED True needs timm's weights of {name}, which cannot be had ({one_line(error)[:200]}); "
+            "put them into the cache of huggingface_hub, give a local file as MODEL.PRETRAIN_PATH, or set "
+            "MODEL.PRETRAINED False"
+        ) from error
+    return weights
 
 
-def classifier_names(name: str) -> tuple[str, ...]:
-    """The modules of a timm network that classify, which a backbone leaves out."""
-    config = _configuration(_timm(), name)
-    found = (config.classifier if config else None) or "fc"
-    return (found,) if isinstance(found, str) else tuple(found)
+def _fit(classifiers: tuple[str, ...], base: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as timm would load them into ``base``, without the classifier.
 
-
-def built_for_one_size(name: str) -> bool:
-    """Whether a timm network is built for one input size and takes no other.
-
-    Raises:
-        ReidError: if timm is not installed or does not know the name.
+    The names are those of today and position embeddings have the size of ``base``. timm has to see the classifier:
+    some of its versions tell an old file by it.
     """
-    config = _configuration(_timm(), name)
-    return bool(config and config.fixed_input_size)
-
-
-def timm_pixels(name: str) -> Pixels:
-    """How the images were normalised on which timm's weights of a network were trained."""
-    config = _configuration(_timm(), name)
-    return Pixels(config.mean, config.std) if config else Pixels()
+    convert = getattr(sys.modules[type(base).__module__], "checkpoint_filter_fn", None)
+    converted = dict(tensors)
+    if convert is not None:
+        try:
+            converted = dict(convert(dict(tensors), base))
+        except Exception:  # with a file of another network it fails in any way
+            converted = dict(tensors)  # the check of the tensors will name them
+    # A classifier such as head.head.l has a normalization beside it, which the backbone does not have either.
+    prefixes = tuple(f"{module.rpartition('.')[0] or module}." for module in classifiers)
+    own = base.state_dict()
+    return {name: tensor for name, tensor in converted.items() if name in own or not name.startswith(prefixes)}
 
 
 def _timm() -> ModuleType:
@@ -128,7 +140,8 @@ def _timm() -> ModuleType:
     return library
 
 
-def _configuration(timm: ModuleType, name: str) -> Any:  # noqa: ANN401 (timm's own class, which may be absent)
+def _configuration(name: str) -> Any:  # noqa: ANN401 (timm's own class, which may be absent)
+    timm = _timm()
     if not timm.is_model(name):
         hint = did_you_mean(name, timm.list_models(), count=3)
         raise ReidError(
@@ -141,33 +154,9 @@ def _configuration(timm: ModuleType, name: str) -> Any:  # noqa: ANN401 (timm's 
         raise ReidError(f"MODEL.NAME {PREFIX}{name}: {error}") from error
 
 
-def _create(name: str, size: tuple[int, int], pretrained: bool) -> nn.Module:
-    timm = _timm()
-    options: dict[str, Any] = {"img_size": size} if built_for_one_size(name) else {}
-    try:
-        network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
-    except Exception as error:  # downloads and constructors fail in any way
-        if not pretrained:
-            raise ReidError(_cannot(name, size, error)) from error
-        raise ReidError(
-            f"MODEL.PRETRAINED True needs timm's weights of {name}, which cannot be had "
-            f"({' '.join(str(error).split())[:200]}); put them into the cache of huggingface_hub, give a "
-            "local file as MODEL.PRETRAIN_PATH, or set MODEL.PRETRAINED False"
-        ) from error
-    return network
-
-
 def _is_channels_last(base: Any, features: Tensor) -> bool:  # noqa: ANN401 (any network of timm)
     channels = getattr(base, "head_hidden_size", None) or base.num_features
     declared = getattr(base, "output_fmt", None)
     return features.ndim == 4 and (
         declared == "NHWC" or (features.shape[1] != channels and features.shape[3] == channels)
-    )
-
-
-def _cannot(name: str, size: tuple[int, int], error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200]
-    return (
-        f"MODEL.NAME {PREFIX}{name} cannot be a backbone at {size[0]} x {size[1]} pixels ({reason}); "
-        "choose another INPUT.SIZE_TRAIN or another network"
     )

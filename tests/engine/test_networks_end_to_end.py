@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,16 @@ import torch
 import yaml
 
 from configs import get_cfg, with_values
+from datasets.preprocessing import Preprocessing
 from engine import build, run, start
-from engine.checkpoint import ARCHITECTURE_KEYS, Checkpoint, ForeignFile, architecture_of, read_weights
+from engine.checkpoint import ARCHITECTURE_KEYS, Checkpoint, architecture_of, read_weights
 from engine.cli import Settings
 from engine.initial import initialise
 from engine.recipes import BASELINE
-from modelling.backbones.catalogue import build_backbone
+from modelling.backbones import BACKBONES
 from modelling.backbones.resnet import ResNetBackbone
-from modelling.extractor import FeatureExtractor
+from modelling.network import ReidNetwork
+from modelling.weights.foreign import ForeignWeights
 from tests.support import fit
 from utils.errors import ReidError
 
@@ -45,8 +48,8 @@ def without_network(arguments: list[str]) -> list[str]:
 def extractor_state(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a file of another project under the names of our checkpoints."""
     file = read_weights(path)
-    assert isinstance(file, ForeignFile)
-    return {f"extractor.{name}": tensor for name, tensor in file.weights.state.items()}
+    assert isinstance(file, ForeignWeights)
+    return {f"extractor.{name}": tensor for name, tensor in file.state.items()}
 
 
 def same_when_tested(result: run.FitResult) -> Checkpoint:
@@ -130,14 +133,14 @@ def test_a_local_ibn_file_starts_a_training(
     assert "the head is fresh; left out: fc.weight" in caplog.text
 
 
-def as_the_first_version(extractor: FeatureExtractor) -> dict[str, object]:
+def as_the_first_version(extractor: ReidNetwork) -> dict[str, object]:
     base, neck = (part.state_dict() for part in (extractor.backbone.base, extractor.head.bn))
     state = {f"backbone.base.{name}": tensor for name, tensor in base.items()}
     state |= {f"bn.{name}": tensor for name, tensor in neck.items()}
     return {"epoch": 3, "model_state_dict": {**state, "fc_query.weight": torch.ones(7, 512)}, "num_classes": 7}
 
 
-def as_fast_reid(extractor: FeatureExtractor) -> dict[str, object]:
+def as_fast_reid(extractor: ReidNetwork) -> dict[str, object]:
     base, neck = (part.state_dict() for part in (extractor.backbone.base, extractor.head.bn))
     state = {f"backbone.{name}": tensor for name, tensor in base.items()}
     state |= {f"heads.bottleneck.0.{name}": tensor for name, tensor in neck.items()}
@@ -160,7 +163,7 @@ def as_fast_reid(extractor: FeatureExtractor) -> dict[str, object]:
     ],
 )
 def test_a_model_of_another_project_is_tested_and_tuned_as_it_was_trained(
-    as_file: Callable[[FeatureExtractor], dict[str, object]],
+    as_file: Callable[[ReidNetwork], dict[str, object]],
     expected: dict[str, object],
     tiny_arguments: list[str],
     tmp_path: Path,
@@ -170,7 +173,7 @@ def test_a_model_of_another_project_is_tested_and_tuned_as_it_was_trained(
         "stem_pool": expected.get("MODEL.STEM_POOL", "padded"),
     }
     path = tmp_path / "theirs.pth"
-    torch.save(as_file(FeatureExtractor(build_backbone("resnet18", **stem))), path)
+    torch.save(as_file(ReidNetwork(ResNetBackbone("resnet18", **stem))), path)
     frozen = ("SOLVER.BASE_LR", "1e-12", "SOLVER.WEIGHT_DECAY", "0", "SOLVER.OPTIMIZER_NAME", "SGD")
     arguments = without_network(tiny_arguments)
     tuned = checkpoint(fit(arguments, *ONE_EPOCH, *frozen, "MODEL.PRETRAIN_PATH", str(path)).folder / "0_last.pth")
@@ -185,6 +188,21 @@ def test_a_model_of_another_project_is_tested_and_tuned_as_it_was_trained(
     torch.save({**content, "state_dict": tuned.state}, tmp_path / "ours.pth")
     ours = evaluate(tmp_path / "ours.pth").entries[0].result
     assert ours.average_precision == pytest.approx(theirs.average_precision, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["osnet_x0_25", "timm:resnet18"])
+@pytest.mark.parametrize(
+    ("key", "value", "default"),
+    [("STEM_RELU", False, "True"), ("STEM_POOL", "ceil", "padded"), ("LAST_STRIDE", 2, "1")],
+)
+def test_stem_and_stride_belong_to_resnets(name: str, key: str, value: object, default: str) -> None:
+    if "timm" in name:
+        pytest.importorskip("timm")
+    message = rf"MODEL\.{key} belongs to resnet18, .*resnet101_ibn_a, got {value} for {name}; leave it at {default}"
+    with pytest.raises(ReidError, match=message):
+        build.build_extractor(with_values(get_cfg(), {"MODEL.NAME": name, f"MODEL.{key}": value}))
+    resnet = build.build_extractor(with_values(get_cfg(), {"MODEL.NAME": "resnet18", f"MODEL.{key}": value}))
+    assert isinstance(resnet.backbone, ResNetBackbone)
 
 
 @pytest.mark.parametrize("size", ["[64, 32]", "[32, 64]"])
@@ -216,13 +234,16 @@ def test_a_vision_transformer_trains_and_tests_at_256_by_128(tiny_arguments: lis
 def test_other_pixels_than_those_of_the_imagenet_weights_are_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pytest.importorskip("timm")
-    monkeypatch.setattr("engine.build.networks.imagenet_state", lambda *_: {})
-    assert build.initial_weights(with_values(get_cfg(), {"MODEL.NAME": "resnet18"})) == {}
-    assert caplog.text == ""
-    half = {"INPUT.PIXEL_MEAN": [0.5, 0.5, 0.5], "INPUT.PIXEL_STD": [0.5, 0.5, 0.5]}
-    vit = with_values(get_cfg(), {"MODEL.NAME": "timm:vit_tiny_patch16_224"})
-    build.initial_weights(with_values(vit, half))
-    assert caplog.text == ""
-    build.initial_weights(vit)
-    assert "were trained with INPUT.PIXEL_MEAN [0.5, 0.5, 0.5] INPUT.PIXEL_STD [0.5, 0.5, 0.5]" in caplog.text
+    half = (0.5, 0.5, 0.5)
+    record = BACKBONES["osnet_x0_25"]
+    state = record.build().base.state_dict()
+    images = Preprocessing(mean=half, std=half)
+    monkeypatch.setitem(BACKBONES, "fast", replace(record, weights=lambda: state, preprocessing=images))
+    pixels = {"INPUT.PIXEL_MEAN": list(half), "INPUT.PIXEL_STD": list(half)}
+    for values, warned in ((pixels, False), ({}, True)):
+        cfg = with_values(get_cfg(), {"MODEL.NAME": "fast", **values})
+        network = build.build_extractor(cfg)
+        initialise(network, cfg, None)
+        assert torch.equal(network.backbone.base.conv1.conv.weight, state["conv1.conv.weight"])
+        warning = "were trained with INPUT.PIXEL_MEAN [0.5, 0.5, 0.5] INPUT.PIXEL_STD [0.5, 0.5, 0.5]"
+        assert (warning in caplog.text) == warned

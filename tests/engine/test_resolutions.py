@@ -9,7 +9,7 @@ import torch
 from engine import build, run
 from engine.cli import Settings
 from engine.recipes import OCTUPLET
-from modelling.extractor import FeatureExtractor
+from modelling.network import ReidNetwork
 from tests.support import fit
 from utils.errors import ReidError
 
@@ -26,13 +26,13 @@ def settings_of(arguments: list[str], checkpoint: Path, *more: str) -> object:
 def test_each_side_is_embedded_only_at_its_own_scales(
     tiny_arguments: list[str], checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embedded, plain = [], FeatureExtractor.forward
+    embedded, plain = [], ReidNetwork.forward
 
-    def spy(self: FeatureExtractor, images: torch.Tensor) -> object:
+    def spy(self: ReidNetwork, images: torch.Tensor) -> object:
         embedded.append(len(images))
         return plain(self, images)
 
-    monkeypatch.setattr(FeatureExtractor, "forward", spy)
+    monkeypatch.setattr(ReidNetwork, "forward", spy)
     settings = settings_of(tiny_arguments, checkpoint, "TEST.SCALES", "[1, 2, 4]", "TEST.SCALE_PAIRS", "all")
     (full,) = run.evaluate(settings)
     queries, gallery = full.entries[0].result.num_queries, full.entries[0].result.num_gallery

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from configs import get_cfg, with_values
 from engine import build, run, start
-from engine.checkpoint import Checkpoint, ForeignFile, RunCard
+from engine.checkpoint import Checkpoint, RunCard
 from engine.cli import Settings
 from engine.initial import initialise, initialise_objective
 from engine.recipes import BASELINE
 from losses.center import CenterLoss
 from losses.identity import IdentityLoss
 from losses.objectives import Objective, Term
-from modelling.backbones.catalogue import build_backbone
-from modelling.foreign import recognise
+from modelling.backbones import backbone
+from modelling.weights.foreign import ForeignWeights, recognize
 from utils.errors import ReidError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -39,7 +39,7 @@ def checkpoint_of(trained: nn.Module, data: str) -> Checkpoint:
     return Checkpoint(Path("a.pth"), RunCard("", "people", 5, 1, "baseline", data), {}, 0, (1, 0), 1, state)
 
 
-def taken_over(fresh: Objective, weights: Checkpoint | ForeignFile | None, data: str) -> set[str]:
+def taken_over(fresh: Objective, weights: Checkpoint | ForeignWeights | None, data: str) -> set[str]:
     """Names of the tensors that the file has filled; all others are as they were."""
     before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
     initialise_objective(fresh, weights, data)
@@ -76,13 +76,13 @@ def test_those_of_others_are_left(weights: Checkpoint | None, logged: int, caplo
     assert caplog.text.count("starts anew") == logged
 
 
-def ctl_file(**more: object) -> ForeignFile:
-    backbone = build_backbone("resnet50_ibn_a").base.state_dict()
-    state: dict[str, Tensor] = {f"backbone.base.{name}": tensor for name, tensor in backbone.items()}
+def ctl_file(**more: object) -> ForeignWeights:
+    base = backbone("resnet50_ibn_a").build().base.state_dict()
+    state: dict[str, Tensor] = {f"backbone.base.{name}": tensor for name, tensor in base.items()}
     state |= {f"bn.{name}": tensor for name, tensor in nn.BatchNorm1d(2048).state_dict().items()}
-    weights = recognise({"state_dict": {**state, "fc_query.weight": torch.ones(7, 2048)}, **more})
+    weights = recognize({"state_dict": {**state, "fc_query.weight": torch.ones(7, 2048)}, **more}, Path("ibn.ckpt"))
     assert weights is not None
-    return ForeignFile(Path("ibn.ckpt"), weights)
+    return weights
 
 
 def test_an_ibn_network_without_its_size_is_pointed_to_the_configuration(caplog: pytest.LogCaptureFixture) -> None:
@@ -122,7 +122,7 @@ def test_a_vision_transformer_starts_from_a_local_file(tmp_path: Path, caplog: p
 
 def test_an_osnet_of_imagenet_trains_but_is_not_tested(tiny_arguments: list[str], tmp_path: Path) -> None:
     block = {"fc.0.weight": torch.ones(512, 128), "fc.1.weight": torch.ones(512)}
-    base = build_backbone("osnet_x0_25").base.state_dict()
+    base = backbone("osnet_x0_25").build().base.state_dict()
     torch.save({**base, **block, "classifier.weight": torch.ones(1000, 512)}, tmp_path / "imagenet.pth")
     path = ["MODEL.PRETRAIN_PATH", str(tmp_path / "imagenet.pth")]
     with pytest.raises(ReidError, match=r"test needs .* a trained model, got .*holds a backbone of .*ImageNet"):

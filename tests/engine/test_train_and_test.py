@@ -17,7 +17,7 @@ from engine import run
 from engine.checkpoint import Checkpoint, read_weights
 from engine.cli import Settings
 from modelling.backbones.resnet import ResNetBackbone
-from modelling.extractor import FeatureExtractor
+from modelling.network import ReidNetwork
 from modelling.reid_module import ReidModule
 from tests.support import fit
 from utils.errors import ReidError
@@ -111,7 +111,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
 
 
 def test_training_starts_from_backbone_weights_or_a_checkpoint(tiny_arguments: list[str], tmp_path: Path) -> None:
-    donor = FeatureExtractor(ResNetBackbone("resnet18"))
+    donor = ReidNetwork(ResNetBackbone("resnet18"))
     torch.save({f"module.{k}": v for k, v in donor.backbone.base.state_dict().items()}, tmp_path / "plain.pth")
     frozen = (
         "MODEL.NAME",

@@ -10,9 +10,7 @@ from torchvision.transforms.v2 import functional as F
 
 from engine.cli import Settings
 from engine.model import load_model
-from inference import hardware
 from inference.extract import Extractor, _UnderWay
-from inference.hardware import choose_device, choose_precision, decoding_workers
 from utils.errors import ReidError
 from utils.images import read_image
 
@@ -175,29 +173,6 @@ def test_images_of_a_wrong_kind(checkpoint: Path, image: object, got: str) -> No
 def test_wrong_arguments(checkpoint: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(ReidError, match=message):
         Extractor(checkpoint, **options)  # type: ignore[arg-type]
-
-
-def test_auto_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    for able, chosen in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(hardware, "_cpu_multiplies_bf16", lambda able=able: able)
-        assert choose_precision("auto", cpu, "resnet50_ibn_a") == chosen
-    assert choose_precision("auto", cuda, "resnet50") == "fp16"
-    assert choose_precision("auto", cpu, "osnet_x0_25") == choose_precision("auto", cuda, "timm:vit") == "fp32"
-    assert choose_precision("bf16", cpu, "osnet_x0_25") == "bf16"
-    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@pytest.mark.parametrize(
-    ("cores", "beside_cpu", "beside_gpu"), [(1, 0, 1), (3, 0, 3), (4, 1, 4), (16, 4, 16), (64, 16, 16)]
-)
-def test_decoding_takes_few_of_the_cores_that_compute(
-    cores: int, beside_cpu: int, beside_gpu: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hardware, "usable_cpus", lambda: cores)
-    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert decoding_workers(torch.device("cpu")) == beside_cpu
-    assert decoding_workers(torch.device("cuda")) == beside_gpu
 
 
 @pytest.mark.parametrize("content", [{"conv1.weight": torch.zeros(64, 3, 7, 7)}, {}])

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from modelling.optimization import Optimization
-from modelling.schedules import cosine, multistep, with_warmup
+from modelling.optimization import OPTIMIZERS, OptimizerConfig, cosine, multistep, with_warmup
 from utils.errors import ReidError
 
 
@@ -28,11 +27,11 @@ def test_warm_up_rises_in_a_line_and_leaves_the_rest_alone() -> None:
     assert with_warmup(multistep([40], 0.1), 0, 0.01)(0) == 1
 
 
-@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD", "Adagrad"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_takes_rate_and_decay_from_its_arguments(name: str) -> None:
     layer = nn.Linear(2, 2)
     layer.bias.requires_grad_(False)
-    optimizer = Optimization(name, 0.123, 0.045, 0.8, multistep([1], 1)).build(layer.parameters())
+    optimizer = OptimizerConfig(name, 0.123, 0.045, 0.8, multistep([1], 1)).build(layer.parameters())
     (group,) = optimizer.param_groups
     assert type(optimizer).__name__ == name
     assert (group["lr"], group["weight_decay"]) == (0.123, 0.045)
@@ -43,4 +42,4 @@ def test_every_optimizer_takes_rate_and_decay_from_its_arguments(name: str) -> N
 
 def test_an_unknown_optimizer_is_refused() -> None:
     with pytest.raises(ReidError, match=r"SOLVER\.OPTIMIZER_NAME must be .*got 'Lion'"):
-        Optimization("Lion", 1, 0, 0, multistep([1], 1)).build([nn.Parameter(torch.ones(1))])
+        OptimizerConfig("Lion", 1, 0, 0, multistep([1], 1)).build([nn.Parameter(torch.ones(1))])

@@ -3,13 +3,14 @@
 import logging
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from modelling.foreign import ForeignWeights, load_foreign, recognise
-from modelling.projection_head import ProjectionHead
+from modelling.heads import ProjectionHead
+from modelling.weights.foreign import ForeignWeights, recognize
 
 State = dict[str, Tensor]
 
@@ -103,15 +104,15 @@ def test_features_of_a_foreign_file_come_back(
 ) -> None:
     donor = network(name, head, **options)
     foreign = rename(donor)
-    weights = recognise(as_file(foreign, wrapper, prefix))
+    weights = recognize(as_file(foreign, wrapper, prefix), Path("a.pth"))
     assert weights is not None
     assert kind in weights.kind
-    assert (weights.backbone_name, weights.num_ids) == (name, 7)
-    assert weights.head == ("projection" if head == "projection" else "bnneck")
+    assert (weights.architecture["name"], weights.num_ids) == (name, 7)
+    assert weights.architecture["head"] == ("projection" if head == "projection" else "bnneck")
     receiver = twin_of(weights)
     with caplog.at_level(logging.INFO):
-        load_foreign(receiver, weights, "a file")
-    assert f"a file ({weights.kind}, 7 identities): " in caplog.text
+        weights.fill(receiver)
+    assert f"a.pth ({weights.kind}, 7 identities): " in caplog.text
     ours, theirs = receiver(images), donor(images)
     assert torch.equal(ours.raw, theirs.raw)
     assert torch.equal(ours.bn, theirs.bn)
@@ -121,9 +122,10 @@ def test_features_of_a_foreign_file_come_back(
 
 def test_a_learned_gem_and_the_files_own_pixels_are_read(network: type) -> None:
     state = fast_reid("bottleneck.0", "weight")(network("resnet18", "bnneck", stem_pool="ceil"))
-    weights = recognise({"model": {**state, "heads.pool_layer.p": torch.tensor([3.0])}})
+    weights = recognize({"model": {**state, "heads.pool_layer.p": torch.tensor([3.0])}}, Path("a.pth"))
     assert weights is not None
-    assert weights.pooling == "gem"
+    assert weights.preprocessing is not None
+    assert (weights.architecture["pooling"], weights.architecture["stem_pool"]) == ("gem", "ceil")
     assert weights.preprocessing.interpolation == "bicubic"
     assert weights.preprocessing.mean == pytest.approx((0.2, 0.2, 0.2))
     assert weights.preprocessing.std == pytest.approx((0.4, 0.4, 0.4))

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from modelling.backbones.osnet import OSNETS, ChannelGate, OmniScaleBlock, OSNetBackbone
 from modelling.backbones.resnet import ResNetBackbone
-from modelling.projection_head import ProjectionHead
+from modelling.heads import ProjectionHead
 from utils.errors import ReidError
 
 
@@ -82,8 +82,8 @@ def norm(x: Tensor, state: State, name: str) -> Tensor:
 
 
 def instance_norm(x: Tensor, state: State) -> Tensor:
-    centred = x - x.mean((2, 3), keepdim=True)
-    scaled = centred / (centred.square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
+    centered = x - x.mean((2, 3), keepdim=True)
+    scaled = centered / (centered.square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
     return scaled * state["IN.weight"][:, None, None] + state["IN.bias"][:, None, None]
 
 
@@ -107,10 +107,10 @@ LAYERS = (
 )
 
 
-@pytest.mark.parametrize("normalisation", ["none", "after", "residual"])
+@pytest.mark.parametrize("normalization", ["none", "after", "residual"])
 @pytest.mark.parametrize("inputs", [16, 64])
-def test_block_is_its_formula(inputs: int, normalisation: str) -> None:
-    block = OmniScaleBlock(inputs, 64, normalisation).double().eval()
+def test_block_is_its_formula(inputs: int, normalization: str) -> None:
+    block = OmniScaleBlock(inputs, 64, normalization).double().eval()
     state = block.state_dict()
     for name, tensor in state.items():  # statistics and scales that no layer can ignore
         if tensor.is_floating_point():
@@ -124,12 +124,12 @@ def test_block_is_its_formula(inputs: int, normalisation: str) -> None:
             stream = light(stream, state, layer)
         mixed = mixed + block.gate(stream)
     residual = pointwise(mixed, state, "conv3.conv.weight")
-    residual = instance_norm(residual, state) if normalisation == "residual" else norm(residual, state, "conv3.bn")
+    residual = instance_norm(residual, state) if normalization == "residual" else norm(residual, state, "conv3.bn")
     shortcut = x
     if inputs != 64:
         shortcut = norm(pointwise(x, state, "downsample.conv.weight"), state, "downsample.bn")
     added = residual + shortcut
-    expected = (instance_norm(added, state) if normalisation == "after" else added).clamp_min(0)
+    expected = (instance_norm(added, state) if normalization == "after" else added).clamp_min(0)
     torch.testing.assert_close(block(x), expected)
 
 

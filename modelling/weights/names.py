@@ -8,7 +8,8 @@ from torch import Tensor
 from modelling.backbones.osnet import OSNETS
 from utils.errors import ReidError
 
-_BASE = "backbone.base."
+BASE = "backbone.base."
+"""What our network puts before the names of a backbone's tensors."""
 
 # (blocks of the four stages, three convolutions in a block) -> name
 _RESNET_DEPTHS: dict[tuple[tuple[int, ...], bool], str] = {
@@ -22,20 +23,20 @@ _STEM_CHANNELS = {64: "x1_0", 48: "x0_75", 32: "x0_5", 16: "x0_25"}
 
 
 def network_name(state: Mapping[str, Tensor]) -> str | None:
-    """MODEL.NAME of a ResNet or OSNet from tensors under our names; None if it is neither.
+    """MODEL.NAME of a ResNet or OSNet by tensors under our names; None if it is neither.
 
     Raises:
         ReidError: for a ResNet or OSNet that is not among our networks.
     """
-    if _BASE + "conv1.conv.weight" in state:
+    if BASE + "conv1.conv.weight" in state:
         return _osnet_name(state)
-    if any(name.startswith(_BASE + "layer1.") for name in state):
+    if any(name.startswith(BASE + "layer1.") for name in state):
         return _resnet_name(state)
     return None
 
 
 def with_our_osnet_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """OSNet-AIN numbers the streams and names the transitions that other OSNets letter and number."""
+    """Rename the tensors of an OSNet-AIN, which numbers its streams and names its transitions, to those of OSNet."""
     if not any(name.startswith("conv2.0.conv2.0.layers.") for name in state):
         return dict(state)
     return {_without_layers(name): tensor for name, tensor in state.items()}
@@ -43,40 +44,40 @@ def with_our_osnet_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _without_layers(name: str) -> str:
     name = re.sub(r"^pool([23])\.0\.", r"conv\1.2.0.", name)
-    found = re.fullmatch(r"(conv[234]\.\d)\.conv2\.([0-3])\.layers\.(\d)\.(.*)", name)
-    if not found:
+    match = re.fullmatch(r"(conv[234]\.\d)\.conv2\.([0-3])\.layers\.(\d)\.(.*)", name)
+    if not match:
         return name
-    block, stream, layer, rest = found.groups()
+    block, stream, layer, rest = match.groups()
     letter = "abcd"[int(stream)]
     position = "" if letter == "a" else f".{layer}"  # the first stream has one layer, which has no number
     return f"{block}.conv2{letter}{position}.{rest}"
 
 
 def _resnet_name(state: Mapping[str, Tensor]) -> str:
-    pattern = re.compile(re.escape(_BASE) + r"layer([1-4])\.(\d+)\.")
-    found = {match.groups() for match in map(pattern.match, state) if match}
-    blocks = tuple(len({block for stage, block in found if stage == wanted}) for wanted in "1234")
-    deep = _BASE + "layer1.0.conv3.weight" in state
+    pattern = re.compile(re.escape(BASE) + r"layer([1-4])\.(\d+)\.")
+    pairs = {match.groups() for match in map(pattern.match, state) if match}
+    blocks = tuple(sum(stage == number for stage, _ in pairs) for number in "1234")
+    deep = BASE + "layer1.0.conv3.weight" in state
     if (blocks, deep) not in _RESNET_DEPTHS:
         raise ReidError(
             f"the weights must be of a ResNet-18, 34, 50, 101 or 152, got stages of {blocks} blocks; "
             "use them with the framework that made them"
         )
-    has_ibn = _BASE + "layer1.0.bn1.IN.weight" in state
+    has_ibn = BASE + "layer1.0.bn1.IN.weight" in state
     return _RESNET_DEPTHS[blocks, deep] + ("_ibn_a" if has_ibn else "")
 
 
 def _osnet_name(state: Mapping[str, Tensor]) -> str:
-    stem = len(state[_BASE + "conv1.conv.weight"])
+    stem = len(state[BASE + "conv1.conv.weight"])
     width = _STEM_CHANNELS.get(stem)
     variant = ""
-    if _BASE + "conv2.0.IN.weight" in state:
-        # Where a block normalises its residual alone, its last convolution has no normalisation of its own.
-        variant = "ibn_" if _BASE + "conv2.0.conv3.bn.weight" in state else "ain_"
+    if BASE + "conv2.0.IN.weight" in state:
+        # Where a block normalizes its residual alone, its last convolution has no normalization of its own.
+        variant = "ibn_" if BASE + "conv2.0.conv3.bn.weight" in state else "ain_"
     name = f"osnet_{variant}{width}"
     if name not in OSNETS:
         raise ReidError(
             f"the weights must be of one of {', '.join(OSNETS)}, got an OSNet with {stem} channels in its "
-            f"stem{' and instance normalisation' if variant else ''}"
+            f"stem{' and instance normalization' if variant else ''}"
         )
     return name

@@ -1,13 +1,15 @@
-"""The content of a weight file; nothing in the file is ever run."""
+"""Read a weight file without running anything in it, and check that its tensors fit a network."""
 
 import re
 from collections import OrderedDict
+from collections.abc import Mapping, Set
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import torch
+from torch import Tensor
 
 from utils.errors import ReidError
 
@@ -23,9 +25,9 @@ _BEGINNINGS = (b"PK\x03\x04", b"\x80\x02")
 
 
 def read_content(path: Path) -> dict[str, Any]:
-    """The mapping that a file holds, its tensors on the CPU.
+    """Read the mapping that a file holds, its tensors on the CPU.
 
-    It is read with ``weights_only=True``; the bookkeeping of centroids-reid comes as plain dictionaries.
+    The file is read with ``weights_only=True``; the bookkeeping of centroids-reid comes as plain dictionaries.
 
     Args:
         path: of a file that ``torch.save`` wrote.
@@ -51,6 +53,34 @@ def read_content(path: Path) -> dict[str, Any]:
     return content
 
 
+def check_fit(target: Mapping[str, Tensor], tensors: Mapping[str, Tensor], optional: Set[str], origin: str) -> None:
+    """Refuse tensors that do not fit a network.
+
+    Args:
+        target: the network's tensors by name.
+        tensors: the file's, under the same names.
+        optional: names that may be missing; counters of batches, absent in old files, always may.
+        origin: what the message calls the file.
+
+    Raises:
+        ReidError: if a tensor is missing, unknown or of another shape; the message names the first three.
+    """
+    problems = [
+        f"{name} is missing"
+        for name in target
+        if name not in tensors and name not in optional and not name.endswith("num_batches_tracked")
+    ]
+    problems += [f"{name} is unknown" for name in tensors if name not in target]
+    problems += [
+        f"{name} has shape {tuple(tensor.shape)} instead of {tuple(target[name].shape)}"
+        for name, tensor in tensors.items()
+        if name in target and tensor.shape != target[name].shape
+    ]
+    if problems:
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ReidError(f"{origin} does not fit the network of MODEL.NAME: {'; '.join(problems[:3])}{more}")
+
+
 def _reason(path: Path, error: Exception) -> str:
     """The one thing that torch's long message is about."""
     with path.open("rb") as file:
@@ -64,9 +94,9 @@ def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, (EOFError, OSError, RuntimeError)):
         return "it begins like a file of torch.save, but is truncated or damaged; copy or download it again"
     text = re.sub(r"\x1b\[\d*m", "", " ".join(str(error).split()))
-    if found := re.search(r"(?:GLOBAL|class|type) ([\w.]+\.[\w.]+)", text):
+    if match := re.search(r"(?:GLOBAL|class|type) ([\w.]+\.[\w.]+)", text):
         return (
-            f"it holds an object of {found[1]}, and loading one can run any code; if you trust the file, take its "
+            f"it holds an object of {match[1]}, and loading one can run any code; if you trust the file, take its "
             "tensors out once: docs/model_zoo.md, 'Files that hold more than tensors'"
         )
     return shorten(text.rpartition("WeightsUnpickler error: ")[2], 200) or type(error).__name__

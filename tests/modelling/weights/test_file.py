@@ -10,8 +10,8 @@ from torch import nn
 from yacs.config import CfgNode
 
 from modelling.backbones.resnet import ResNetBackbone
-from modelling.foreign import recognise
-from modelling.weight_file import read_content
+from modelling.weights.file import read_content
+from modelling.weights.foreign import recognize
 from utils.errors import ReidError
 
 
@@ -64,9 +64,11 @@ def test_a_checkpoint_of_centroids_reid_opens_with_its_bookkeeping(
     assert set(torch.serialization.get_safe_globals()) == before
     assert content["state_dict"].keys() == state.keys()
     assert not isinstance(content["hyper_parameters"]["MODEL"], CfgNode)
-    weights = recognise(content)
+    weights = recognize(content, tmp_path / "ctl.ckpt")
     assert weights is not None
-    assert (weights.kind, weights.backbone_name, weights.num_ids) == ("checkpoint of centroids-reid", "resnet18", 7)
+    assert (weights.kind, weights.num_ids) == ("checkpoint of centroids-reid", 7)
+    assert weights.architecture["name"] == "resnet18"
+    assert weights.preprocessing is not None
     assert weights.preprocessing.size == (320, 320)
 
 
@@ -120,23 +122,23 @@ def test_a_torchscript_archive_is_called_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("kept", [0.01, 0.5, 0.999])
-def test_a_truncated_file_is_called_so(tmp_path: Path, zipped: bool, kept: float) -> None:
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
+def test_a_truncated_file_is_called_so(tmp_path: Path, zipped: bool, share: float) -> None:
     file = tmp_path / "cut.pth"
     torch.save({"a": torch.randn(1000, 10)}, file, _use_new_zipfile_serialization=zipped)
     assert read_content(file)["a"].shape == (1000, 10)
-    file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
     with pytest.raises(ReidError, match=r"cut\.pth .*truncated or damaged; copy or download it again$"):
         read_content(file)
 
 
 def test_the_documented_remedy_makes_a_file_that_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs/model_zoo.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[3] / "docs/model_zoo.md").read_text(encoding="utf-8")
     (code,) = page.split("```python\n")[1:]
     monkeypatch.chdir(tmp_path)
     state = centroids_reid_file(tmp_path / "epoch=119.ckpt", monkeypatch, stranger=Path("anything"))
     with pytest.raises(ReidError, match="holds an object of pathlib"):
         read_content(tmp_path / "epoch=119.ckpt")
     exec(code.partition("```")[0], {})
-    (made,) = tmp_path.glob("*.pth")
-    assert read_content(made)["state_dict"].keys() == state.keys()
+    (file,) = tmp_path.glob("*.pth")
+    assert read_content(file)["state_dict"].keys() == state.keys()

@@ -9,13 +9,15 @@ from torch import Tensor, nn
 
 from datasets.readers import read_dataset
 from datasets.transforms import TestTransform
-from modelling.backbones.timm_backbone import classifier_names
-from modelling.foreign import ForeignWeights, load_foreign, recognise
+from modelling.backbones import backbone
 from modelling.heads import BNNeck
+from modelling.weights.file import read_content
+from modelling.weights.foreign import ForeignWeights, recognize
 from utils.distance import distance_matrix
 from utils.errors import ReidError
 from utils.images import read_image
 
+FILE = Path("x.pth")
 State = dict[str, Tensor]
 Twin = Callable[[ForeignWeights], nn.Module]
 
@@ -38,16 +40,16 @@ def test_a_plain_resnet_leaves_every_choice_open_and_the_head_fresh(
 ) -> None:
     donor = network("resnet50_ibn_a", "bnneck")
     state = under("module.", {**donor.backbone.base.state_dict(), "fc.weight": torch.ones(1000, 4)})
-    weights = recognise({wrapper: state} if wrapper else state)
+    weights = recognize({wrapper: state} if wrapper else state, FILE)
     assert weights is not None
-    assert (weights.backbone_name, weights.num_ids) == ("resnet50_ibn_a", None)
+    assert weights.architecture == {"name": "resnet50_ibn_a"}
+    assert (weights.num_ids, weights.is_reid_model, weights.preprocessing) == (None, False, None)
     assert tuple(weights.left_out) == ("fc.weight",)
-    assert weights.stem_relu is weights.last_stride is weights.stem_pool is None
     receiver = twin_of(weights)
     with caplog.at_level(logging.INFO):
-        load_foreign(receiver, weights, "r50.pth")
+        weights.fill(receiver)
     assert re.search(
-        r"r50.pth \(plain ResNet backbone\): \d+ tensors .*head is fresh; left out: fc.weight", caplog.text
+        r"x.pth \(plain ResNet backbone\): \d+ tensors .*head is fresh; left out: fc.weight", caplog.text
     )
     vectors = receiver(images)
     torch.testing.assert_close(vectors.raw, donor(images).raw)
@@ -63,12 +65,12 @@ def test_a_plain_timm_file_is_read_as_the_configured_network(
     donor = network(f"timm:{name}", "fresh")
     whole = timm.create_model(name, pretrained=False, **sized)
     state = whole.state_dict() | donor.backbone.base.state_dict()
-    weights = recognise(state, f"timm:{name}")
+    weights = recognize(state, FILE, f"timm:{name}")
     assert weights is not None
-    assert weights.backbone_name == f"timm:{name}"
-    assert {left.rpartition(".")[0] for left in weights.left_out} == set(classifier_names(name))
+    assert weights.architecture == {"name": f"timm:{name}"}
+    assert {name.rpartition(".")[0] for name in weights.left_out} == set(backbone(f"timm:{name}").classifiers)
     receiver = twin_of(weights)
-    load_foreign(receiver, weights, "a file")
+    weights.fill(receiver)
     assert torch.equal(receiver(images).bn, donor(images).bn)
 
 
@@ -87,13 +89,13 @@ def test_tensors_that_do_not_fit_are_named(
 ) -> None:
     state = centroids_reid(network("resnet18", "bnneck"))
     change(state)
-    weights = recognise({"state_dict": state})
+    weights = recognize({"state_dict": state}, FILE)
     assert weights is not None
     with pytest.raises(
         ReidError,
         match=rf"x.pth \(checkpoint of centroids-reid\) does not fit the network of MODEL\.NAME: .*{message}",
     ):
-        load_foreign(twin_of(weights), weights, "x.pth")
+        weights.fill(twin_of(weights))
 
 
 def test_a_trained_network_gets_no_linear_layer_it_never_had(network: type) -> None:
@@ -101,12 +103,13 @@ def test_a_trained_network_gets_no_linear_layer_it_never_had(network: type) -> N
     state = donor.backbone.base.state_dict()
     receiver = network("resnet18", "fresh", last_stride=2)
     receiver.head = BNNeck(512, dim=64)
-    plain, trained = recognise(state), recognise({**state, "classifier.weight": torch.ones(7, 512)})
+    plain = recognize(state, FILE)
+    classified = recognize({**state, "classifier.weight": torch.ones(7, 512)}, FILE)
     assert plain is not None
-    assert trained is not None
-    load_foreign(receiver, plain, "a backbone")
-    with pytest.raises(ReidError, match=r"r\.pth \(ResNet of torchreid\) does not .*head\.linear\.weight is missing"):
-        load_foreign(receiver, trained, "r.pth")
+    assert classified is not None
+    plain.fill(receiver)
+    with pytest.raises(ReidError, match=r"x\.pth \(ResNet of torchreid\) does not .*head\.linear\.weight is missing"):
+        classified.fill(receiver)
 
 
 @pytest.mark.parametrize(
@@ -120,9 +123,10 @@ def test_a_trained_network_gets_no_linear_layer_it_never_had(network: type) -> N
 )
 def test_the_scale_of_the_first_version_is_kept(content: dict[str, object], scale: int, network: type) -> None:
     state = centroids_reid(network("resnet18", "bnneck"))
-    weights = recognise({name: state if value is ... else value for name, value in content.items()})
+    weights = recognize({name: state if value is ... else value for name, value in content.items()}, FILE)
     assert weights is not None
-    assert weights.scale == scale
+    assert weights.preprocessing is not None
+    assert weights.preprocessing.scale == scale
 
 
 @pytest.mark.parametrize(("classes", "num_ids"), [(1000, None), (1001, 1001)])
@@ -131,27 +135,27 @@ def test_a_thousand_classes_of_torchreid_are_those_of_imagenet(
     classes: int, num_ids: int | None, linear: bool, network: type, twin_of: Twin
 ) -> None:
     name = "osnet_x0_25" if linear else "resnet18"
-    donor = network(name, "fresh", last_stride=1)
+    donor = network(name, "fresh")
     block = {"fc.0.weight": torch.ones(512, 128), "fc.1.weight": torch.ones(512)} if linear else {}
     state = {**donor.backbone.base.state_dict(), **block, "classifier.weight": torch.ones(classes, 4)}
-    weights = recognise(state)
+    weights = recognize(state, FILE)
     assert weights is not None
-    assert (weights.backbone_name, weights.num_ids) == (name, num_ids)
+    assert (weights.architecture["name"], weights.num_ids) == (name, num_ids)
     if num_ids is None:
         assert "ImageNet" in weights.kind
         assert not weights.has_head
-        assert (weights.head, weights.last_stride, weights.stem_relu) == ("bnneck", None, None)
+        assert weights.architecture == {"name": name}
         assert set(weights.left_out) == {*block, "classifier.weight"}
-        load_foreign(twin_of(weights), weights, "a file")
+        weights.fill(twin_of(weights))
 
 
 def test_counters_that_old_files_lack_are_no_mistake(network: type, twin_of: Twin, images: Tensor) -> None:
     donor = network("resnet18", "bnneck", stem_relu=False)
     state = {name: value for name, value in centroids_reid(donor).items() if "num_batches" not in name}
-    weights = recognise({"state_dict": state})
+    weights = recognize({"state_dict": state}, FILE)
     assert weights is not None
     receiver = twin_of(weights)
-    load_foreign(receiver, weights, "an old file")
+    weights.fill(receiver)
     assert torch.equal(receiver(images).bn, donor(images).bn)
 
 
@@ -159,30 +163,32 @@ def test_counters_that_old_files_lack_are_no_mistake(network: type, twin_of: Twi
     "content",
     [{}, {"epoch": 3}, {"state_dict": {"weight": torch.ones(2)}}, {"state_dict": {"conv1.weight": "text"}}],
 )
-def test_anything_else_is_not_recognised(content: dict[str, object]) -> None:
-    assert recognise(content) is None
+def test_anything_else_is_not_recognized(content: dict[str, object]) -> None:
+    assert recognize(content, FILE) is None
 
 
 def test_networks_that_are_not_ours_are_refused(network: type) -> None:
     resnet = centroids_reid(network("resnet18", "bnneck"))
     resnet = {name: value for name, value in resnet.items() if "layer3.1" not in name}
     with pytest.raises(ReidError, match=r"ResNet-18, 34, 50, 101 or 152, got stages of \(2, 2, 1, 2\) blocks"):
-        recognise({"state_dict": resnet})
+        recognize({"state_dict": resnet}, FILE)
     names = ("conv1.conv.weight", "conv5.conv.weight", "fc.0.weight")
     with pytest.raises(ReidError, match="got an OSNet with 8 channels in its stem"):
-        recognise({name: torch.ones(8, 3, 7, 7) for name in names})
+        recognize({name: torch.ones(8, 3, 7, 7) for name in names}, FILE)
 
 
 @pytest.mark.realdata
 @pytest.mark.parametrize(("data", "num_ids"), [("market1501", 751), ("msmt17", 1041)])
 def test_published_osnets_find_people(workshop: Path, data: str, num_ids: int, twin_of: Twin) -> None:
     path = workshop / "weights" / f"osnet_x0_25_{data}.pth"
-    weights = recognise(torch.load(path, map_location="cpu", weights_only=True))
+    weights = recognize(read_content(path), path)
     assert weights is not None
-    assert (weights.backbone_name, weights.num_ids, weights.head) == ("osnet_x0_25", num_ids, "projection")
+    assert weights.architecture == {"name": "osnet_x0_25", "head": "projection", "pooling": "avg"}
+    assert weights.num_ids == num_ids
     assert tuple(weights.left_out) == ("classifier.weight", "classifier.bias")
+    assert weights.preprocessing is not None
     network = twin_of(weights)
-    load_foreign(network, weights, path.name)
+    weights.fill(network)
     splits = read_dataset(str(workshop / "data" / "cuhk03_dev"), workshop, with_train=False)
     queries = {sample.person_id: sample for sample in splits.query if sample.camera_id == 1}
     others = {sample.person_id: sample for sample in splits.gallery if sample.camera_id == 2}

@@ -5,8 +5,10 @@ from torch import Tensor, nn
 from modelling.heads import BNNeck, Features
 
 
-class FeatureExtractor(nn.Module):
-    """What training improves and everything else uses.
+class ReidNetwork(nn.Module):
+    """The network that training improves and everything else uses.
+
+    The head takes what the backbone gives; for the heads and backbones of this package that is one feature map.
 
     Args:
         backbone: (N, 3, H, W) -> (N, C, h, w), with ``out_channels`` = C.
@@ -23,11 +25,11 @@ class FeatureExtractor(nn.Module):
         """Number of components of an embedding."""
         return int(self.head.dim)  # type: ignore[arg-type]
 
-    def freeze_normalisation(self) -> None:
-        """Take the weights of the head's batch normalisation out of training; its statistics go on."""
+    def freeze_normalization(self) -> None:
+        """Exclude the weights of the head's batch normalization from training, not its statistics."""
         self.head.get_submodule("bn").requires_grad_(False)
 
     def forward(self, images: Tensor) -> Features:
-        """(N, 3, H, W) normalised images -> features for metric losses and for retrieval, each (N, D)."""
+        """(N, 3, H, W) normalized images -> features for metric losses and for retrieval, each (N, D)."""
         features: Features = self.head(self.backbone(images))
         return features

@@ -1,8 +1,7 @@
-"""The formats that :mod:`modelling.foreign` knows, as a table."""
+"""The file formats of other projects, as a table."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -10,41 +9,40 @@ class Format:
     """How one project names its tensors.
 
     Attributes:
-        kind: what such a file is.
-        needed: the file has a name that begins with each of these.
+        kind: what such a file is, for messages.
+        prefixes: a file of this format has a name that begins with each of these.
         renames: beginning of a name there -> here; the first that fits is taken.
         left_out: beginnings of the names that are not loaded.
         classifiers: names of the classifier's weight, whose rows are the identities.
-        head: the head that the file was trained with.
-        bare_stem: a ResNet without IBN lacks the ReLU of its stem.
+        head: the head that the file was trained with, one of :data:`modelling.heads.HEADS`.
+        bare_stem: whether a ResNet without IBN lacks the ReLU of its stem.
         last_stride: of a ResNet's last stage; None where both occur.
-        stem_pool: how a ResNet's stem pools.
+        stem_pool: how a ResNet's stem pools, ``padded`` or ``ceil``.
         interpolation: of the images it was trained on.
-        plain: a backbone without anything trained on identities.
-        imagenet_too: the project publishes its ImageNet weights under the same names.
-        ibn_sizes_vary: the project trained its IBN networks at another size than the others.
-        backbone_name: where it is known before the tensors are seen.
+        plain: whether it is a backbone without anything trained on identities.
+        imagenet_too: whether the project publishes its ImageNet weights under the same names.
+        ibn_sizes_vary: whether the project trained its IBN networks at another size than the others.
+        backbone_name: MODEL.NAME, where the tensors do not tell it.
     """
 
     kind: str
-    needed: tuple[str, ...]
+    prefixes: tuple[str, ...] = ()
     renames: dict[str, str] = field(default_factory=lambda: {"": "backbone.base."})
     left_out: tuple[str, ...] = ()
     classifiers: tuple[str, ...] = ()
-    head: Literal["bnneck", "projection"] = "bnneck"
+    head: str = "bnneck"
     bare_stem: bool = False
     last_stride: int | None = None
-    stem_pool: Literal["padded", "ceil"] = "padded"
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    stem_pool: str = "padded"
+    interpolation: str = "bilinear"
     plain: bool = False
     imagenet_too: bool = False
     ibn_sizes_vary: bool = False
     backbone_name: str | None = None
 
-    def fits(self, names: Iterable[str]) -> bool:
+    def fits(self, names: Collection[str]) -> bool:
         """Whether a file with these tensors is of this format."""
-        given = tuple(names)
-        return all(any(name.startswith(prefix) for name in given) for prefix in self.needed)
+        return all(any(name.startswith(prefix) for name in names) for prefix in self.prefixes)
 
     def rename(self, name: str) -> str:
         """Our name of a tensor; one that fits no rule keeps its own, and loading will report it."""
@@ -56,11 +54,10 @@ class Format:
 
 _PROJECTION = {"fc.0.": "head.linear.", "fc.1.": "head.bn.", "": "backbone.base."}
 
-# The order matters where one format's names are a part of another's.
-FORMATS: tuple[Format, ...] = (
+FORMATS: list[Format] = [
     Format(
         kind="checkpoint of centroids-reid",
-        needed=("backbone.base.layer4.", "bn."),
+        prefixes=("backbone.base.layer4.", "bn."),
         renames={"backbone.base.": "backbone.base.", "bn.": "head.bn."},
         left_out=("fc_query.", "center_loss.", "backbone.base.fc."),
         classifiers=("fc_query.weight",),
@@ -70,7 +67,7 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         kind="checkpoint of reid-strong-baseline",
-        needed=("base.layer4.", "bottleneck."),
+        prefixes=("base.layer4.", "bottleneck."),
         renames={"base.": "backbone.base.", "bottleneck.": "head.bn."},
         left_out=("classifier.", "base.fc."),
         classifiers=("classifier.weight",),
@@ -79,7 +76,7 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         kind="checkpoint of fast-reid",
-        needed=("backbone.layer4.", "heads."),
+        prefixes=("backbone.layer4.", "heads."),
         renames={
             "backbone.": "backbone.base.",
             "heads.bottleneck.0.": "head.bn.",
@@ -94,7 +91,7 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         kind="OSNet of torchreid",
-        needed=("conv1.conv.", "conv5.conv.", "fc.0."),
+        prefixes=("conv1.conv.", "conv5.conv.", "fc.0."),
         renames=_PROJECTION,
         left_out=("classifier.",),
         classifiers=("classifier.weight",),
@@ -103,7 +100,7 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         kind="ResNet of torchreid with a projection",
-        needed=("conv1.weight", "layer4.", "fc.0.", "fc.1."),
+        prefixes=("conv1.weight", "layer4.", "fc.0.", "fc.1."),
         renames=_PROJECTION,
         left_out=("classifier.",),
         classifiers=("classifier.weight",),
@@ -113,7 +110,7 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         kind="ResNet of torchreid",
-        needed=("conv1.weight", "layer4.", "classifier."),
+        prefixes=("conv1.weight", "layer4.", "classifier."),
         left_out=("classifier.",),
         classifiers=("classifier.weight",),
         last_stride=2,
@@ -121,32 +118,23 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         kind="plain ResNet backbone",
-        needed=("conv1.weight", "layer4."),
+        prefixes=("conv1.weight", "layer4."),
         left_out=("fc.",),
         plain=True,
     ),
-)
+]
+"""A file is of the first format that fits: one whose names are a part of another's comes after it."""
+
+IMAGENET_FORMAT = Format("backbone of torchreid trained on ImageNet", left_out=("fc.", "classifier."), plain=True)
 
 
-IMAGENET_FORMAT = Format(
-    kind="backbone of torchreid trained on ImageNet",
-    needed=(),
-    left_out=("fc.", "classifier."),
-    plain=True,
-)
-
-
-def plain_format(model_name: str, classifiers: tuple[str, ...]) -> Format:
-    """A backbone whose network the configuration names.
+def plain_format(kind: str, name: str, classifiers: tuple[str, ...]) -> Format:
+    """The format of a backbone alone whose name is known.
 
     Args:
-        model_name: MODEL.NAME.
-        classifiers: names of the modules that classify.
+        kind: what it is, for messages.
+        name: MODEL.NAME.
+        classifiers: the modules that classify.
     """
-    return Format(
-        kind=f"plain {model_name} backbone",
-        needed=(),
-        left_out=tuple(f"{name}." for name in classifiers),
-        plain=True,
-        backbone_name=model_name,
-    )
+    prefixes = tuple(f"{module}." for module in classifiers)
+    return Format(kind, left_out=prefixes, plain=True, backbone_name=name)

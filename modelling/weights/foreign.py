@@ -1,0 +1,221 @@
+"""Weights of other projects and of backbones alone: what a file is, by its tensors, and how it fills our network."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from datasets.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from modelling.backbones import backbone
+from modelling.weights.file import check_fit
+from modelling.weights.formats import FORMATS, IMAGENET_FORMAT, Format, plain_format
+from modelling.weights.names import BASE, network_name, with_our_osnet_names
+from utils.errors import ReidError
+from utils.resolution import SMALLEST_SIDE
+
+logger = logging.getLogger(__name__)
+
+# Where the tensors of a file may lie: torchreid and Lightning, the first version of this project, fast-reid.
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_FIRST_VERSION = "model_state_dict"  # only files of the first version have it
+_SETTINGS = ("hyper_parameters", "hparams")  # where Lightning keeps the settings of a run, by its version
+_IMAGENET_CLASSES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class ForeignWeights:
+    """Weights of another project, or of a backbone alone, in our terms.
+
+    Attributes:
+        path: the file; for weights that were fetched, the name of their network.
+        kind: what they are, for messages.
+        state: tensors under the names of our network, ``backbone.*`` and ``head.*``.
+        architecture: what the weights decide about the network: ``name`` and options of the backbone, ``head`` and
+            ``pooling``. A backbone alone decides its name, if its tensors tell it, and leaves everything else open.
+        preprocessing: of the images they were trained on; None for a backbone alone, which may be given any.
+        num_ids: rows of the classifier; None without one that tells identities apart.
+        left_out: the tensors that are not loaded, under the names that the file has for them.
+        size_unsure: whether the size in ``preprocessing`` is a guess among several usual ones.
+    """
+
+    path: Path
+    kind: str
+    state: Mapping[str, Tensor]
+    architecture: Mapping[str, Any]
+    preprocessing: Preprocessing | None = None
+    num_ids: int | None = None
+    left_out: Mapping[str, Tensor] = field(default_factory=dict)
+    size_unsure: bool = False
+
+    @property
+    def is_reid_model(self) -> bool:
+        """Whether they were trained on identities: then they can be tested; a backbone alone can only start a run."""
+        return self.num_ids is not None
+
+    @property
+    def has_head(self) -> bool:
+        """Whether they fill the head; a fresh BNNeck in eval mode only scales all vectors alike."""
+        return any(name.startswith("head.") for name in self.state)
+
+    def fill(self, network: nn.Module) -> None:
+        """Copy the tensors into a network and log which were loaded and which were left out.
+
+        Args:
+            network: has ``backbone`` and ``head``.
+
+        Raises:
+            ReidError: if a tensor is missing, unknown or of another shape; the message names it.
+        """
+        target, tensors = network.state_dict(), self._fitted(network)
+        optional = frozenset() if self.has_head else {name for name in target if name.startswith("head.")}
+        if self.is_reid_model:  # a fresh linear layer would scramble what was learned
+            optional -= {"head.linear.weight"}
+        check_fit(target, tensors, optional, f"{self.path} ({self.kind})")
+        network.load_state_dict(tensors, strict=False)
+        logger.info(
+            "%s (%s%s): %d tensors loaded%s; left out: %s",
+            self.path,
+            self.kind,
+            f", {self.num_ids} identities" if self.is_reid_model else "",
+            len(tensors),
+            "" if self.has_head else " into the backbone, the head is fresh",
+            ", ".join(self.left_out) or "nothing",
+        )
+
+    def _fitted(self, network: nn.Module) -> Mapping[str, Tensor]:
+        """The tensors as the backbone's record adapts them to the input size that the network was built for."""
+        fit = backbone(self.architecture["name"]).fit if "name" in self.architecture else None
+        if fit is None:
+            return self.state
+        base = {name.removeprefix(BASE): tensor for name, tensor in self.state.items() if name.startswith(BASE)}
+        head = {name: tensor for name, tensor in self.state.items() if not name.startswith(BASE)}
+        fitted = fit(network.backbone.base, {**base, **self.left_out})  # type: ignore[union-attr, arg-type]
+        return {**{BASE + name: tensor for name, tensor in fitted.items()}, **head}
+
+
+def recognize(content: Mapping[str, Any], path: Path, model_name: str = "") -> ForeignWeights | None:
+    """Tell what a file of another project is.
+
+    Args:
+        content: of the file.
+        path: of the file.
+        model_name: MODEL.NAME of the configuration. A backbone alone whose tensors do not tell its network is read
+            as that of this name.
+
+    Returns:
+        The weights in our terms, or None if the names fit no known project.
+
+    Raises:
+        ReidError: if it is a ResNet of no known depth, or ``model_name`` names no network.
+    """
+    tensors = _tensors(content)
+    if not tensors:
+        return None
+    tensors = with_our_osnet_names(tensors)
+    layout = next((layout for layout in FORMATS if layout.fits(tensors)), None)
+    if model_name and (layout is None or layout.plain):
+        record = backbone(model_name)
+        if not record.known_by_tensors:
+            layout = plain_format(f"plain {model_name} backbone", model_name, record.classifiers)
+    if layout is None:
+        return None
+    if layout.imagenet_too and _num_ids(layout, tensors) == _IMAGENET_CLASSES:
+        layout = IMAGENET_FORMAT
+    return _translate(layout, tensors, content, path)
+
+
+def imagenet_weights(name: str) -> ForeignWeights:
+    """The ImageNet weights of a backbone, from a cache or by download.
+
+    Args:
+        name: MODEL.NAME.
+
+    Raises:
+        ReidError: if there are none, or they cannot be fetched; the message says what to do.
+    """
+    record = backbone(name)
+    if record.weights is None:
+        raise ReidError(
+            f"MODEL.PRETRAINED True has no download for {name}: give a file of its weights as MODEL.PRETRAIN_PATH, "
+            "or set MODEL.PRETRAINED False"
+        )
+    return _translate(plain_format("ImageNet weights", name, record.classifiers), record.weights(), {}, Path(name))
+
+
+def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a file by name; empty if it holds anything else where they should be."""
+    inner = next((content[name] for name in _WRAPPERS if isinstance(content.get(name), Mapping)), content)
+    if not all(isinstance(value, Tensor) for value in inner.values()):
+        return {}
+    return {name.removeprefix("module."): tensor for name, tensor in inner.items()}
+
+
+def _num_ids(layout: Format, tensors: Mapping[str, Tensor]) -> int | None:
+    return next((len(tensors[name]) for name in layout.classifiers if name in tensors), None)
+
+
+def _translate(
+    layout: Format, tensors: Mapping[str, Tensor], content: Mapping[str, Any], path: Path
+) -> ForeignWeights:
+    left_out = {name: tensor for name, tensor in tensors.items() if name.startswith(layout.left_out)}
+    state = {layout.rename(name): tensor for name, tensor in tensors.items() if name not in left_out}
+    name, num_ids = layout.backbone_name or network_name(state), _num_ids(layout, tensors)
+    has_ibn = any(".IN." in inner for inner in state)
+    architecture: dict[str, Any] = {"name": name}
+    preprocessing = None
+    if num_ids is not None:
+        options = {
+            "last_stride": layout.last_stride,
+            "stem_relu": has_ibn or not layout.bare_stem,
+            "stem_pool": layout.stem_pool,
+        }
+        takes = backbone(name).options if name else ()
+        architecture |= {option: value for option, value in options.items() if option in takes}
+        architecture |= {"head": layout.head, "pooling": "gem" if "head.pool.p" in state else "avg"}
+        preprocessing = _read_preprocessing(layout, tensors, content)
+    return ForeignWeights(
+        path,
+        "checkpoint of SNU_ReID" if _FIRST_VERSION in content else layout.kind,
+        state,
+        {option: value for option, value in architecture.items() if value is not None},
+        preprocessing,
+        num_ids,
+        left_out,
+        layout.ibn_sizes_vary and has_ibn and _read_size(content) is None,
+    )
+
+
+def _read_preprocessing(layout: Format, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> Preprocessing:
+    """What a file says in its settings (centroids-reid) or its tensors (fast-reid), and the usual for the rest."""
+    mean, std = _read_numbers(content, "PIXEL_MEAN", 3, 0.0), _read_numbers(content, "PIXEL_STD", 3, 1e-6)
+    if {"pixel_mean", "pixel_std"} <= tensors.keys():  # in [0, 255]
+        mean, std = (tuple((tensors[name].flatten().double() / 255).tolist()) for name in ("pixel_mean", "pixel_std"))
+    scale = content.get("scale") if _FIRST_VERSION in content else None
+    return Preprocessing(
+        _read_size(content) or Preprocessing().size,
+        mean or IMAGENET_MEAN,
+        std or IMAGENET_STD,
+        layout.interpolation,
+        scale if isinstance(scale, int) and scale > 1 else 1,
+    )
+
+
+def _read_size(content: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width of test images, else of training images, by the settings in a file; None without any."""
+    sizes = (_read_numbers(content, key, 2, SMALLEST_SIDE) for key in ("SIZE_TEST", "SIZE_TRAIN"))
+    return next(((int(size[0]), int(size[1])) for size in sizes if size), None)
+
+
+def _read_numbers(content: Mapping[str, Any], key: str, length: int, lowest: float) -> tuple[float, ...] | None:
+    """The numbers of INPUT.{key}, nested or under a dotted name; None where they are not what they should be."""
+    for settings in (content[name] for name in _SETTINGS if isinstance(content.get(name), Mapping)):
+        section = settings.get("INPUT")
+        value = section.get(key) if isinstance(section, Mapping) else settings.get(f"INPUT.{key}")
+        if not isinstance(value, (list, tuple)) or len(value) != length:
+            continue
+        if all(isinstance(number, (int, float)) and number >= lowest for number in value):
+            return tuple(float(number) for number in value)
+    return None
