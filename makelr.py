@@ -1,13 +1,13 @@
-"""Write a low-resolution twin of a data set: market1501_x2 beside market1501, sides half as long.
+"""Write a low-resolution copy of a data set: market1501_x2 beside market1501, sides half as long.
 
 python makelr.py --scale 2 --data_dir ./market1501
 python makelr.py --scale 2 4 --data_dir ../datasets/market1501 --out_dir /fast/disk
 
 Images (jpg, png, bmp, webp, tif) keep sub-folder, name and format and are bicubic-downsampled with
-antialiasing; other files are named, not copied. Repeat a command that was stopped: it skips finished files
-and goes on (so delete the folder if images have changed). A folder that was not begun by the same command
-(its makelr.json tells) is never touched. Exit code 2: a mistake, or images that cannot be read; these are
-named at the end, the others are done.
+antialiasing; the script names other files and does not copy them. Repeat a command that was stopped: it skips
+finished files and goes on (so delete the folder if images have changed). It never touches a folder that another
+command began (makelr.json in it tells). Exit code 2: a mistake, or images that cannot be read; it names these
+at the end and does the others.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from datasets.low_resolution_folders import make_low_resolution, targets_of
+from datasets.make_low_resolution import make_low_resolution, targets_of
 from engine.cli import exit_code
 from utils.command_line import OneLineParser, number
 from utils.errors import ReidError

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from datasets.preprocessing import Preprocessing
 from datasets.synthetic import SyntheticSpec, draw_dataset
 from datasets.transforms import TestTransform
 from engine import build
@@ -62,7 +63,7 @@ def bare_network(model: TrainedModel, precision: str, batch: int, device: torch.
 def seeds_way(model: TrainedModel, paths: list[str], batch: int, device: torch.device) -> Callable[[int], None]:
     """Decode, then compute, then fetch, one batch after another."""
     network, network_input = model.network.to(device), model.network_input.to(device)
-    transform = TestTransform(_SIZE)
+    transform = TestTransform(Preprocessing(_SIZE))
 
     @torch.no_grad()
     def run(count: int) -> None:

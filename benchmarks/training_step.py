@@ -19,6 +19,7 @@ import torch
 from pytorch_lightning import Callback
 
 from datasets.datamodule import LoaderSettings, ReidDataModule
+from datasets.preprocessing import Preprocessing
 from datasets.readers import read_dataset
 from datasets.synthetic import SyntheticSpec, draw_dataset
 from engine import build
@@ -105,7 +106,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         spec = SyntheticSpec(train_ids=64, test_ids=2, cameras=4, images_per_camera=5)
         splits = read_dataset(str(draw_dataset(Path(folder, "synthetic"), spec)), Path())
-        loader = LoaderSettings((128, 64), (128, 64), batch=64, workers=0)
+        loader = LoaderSettings(Preprocessing((128, 64)), (128, 64), batch=64, workers=0)
         data = ReidDataModule(splits, loader)
         bare_epoch(make_module(settings, data.num_ids), data, device)  # warm-up, not counted
         ratios, seconds = [], []

@@ -21,7 +21,7 @@ def draw_contact_sheet(splits: ReidSplits, *, people: int = 12, images: int = 10
     """Draw some people of the training and of the test images, evenly spread over their numbers.
 
     Each row is a person, with images from as many cameras as can be; below each stands its camera, and
-    whether it is a query. A grey tile is an image that cannot be read.
+    whether it is a query. A gray tile is an image that cannot be read.
 
     Args:
         splits: the data set.
@@ -31,7 +31,7 @@ def draw_contact_sheet(splits: ReidSplits, *, people: int = 12, images: int = 10
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    train, test = _by_identity(splits.train), _by_identity((*splits.query, *splits.gallery))
+    train, test = _by_identity(splits.train), _by_identity(splits.test)
     queries = {sample.path for sample in splits.query}
     from_train = min(len(train), max(people // 2, people - len(test)))
     rows = [(f"train {person}", train[person]) for person in _spread(sorted(train), from_train)]

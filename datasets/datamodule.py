@@ -1,6 +1,6 @@
 """The data of one run as Lightning wants it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -8,10 +8,11 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from datasets.image_dataset import ImageDataset, collate
+from datasets.low_resolution import LowResolutionFiles
+from datasets.preprocessing import Preprocessing
 from datasets.sample import Item, ReidSplits, identities
-from datasets.samplers import PKBatchSampler, SequentialShare, Share
+from datasets.samplers import PKBatchSampler, ProcessShare, SequentialShare
 from datasets.transforms import Augmentation, TestTransform, TrainTransform
-from datasets.twins import Twins
 from utils.processes import leave_interrupts_to_main
 
 
@@ -20,22 +21,20 @@ class LoaderSettings:
     """How images become batches.
 
     Attributes:
-        train_size: height and width of training images, pixels.
-        test_size: height and width of test images, pixels.
-        interpolation: of the resize, ``bilinear`` or ``bicubic``.
+        preprocessing: of test images.
+        train_size: height and width of training images, pixels; their preprocessing is else the same.
         augmentation: the random part of training.
         batch: images in a training batch, P x K.
         instances: K.
         resample: repeat images of identities with fewer than K, or let the batch be smaller.
         test_batch: images in a test batch.
         workers: processes that decode.
-        seed: of the draws and the random transforms.
-        scales: low-resolution scales of which one is drawn for each training image.
+        seed: of the sampler and the random transforms.
+        scales: low-resolution scales of which each training image gets one by chance.
     """
 
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
     train_size: tuple[int, int] = (256, 128)
-    test_size: tuple[int, int] = (256, 128)
-    interpolation: str = "bilinear"
     augmentation: Augmentation = field(default_factory=Augmentation)
     batch: int = 64
     instances: int = 4
@@ -53,7 +52,7 @@ class ReidDataModule(LightningDataModule):
         splits: the data set; its training split may be empty for a test.
         settings: see :class:`LoaderSettings`.
         resume_at: epoch and batch at which training goes on after an interruption.
-        twins: low-resolution files that take the place of what the device would make; None = none.
+        low_resolution: files that take the place of what the device would make; None = none.
     """
 
     def __init__(
@@ -61,10 +60,10 @@ class ReidDataModule(LightningDataModule):
         splits: ReidSplits,
         settings: LoaderSettings,
         resume_at: tuple[int, int] = (0, 0),
-        twins: Twins | None = None,
+        low_resolution: LowResolutionFiles | None = None,
     ) -> None:
         super().__init__()
-        self.splits, self._twins = splits, twins or Twins()
+        self.splits, self._low_resolution = splits, low_resolution or LowResolutionFiles()
         self._settings, self._resume_at = settings, resume_at
         self._label_of = {person: label for label, person in enumerate(identities(splits.train))}
 
@@ -77,9 +76,7 @@ class ReidDataModule(LightningDataModule):
         """P x K batches with labels from 0 to ``num_ids`` - 1."""
         settings = self._settings
         labels = [self._label_of[sample.person_id] for sample in self.splits.train]
-        transform = TrainTransform(
-            settings.train_size, settings.augmentation, settings.scales, settings.interpolation
-        )
+        preprocessing = replace(settings.preprocessing, size=settings.train_size)
         sampler = PKBatchSampler(
             labels,
             settings.batch // settings.instances,
@@ -89,19 +86,20 @@ class ReidDataModule(LightningDataModule):
             resample=settings.resample,
         )
         sampler.start_at(*self._resume_at)
+        transform = TrainTransform(preprocessing, settings.augmentation, settings.scales)
         return ResumableLoader(
-            ImageDataset(self.splits.train, labels, transform, self._twins.train),
+            ImageDataset(self.splits.train, labels, transform, self._low_resolution.train),
             batch_sampler=sampler,
             **self._loader_options(),
         )
 
     def val_dataloader(self) -> DataLoader[Item]:
         """This process's share of query, then gallery, in order; the labels are the identities of the files."""
-        samples = (*self.splits.query, *self.splits.gallery)
+        samples = self.splits.test
         labels = [sample.person_id for sample in samples]
-        transform = TestTransform(self._settings.test_size, self._settings.interpolation)
+        transform = TestTransform(self._settings.preprocessing)
         return DataLoader(
-            ImageDataset(samples, labels, transform, self._twins.test),
+            ImageDataset(samples, labels, transform, self._low_resolution.test),
             batch_size=self._settings.test_batch,
             sampler=SequentialShare(len(samples), self._share()),
             **self._loader_options(),
@@ -111,10 +109,10 @@ class ReidDataModule(LightningDataModule):
         """The same as :meth:`val_dataloader`."""
         return self.val_dataloader()
 
-    def _share(self) -> Share:
+    def _share(self) -> ProcessShare:
         if self.trainer is None:
-            return Share()
-        return Share(self.trainer.global_rank, self.trainer.world_size)
+            return ProcessShare()
+        return ProcessShare(self.trainer.global_rank, self.trainer.world_size)
 
     def _on_cuda(self) -> bool:
         if self.trainer is None:
@@ -129,7 +127,7 @@ class ReidDataModule(LightningDataModule):
             "collate_fn": collate,
             "worker_init_fn": leave_interrupts_to_main,
             "pin_memory": self._on_cuda(),
-            # Its own: a new iterator must not draw from the state that a resumed run restores.
+            # Its own generator: a new iterator must not draw from the state that a resumed run restores.
             "generator": torch.Generator().manual_seed(self._settings.seed),
         }
 
@@ -137,8 +135,8 @@ class ReidDataModule(LightningDataModule):
 class ResumableLoader(DataLoader[Item]):
     """A loader that can begin in the middle of an epoch.
 
-    Its position is kept by the sampler (:meth:`PKBatchSampler.start_at`) and told by the checkpoint, so
-    there is no state here; the two methods tell Lightning that resuming in mid-epoch is exact.
+    The sampler keeps the position (:meth:`PKBatchSampler.start_at`) and the checkpoint stores it, so there is no
+    state here; the two methods tell Lightning that resuming in mid-epoch is exact.
     """
 
     def state_dict(self) -> dict[str, object]:

@@ -47,17 +47,14 @@ class Preprocessing:
         names = [field.name for field in fields(cls)]
         if missing := [name for name in names if name not in values]:
             raise ReidError(f"a preprocessing must have {', '.join(names)}, but {', '.join(missing)} is missing")
-        return cls(**{name: _tuple(values[name]) for name in names})
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v := values[name], list) else v for name in names}
+        return cls(**plain)
 
     def as_dict(self) -> dict[str, Any]:
         """All fields by name, of JSON's types."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
     def difference(self, other: "Preprocessing") -> list[Difference]:
         """The fields in which the two differ."""
-        pairs = ((field.name, getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
-        return [Difference(name, left, right) for name, left, right in pairs if left != right]
-
-
-def _tuple(value: Any) -> Any:  # noqa: ANN401 (any plain type)
-    return tuple(value) if isinstance(value, list) else value
+        rows = (Difference(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return [row for row in rows if row.left != row.right]

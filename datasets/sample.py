@@ -1,6 +1,6 @@
-"""The values every reader produces: one image with its labels, and the three splits of a data set."""
+"""The values that pass from reader to network: labeled images, the splits of a data set, batches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +12,6 @@ from utils.errors import ReidError
 DISTRACTOR_ID = 0  # stays in the gallery, never matches, is not one person
 JUNK_ID = -1  # out of train, query and gallery
 AMBIGUOUS_ID = -2  # PRW: a person without an identity; never used
-
-DRAWN = 0  # in the place of a low-resolution scale: the one that was drawn for each image
 
 
 class NoTrainingImagesError(ReidError):
@@ -35,7 +33,7 @@ class ReidSplits:
 
     Attributes:
         name: what to call it.
-        train: images to learn from; empty where only a test is wanted.
+        train: images to learn from; empty for a test.
         query: images to search with.
         gallery: images to find.
         folders: its root folders; every image lies below one of them. Empty where a list names images
@@ -50,8 +48,18 @@ class ReidSplits:
     folders: tuple[Path, ...] = ()
     cameras: bool = True
 
+    @property
+    def test(self) -> tuple[Sample, ...]:
+        """The queries, then the gallery."""
+        return (*self.query, *self.gallery)
 
-class Draw(NamedTuple):
+    @property
+    def parts(self) -> dict[str, tuple[Sample, ...]]:
+        """The splits by name: ``train``, ``query``, ``gallery``."""
+        return {"train": self.train, "query": self.query, "gallery": self.gallery}
+
+
+class SeededIndex(NamedTuple):
     """What a sampler asks a data set for: an image, and the seed of its random transforms."""
 
     row: int
@@ -59,36 +67,73 @@ class Draw(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One decoded image: uint8 pixels, labels, and the box that training erases."""
+    """One decoded image with its labels, as a worker hands it over; see :class:`Batch`."""
 
-    image: Tensor  # (3, H, W) uint8
+    image: Tensor
     label: int
     row: int
-    erased: tuple[int, int, int, int]  # top, left, height, width; a height of 0 erases nothing
-    scale: int  # the low-resolution scale drawn for it
-    low: Mapping[int, Tensor]  # scale, or DRAWN -> its low-resolution file at the same size; {} = none is read
+    erased: tuple[int, int, int, int]
+    scale: int
+    low: Tensor | None
+    low_by_scale: Mapping[int, Tensor]
+
+
+class View(NamedTuple):
+    """The images of a batch at one resolution.
+
+    Attributes:
+        images: (N, 3, H, W) uint8.
+        scale: low resolution that the device still has to give them, 1 = none; or one for each, (N,) int64.
+    """
+
+    images: Tensor
+    scale: int | Tensor
 
 
 class Batch(NamedTuple):
-    """Images of one step with their labels. Every tensor has N rows; images stay uint8 until the device."""
+    """Images of one step with their labels. Every tensor has N rows; images stay uint8 until the device.
+
+    The random scales are those of training, the scales by which files are read those of a test. The methods say
+    what the network is to see, whether or not low-resolution files were read.
+    """
 
     images: Tensor  # (N, 3, H, W) uint8
     labels: Tensor  # (N,) int64: identity numbered from 0 in training, as in the file name elsewhere
     rows: Tensor  # (N,) int64: position in the split
-    erased: Tensor  # (N, 4) int64: top, left, height, width
-    scales: Tensor  # (N,) int64: the low-resolution scale drawn for each image
-    low: Mapping[int, Tensor]  # scale, or DRAWN -> (N, 3, H, W) uint8 from low-resolution files
+    erased: Tensor  # (N, 4) int64: top, left, height, width of the box that is erased; height 0 = none
+    scales: Tensor  # (N,) int64: the random low-resolution scale of each image
+    low: Tensor | None  # (N, 3, H, W) uint8: the low-resolution files at these scales; None = none are read
+    low_by_scale: Mapping[
+        int, Tensor
+    ]  # scale -> (N, 3, H, W) uint8, its low-resolution files; absent = none are read
 
-    def part(self, wanted: Tensor) -> "Batch":
-        """The images for which ``wanted``, (N,) bool, holds."""
+    def full_resolution(self) -> View:
+        """The images as they are."""
+        return View(self.images, 1)
+
+    def low_resolution(self) -> View:
+        """Each image at its random scale."""
+        return View(self.images, self.scales) if self.low is None else View(self.low, 1)
+
+    def at_scale(self, scale: int) -> View:
+        """All images at one scale."""
+        return View(self.low_by_scale[scale], 1) if scale in self.low_by_scale else View(self.images, scale)
+
+    def part(self, mask: Tensor) -> "Batch":
+        """The images for which ``mask``, (N,) bool, holds."""
         return Batch(
-            self.images[wanted],
-            self.labels[wanted],
-            self.rows[wanted],
-            self.erased[wanted],
-            self.scales[wanted],
-            {scale: images[wanted] for scale, images in self.low.items()},
+            self.images[mask],
+            self.labels[mask],
+            self.rows[mask],
+            self.erased[mask],
+            self.scales[mask],
+            None if self.low is None else self.low[mask],
+            {scale: images[mask] for scale, images in self.low_by_scale.items()},
         )
+
+
+Views = Mapping[str, Callable[[Batch], View]]
+"""The views of a batch by name, each as the method of a batch that gives it."""
 
 
 def identities(samples: Sequence[Sample]) -> list[int]:

@@ -6,28 +6,28 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Sampler
 
-from datasets.sample import Draw
+from datasets.sample import SeededIndex
 from utils.errors import ReidError
 
 _ABSENT = -1
 
 
 @dataclass(frozen=True)
-class Share:
+class ProcessShare:
     """Which part of every epoch belongs to this process."""
 
     rank: int = 0
     world_size: int = 1
 
 
-class PKBatchSampler(Sampler[list[Draw]]):
+class PKBatchSampler(Sampler[list[SeededIndex]]):
     """Batches of P identities with K images each, drawn anew in every epoch.
 
-    An identity's images, in random order, are cut into chunks of K (the last one is filled up with other
-    images of the same identity), and the chunks are dealt to the batches so that no identity stands twice in
-    one. Each epoch therefore shows every identity, and every image unless one identity has more chunks than
-    there are batches. The plan depends on seed and epoch alone: not on workers, not on processes. Every
-    draw carries the seed of its random transforms, so the number of workers changes no pixel.
+    The sampler cuts an identity's images, in random order, into chunks of K (and fills the last one up with other
+    images of the same identity), and deals the chunks to the batches so that no identity stands twice in one. So
+    each epoch shows every identity, and every image unless one identity has more chunks than there are batches.
+    The plan depends on seed and epoch alone: not on workers, not on processes. Every index carries the seed of its
+    random transforms, so the number of workers changes no pixel.
 
     Lightning announces the epoch to the ``sampler`` of a batch sampler, hence that attribute.
 
@@ -38,7 +38,7 @@ class PKBatchSampler(Sampler[list[Draw]]):
         seed: of everything random here.
         share: the part of this process; each process gets equally many batches.
         resample: what an identity with fewer than K images gives: True repeats them up to K; False gives each
-            once, and the batch is smaller. What is not there pads nothing: no loss and no statistic sees it.
+            once, and the batch is smaller: nothing pads it, so no loss and no statistic sees padding.
 
     Raises:
         ReidError: if there are fewer than P identities.
@@ -50,7 +50,7 @@ class PKBatchSampler(Sampler[list[Draw]]):
         identities_per_batch: int,
         instances: int,
         seed: int,
-        share: Share = Share(),
+        share: ProcessShare = ProcessShare(),
         *,
         resample: bool = True,
     ) -> None:
@@ -60,13 +60,8 @@ class PKBatchSampler(Sampler[list[Draw]]):
                 f"identities_per_batch must be the number of identities ({len(unique)}) or less, "
                 f"got {identities_per_batch}; give more identities or smaller batches"
             )
-        self._per_batch, self._instances, self._seed, self._share = (
-            identities_per_batch,
-            instances,
-            seed,
-            share,
-        )
-        self._resample = resample
+        self._per_batch, self._instances, self._seed = identities_per_batch, instances, seed
+        self._share, self._resample = share, resample
         chunks = -(-self._images // instances)
         batches = -(-int(chunks.sum()) // identities_per_batch)
         self._batches = -(-batches // share.world_size) * share.world_size
@@ -80,7 +75,7 @@ class PKBatchSampler(Sampler[list[Draw]]):
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration draws."""
+        """Choose the epoch of the next iteration."""
         if epoch != self._epoch:
             self._first_batch = 0
         self._epoch = epoch
@@ -93,14 +88,14 @@ class PKBatchSampler(Sampler[list[Draw]]):
         """Number of batches that a whole epoch gives this process."""
         return self._batches // self._share.world_size
 
-    def __iter__(self) -> Iterator[list[Draw]]:
-        """Yield the batches of the current epoch as lists of draws."""
+    def __iter__(self) -> Iterator[list[SeededIndex]]:
+        """Yield the batches of the current epoch."""
         images, seeds = self._plan(self._epoch)
         mine = slice(self._share.rank, None, self._share.world_size)
         first, self._first_batch = self._first_batch, 0
         for batch_images, batch_seeds in zip(images[mine][first:], seeds[mine][first:], strict=True):
             rows, row_seeds = batch_images.tolist(), batch_seeds.tolist()
-            yield [Draw(row, seed) for row, seed in zip(rows, row_seeds, strict=True) if row != _ABSENT]
+            yield [SeededIndex(row, seed) for row, seed in zip(rows, row_seeds, strict=True) if row != _ABSENT]
 
     def _plan(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Images (or absent) and seeds of an epoch for all processes, both (batches, P * K)."""
@@ -120,8 +115,8 @@ class PKBatchSampler(Sampler[list[Draw]]):
         images = by_identity[first_image[identity][:, None] + position]
         if not self._resample:
             images[slot >= count] = _ABSENT
-        # Chunk j goes to batch j modulo the number of batches: chunks of one identity are neighbours and
-        # never more than there are batches, so they part.
+        # Chunk j goes to batch j modulo the number of batches: the chunks of one identity are neighbors and never
+        # more than there are batches, so they go to different ones.
         batches = images.reshape(self._per_batch, self._batches, self._instances).transpose(1, 0, 2)
         batches = batches.reshape(self._batches, -1)[rng.permutation(self._batches)]
         return batches, rng.integers(0, 2**63, size=batches.shape)
@@ -130,8 +125,7 @@ class PKBatchSampler(Sampler[list[Draw]]):
         """Repeated chunks per identity that make the last batches whole."""
         missing = self._per_batch * self._batches - int(self._chunks.sum())
         room = np.repeat(np.arange(len(self._chunks)), self._batches - self._chunks)
-        chosen = rng.choice(room, size=missing, replace=False)
-        return np.bincount(chosen, minlength=len(self._chunks))
+        return np.bincount(rng.choice(room, size=missing, replace=False), minlength=len(self._chunks))
 
 
 class SequentialShare(Sampler[int]):
@@ -142,7 +136,7 @@ class SequentialShare(Sampler[int]):
         share: the part of this process; the shares' lengths may differ by one.
     """
 
-    def __init__(self, length: int, share: Share = Share()) -> None:
+    def __init__(self, length: int, share: ProcessShare = ProcessShare()) -> None:
         self._indices = range(share.rank, length, share.world_size)
 
     def __len__(self) -> int:

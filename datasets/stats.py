@@ -58,7 +58,7 @@ class SplitStatistics:
         cameras: their number; None where images have no camera.
         per_identity: images of a person; None without people.
         heights: of the images in pixels; None without a readable one.
-        widths: likewise.
+        widths: of the images in pixels; None without a readable one.
     """
 
     images: int
@@ -107,8 +107,7 @@ def count_dataset(splits: ReidSplits, *, workers: int = 1) -> dict[str, SplitSta
     Returns:
         Statistics by split: ``train``, ``query``, ``gallery``.
     """
-    parts = {"train": splits.train, "query": splits.query, "gallery": splits.gallery}
-    paths = [sample.path for samples in parts.values() for sample in samples]
+    paths = [sample.path for samples in splits.parts.values() for sample in samples]
     sizes = dict(zip(paths, each(read_size, paths, workers, "read sizes"), strict=True))
     if faults := [size for size in sizes.values() if isinstance(size, str)]:
         logger.warning("%d images cannot be read, first: %s", len(faults), faults[0])
@@ -118,7 +117,7 @@ def count_dataset(splits: ReidSplits, *, workers: int = 1) -> dict[str, SplitSta
             [size for sample in samples if not isinstance(size := sizes[sample.path], str)],
             cameras=splits.cameras,
         )
-        for name, samples in parts.items()
+        for name, samples in splits.parts.items()
     }
 
 
@@ -129,15 +128,10 @@ def build_table(name: str, statistics: dict[str, SplitStatistics]) -> Table:
     for split in statistics:
         table.add_column(split, justify="right")
     for title, field in _ROWS.items():
-        values = (getattr(counted, field) for counted in statistics.values())
+        values = (getattr(of_split, field) for of_split in statistics.values())
         cells = (f"{value:,}" if isinstance(value, int) else str(value or "-") for value in values)
         table.add_row(title, *cells)
     return table
-
-
-def write_contact_sheet(splits: ReidSplits, path: Path) -> None:
-    """Write :func:`datasets.contact_sheet.draw_contact_sheet` as a PNG file."""
-    write_png(path, draw_contact_sheet(splits))
 
 
 def _read(name: str, root: Path, seed: int) -> ReidSplits:
@@ -162,7 +156,7 @@ def build_parser() -> OneLineParser:
     parser.add_argument(
         "--root", type=Path, default=Path("../datasets"), metavar="DIR", help="folder of the data sets"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of a split that is drawn")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of a random split")
     picture = "new PNG file with some people of the data set"
     parser.add_argument("--picture", type=Path, default=argparse.SUPPRESS, metavar="FILE.png", help=picture)
     return parser
@@ -183,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, SplitStatistics]:
         statistics = count_dataset(splits, workers=usable_cpus())
         Console().print(build_table(splits.name, statistics))
         if picture:
-            write_contact_sheet(splits, picture)
+            write_png(picture, draw_contact_sheet(splits))
             logger.info("the picture is %s", picture)
     except (ReidError, OSError) as error:
         parser.fail(str(error))

@@ -1,7 +1,7 @@
 """From a decoded image to the network's input: random geometry in the workers, arithmetic on the device.
 
 Workers hand over uint8 pixels, a quarter of the bytes of float32. The device does in one batched call
-what needs floating point, in this order: lower the resolution, normalise, erase.
+what needs floating point, in this order: lower the resolution, normalize, erase.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,28 +14,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from datasets.sample import DRAWN
+from datasets.preprocessing import Preprocessing
 from utils.resolution import degrade, degrade_each
 
 NO_BOX = (0, 0, 0, 0)
-_NOTHING: Mapping[int, Tensor] = MappingProxyType({})
+_NO_FILES: Mapping[int, Tensor] = MappingProxyType({})
 
 
-class Transformed(NamedTuple):
+class TransformedImage(NamedTuple):
     """What a worker makes of one image.
 
     Attributes:
         image: (3, H, W) uint8.
         erased: top, left, height, width of the box that the device erases.
-        scale: of the low resolution that the device gives it where a view asks for it.
-        low: scale, or DRAWN -> its low-resolution file, transformed alike, (3, H, W) uint8; it takes the
-            place of what the device would make.
+        scale: random low resolution of the image in training.
+        low: (3, H, W) uint8, the low-resolution file at that scale, flipped and cropped as the image; None where
+            the device lowers the resolution.
+        low_by_scale: scale -> (3, H, W) uint8, the low-resolution files of a test.
     """
 
     image: Tensor
     erased: tuple[int, int, int, int] = NO_BOX
     scale: int = 1
-    low: Mapping[int, Tensor] = _NOTHING
+    low: Tensor | None = None
+    low_by_scale: Mapping[int, Tensor] = _NO_FILES
 
 
 @dataclass(frozen=True)
@@ -57,61 +59,55 @@ class TestTransform:
     """Resize to the network's input size, antialiased.
 
     Args:
-        size: height and width in pixels.
-        interpolation: ``bilinear`` or ``bicubic``.
+        preprocessing: size and interpolation.
     """
 
     __test__ = False  # not a test case, whatever pytest makes of its name
 
-    def __init__(self, size: Sequence[int], interpolation: str = "bilinear") -> None:
-        self._resize, self._size = _resize(size, interpolation), size
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self._resize, self._size = _resize(preprocessing), preprocessing.size
 
-    def __call__(self, image: Tensor, low: Mapping[int, Tensor] = _NOTHING) -> Transformed:
+    def __call__(self, image: Tensor, files: Mapping[int, Tensor] = _NO_FILES) -> TransformedImage:
         """(3, h, w) uint8 -> (3, H, W) uint8, low-resolution files by scale too; nothing is erased."""
-        restored = {scale: _restore(small, self._size) for scale, small in low.items()}
-        return Transformed(self._resize(image), low=restored)
+        low = {scale: _enlarge(small, self._size) for scale, small in files.items()}
+        return TransformedImage(self._resize(image), low_by_scale=low)
 
 
 class TrainTransform:
     """Resize, flip, pad and crop; choose the box and the low resolution that the device applies.
 
     Args:
-        size: height and width in pixels.
+        preprocessing: size and interpolation.
         augmentation: probabilities and padding.
-        scales: of which one is drawn for each image.
-        interpolation: of the resize.
+        scales: each image gets one of them by chance.
     """
 
     def __init__(
-        self,
-        size: Sequence[int],
-        augmentation: Augmentation,
-        scales: Sequence[int] = (1,),
-        interpolation: str = "bilinear",
+        self, preprocessing: Preprocessing, augmentation: Augmentation, scales: Sequence[int] = (1,)
     ) -> None:
-        self._scales = scales
+        size = preprocessing.size
         crop = [v2.Pad(augmentation.padding), v2.RandomCrop(list(size))] if augmentation.padding else []
-        self._resize, self._size = _resize(size, interpolation), size
+        self._resize, self._size, self._scales = _resize(preprocessing), size, scales
         self._geometry = v2.Compose([v2.RandomHorizontalFlip(augmentation.flip), *crop])
         self._erase = augmentation.erase
         self._eraser = v2.RandomErasing(p=1.0, scale=(0.02, 0.4), ratio=(0.3, 1 / 0.3))
 
-    def __call__(self, image: Tensor, low: Mapping[int, Tensor] = _NOTHING) -> Transformed:
-        """(3, h, w) uint8 -> (3, H, W) uint8, the box to erase and the scale drawn.
+    def __call__(self, image: Tensor, files: Mapping[int, Tensor] = _NO_FILES) -> TransformedImage:
+        """(3, h, w) uint8 -> (3, H, W) uint8, the box to erase and a random scale.
 
-        Of the low-resolution files the one of the drawn scale stays, flipped and cropped as the image is.
+        Of the low-resolution files, by scale, the one of the random scale stays, flipped and cropped as the image.
         """
-        together = torch.stack([self._resize(image), *(_restore(small, self._size) for small in low.values())])
-        image, *restored = self._geometry(together).unbind()
+        stack = torch.stack([self._resize(image), *(_enlarge(small, self._size) for small in files.values())])
+        image, *low = self._geometry(stack).unbind()
         scale = self._scales[int(torch.randint(len(self._scales), ()))]
-        drawn = {DRAWN: dict(zip(low, restored, strict=True)).get(scale, image)} if low else _NOTHING
-        return Transformed(image, self._box(image), scale, drawn)
+        low_by_scale = dict(zip(files, low, strict=True))
+        return TransformedImage(image, self._box(image), scale, low_by_scale.get(scale, image) if files else None)
 
     def _box(self, image: Tensor) -> tuple[int, int, int, int]:
         if float(torch.rand(())) >= self._erase:
             return NO_BOX
         box = self._eraser.make_params([image])
-        if box["v"] is None:  # no box of the drawn shapes fitted
+        if box["v"] is None:  # no box of the random shapes fits
             return NO_BOX
         return box["i"], box["j"], box["h"], box["w"]
 
@@ -120,55 +116,49 @@ class NetworkInput(nn.Module):
     """Turn a batch of uint8 pixels into what the network sees, on the batch's device.
 
     Args:
-        mean: of R, G, B in [0, 1].
-        std: of R, G, B.
-        antialias: of the downsampling, see :func:`utils.resolution.degrade`.
+        preprocessing: normalization, low resolution and its antialiasing.
         choices: the scales that a batch may hold where each image has its own.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self,
-        mean: Sequence[float],
-        std: Sequence[float],
-        *,
-        antialias: bool = True,
-        choices: Sequence[int] = (1,),
-    ) -> None:
+    def __init__(self, preprocessing: Preprocessing, choices: Sequence[int] = (1,)) -> None:
         super().__init__()
+        self._scale, self._antialias = preprocessing.scale, preprocessing.antialias
         self._choices = tuple(choices)
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
-        self._antialias = antialias
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(1, -1, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor, scale: int | Tensor = 1, erased: Tensor | None = None) -> Tensor:
-        """Degrade, normalise, erase.
+    def forward(self, images: Tensor, scale: int | Tensor | None = None, erased: Tensor | None = None) -> Tensor:
+        """Degrade, normalize, erase.
 
         Args:
             images: (N, 3, H, W) uint8.
-            scale: of the low resolution, 1 = none; or (N,) int64, one for each image.
+            scale: of the low resolution, 1 = none; or (N,) int64, one for each image; None = that of the
+                preprocessing.
             erased: (N, 4) top, left, height, width of the box that becomes zero, the mean after
-                normalisation; None = no erasing.
+                normalization; None = no erasing.
 
         Returns:
             (N, 3, H, W) float32.
         """
+        scale = self._scale if scale is None else scale
         pixels = images.float().div(255.0)
         if isinstance(scale, int):
             pixels = degrade(pixels, scale, antialias=self._antialias)
         else:
             pixels = degrade_each(pixels, scale, self._choices, antialias=self._antialias)
-        normalised = (pixels - self.mean) / self.std
-        return normalised if erased is None else normalised.masked_fill(_inside(erased, images), 0.0)
+        pixels = (pixels - self.mean) / self.std
+        return pixels if erased is None else pixels.masked_fill(_inside(erased, images), 0.0)
 
 
-def _resize(size: Sequence[int], interpolation: str) -> v2.Resize:
-    return v2.Resize(list(size), v2.InterpolationMode(interpolation), antialias=True)
+def _resize(preprocessing: Preprocessing) -> v2.Resize:
+    mode = v2.InterpolationMode(preprocessing.interpolation)
+    return v2.Resize(list(preprocessing.size), mode, antialias=True)
 
 
-def _restore(small: Tensor, size: Sequence[int]) -> Tensor:
+def _enlarge(small: Tensor, size: Sequence[int]) -> Tensor:
     """Upsample as :func:`utils.resolution.degrade` does; on bytes torch's kernel would be another one.
 
     Sides that are longer than the input's shrink first, low-passed; enlarging, torch's antialiased kernel would be

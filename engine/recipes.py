@@ -6,7 +6,8 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from engine.build import metric_terms, octuplet_terms, single_view, twin_views
+from datasets.sample import Views
+from engine.build import low_resolution_views, metric_terms, octuplet_terms, single_view
 from losses.objectives import Term
 
 
@@ -16,14 +17,14 @@ class Recipe:
 
     Attributes:
         name: part of the run folder.
-        views: the configuration -> suffix of the feature names and scale of each view of a batch.
+        views: the configuration -> the views of a batch; their names end those of the features.
         terms: the configuration, number of identities and embedding size -> the objective's terms.
         defaults: the method's own defaults by key, below the configuration file.
         fine_tunes: starts from a trained model, a checkpoint or one of another project, and from nothing less.
     """
 
     name: str
-    views: Callable[[CfgNode], Mapping[str, int]]
+    views: Callable[[CfgNode], Views]
     terms: Callable[[CfgNode, int, int], list[Term]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     fine_tunes: bool = False
@@ -49,5 +50,7 @@ _FINE_TUNING = {
 
 BASELINE = Recipe("baseline", single_view, metric_terms, {"SOLVER.CENTROID_CONTRASTIVE_WEIGHT": 0.0})
 CTL = Recipe("ctl", single_view, metric_terms, _CENTROIDS)
-OCTUPLET = Recipe("octuplet", twin_views, octuplet_terms, _FINE_TUNING, fine_tunes=True)
-OCTUPLET_CTL = Recipe("octuplet_ctl", twin_views, octuplet_terms, _FINE_TUNING | _CENTROIDS, fine_tunes=True)
+OCTUPLET = Recipe("octuplet", low_resolution_views, octuplet_terms, _FINE_TUNING, fine_tunes=True)
+OCTUPLET_CTL = Recipe(
+    "octuplet_ctl", low_resolution_views, octuplet_terms, _FINE_TUNING | _CENTROIDS, fine_tunes=True
+)

@@ -11,8 +11,8 @@ from yacs.config import CfgNode
 
 from configs import to_yaml
 from datasets.datamodule import ReidDataModule
+from datasets.low_resolution import LowResolutionFiles
 from datasets.sample import ReidSplits
-from datasets.twins import Twins
 from engine import build, resumption, start
 from engine.checkpoint import Checkpoint, RunCard, Weights
 from engine.cli import Settings
@@ -66,8 +66,8 @@ def fit(recipe: Recipe, settings: Settings) -> FitResult:
     splits, validated_on = build.build_training_data(cfg)
     views = recipe.views(cfg)
     protocols = build.build_protocols(cfg, build.validation_pairs(cfg, views), rule=build.camera_rule(cfg, splits))
-    twins = build.build_twins(cfg, splits, build.trained_scales(cfg), build.scales_of(protocols))
-    data = ReidDataModule(splits, build.loader_settings(cfg), resumed.position if resumed else (0, 0), twins)
+    files = build.build_low_resolution(cfg, splits, build.trained_scales(cfg), build.scales_of(protocols))
+    data = ReidDataModule(splits, build.loader_settings(cfg), resumed.position if resumed else (0, 0), files)
     card = RunCard(
         to_yaml(cfg),
         splits.name,
@@ -85,10 +85,10 @@ def fit(recipe: Recipe, settings: Settings) -> FitResult:
         initialise(module.extractor, cfg, weights)
         initialise_objective(objective, weights, card.data)
     folder = resumption.run_folder(cfg, card, resumed)
-    validated = build.resolutions(twins.test, build.scales_of(protocols), cfg.INPUT.SIZE_TEST)
+    validated = build.resolutions(files.test, build.scales_of(protocols), cfg.INPUT.SIZE_TEST)
     recorder = RunRecorder(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD, validated_on, validated)
     trainer = build.build_trainer(cfg, folder, [recorder])
-    _announce(cfg, card, data, twins, folder.logs)
+    _announce(cfg, card, data, files, folder.logs)
     trainer.fit(module, datamodule=data, ckpt_path=resumed.path if resumed else None, weights_only=True)
     return FitResult(trainer, folder.logs, recorder.last)
 
@@ -124,12 +124,12 @@ def _test(cfg: CfgNode, extractor: ReidNetwork, splits: ReidSplits, checkpoint: 
     rule = build.camera_rule(cfg, splits)
     protocols = build.build_protocols(cfg, build.test_pairs(cfg), rule=rule)
     scales = build.scales_of(protocols)
-    twins = build.build_twins(cfg, splits, (), scales)
-    sizes = build.resolutions(twins.test, scales, cfg.INPUT.SIZE_TEST)
+    files = build.build_low_resolution(cfg, splits, (), scales)
+    sizes = build.resolutions(files.test, scales, cfg.INPUT.SIZE_TEST)
     logger.info("testing on %s, resolution %s", splits.name, ", ".join(map(str, sizes)))
     module = ReidModule(extractor, build.build_input(cfg), protocols)
     trainer = build.build_trainer(cfg)
-    data = ReidDataModule(splits, build.loader_settings(cfg), twins=twins)
+    data = ReidDataModule(splits, build.loader_settings(cfg), low_resolution=files)
     trainer.test(module, datamodule=data, verbose=False)
     plain = build.plain_protocol(protocols[0], rule=rule)
     embeddings = EvaluationData(module.vectors, splits.query, splits.gallery)
@@ -140,10 +140,10 @@ def _test(cfg: CfgNode, extractor: ReidNetwork, splits: ReidSplits, checkpoint: 
     return report
 
 
-def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, twins: Twins, logs: Path) -> None:
+def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, files: LowResolutionFiles, logs: Path) -> None:
     height, width = cfg.INPUT.SIZE_TRAIN
     images = f"{len(data.splits.train)} images of {card.num_ids} identities at {height}x{width}"
-    sizes = build.resolutions(twins.train, build.trained_scales(cfg), cfg.INPUT.SIZE_TRAIN)
+    sizes = build.resolutions(files.train, build.trained_scales(cfg), cfg.INPUT.SIZE_TRAIN)
     if lows := [str(size) for size in sizes if size.scale > 1]:
         images += f", low resolution {', '.join(lows)}"
     logger.info("%s of %s on %s: %s", card.method, cfg.MODEL.NAME, card.dataset, images)

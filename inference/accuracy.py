@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.readers.market import UNKNOWN_ID, labels_of
 from evaluation.ranking import evaluate_ranking
-from inference.store import UNKNOWN_ID, Embeddings, labels_of
+from inference.store import Embeddings
 from utils.errors import ReidError
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from datasets.preprocessing import Preprocessing
 from datasets.transforms import TestTransform
 from engine.cli import Settings
 from engine.model import TrainedModel, load_model
@@ -179,8 +180,9 @@ class Extractor:
         return fetched
 
     def _loader(self, images: ImageSequence, rows: NDArray[np.int64]) -> DataLoader[Decoded]:
+        preprocessing = Preprocessing(self.card.size, interpolation=self.card.interpolation)
         return DataLoader(
-            ImageSource(images, rows, TestTransform(self.card.size, self.card.interpolation)),
+            ImageSource(images, rows, TestTransform(preprocessing)),
             batch_size=self._batch_size,
             num_workers=self._workers if len(rows) > self._batch_size else 0,
             collate_fn=collate,

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets.market_layout import IMAGE_SUFFIXES, is_image
+from datasets.readers.market import labels_of
 from datasets.sample import AMBIGUOUS_ID, JUNK_ID
 from inference.image_paths import ImagePaths, sorted_names
 from inference.results import PICTURES
-from inference.store import labels_of
 from utils.errors import ReidError
+from utils.images import IMAGE_SUFFIXES, is_image
 
 logger = logging.getLogger(__name__)
 

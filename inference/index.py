@@ -10,13 +10,13 @@
 
 import numpy as np
 
+from datasets.readers.market import UNKNOWN_ID
 from inference.faiss_index import build_faiss
 from inference.fingerprint import Fingerprint, fingerprint_of
 from inference.flat_index import FlatIndex
 from inference.milvus_index import Entities, MilvusIndex
 from inference.milvus_server import Server
 from inference.neighbours import Index, Neighbours, Vectors
-from inference.store import UNKNOWN_ID
 from utils.errors import ReidError
 
 __all__ = ["KINDS", "Index", "Neighbours", "build_index", "check_kind", "milvus_collection"]

@@ -23,6 +23,7 @@ if not __package__:  # run as a script: our packages come before any of the same
 import numpy as np
 import torch
 
+from datasets.readers.market import labels_of
 from engine.cli import Settings
 from inference.accuracy import Accuracy, count_accuracy
 from inference.configured import configured_extractor
@@ -35,7 +36,7 @@ from inference.neighbours import NOT_FOUND
 from inference.options import own_options, run_with_options
 from inference.publish import check_identities
 from inference.results import NO_MATCH, Wanted, open_table, shown
-from inference.store import Embeddings, labels_of
+from inference.store import Embeddings
 from utils.errors import ReidError
 from utils.files import keep_previous, written_aside
 

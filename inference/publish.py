@@ -10,11 +10,12 @@ import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from datasets.readers.market import UNKNOWN_ID, labels_of
 from inference.fingerprint import Fingerprint, Fingerprinting, fingerprint_of
 from inference.gallery_centroids import gallery_centroids
 from inference.image_paths import ImagePaths, write_paths
 from inference.results import RESULTS
-from inference.store import META, PATHS, UNKNOWN_ID, VECTORS, ModelCard, labels_of, meta_text
+from inference.store import META, PATHS, VECTORS, ModelCard, meta_text
 from inference.stored_index import index_files
 from inference.unfinished import FOLDER, ShareFiles
 from utils.errors import ReidError

@@ -6,12 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.readers.market import UNKNOWN_ID, labels_of
 from evaluation.ranking import evaluate_ranking
 from evaluation.report.pictures import draw_ranked_list
 from evaluation.report.ranked_lists import RankedList
 from inference.neighbours import NOT_FOUND, Index
 from inference.results import Wanted
-from inference.store import UNKNOWN_ID, Embeddings, Gallery, labels_of
+from inference.store import Embeddings, Gallery
 from utils.errors import ReidError
 from utils.pictures import write_png
 

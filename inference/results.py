@@ -12,8 +12,9 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from datasets.readers.market import UNKNOWN_ID
 from inference.neighbours import NOT_FOUND, Index, Neighbours, neighbours_asked
-from inference.store import UNKNOWN_ID, Embeddings, Gallery
+from inference.store import Embeddings, Gallery
 from utils.blocks import row_blocks
 from utils.errors import ReidError
 from utils.files import keep_previous, scratch_folder, written_aside

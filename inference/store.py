@@ -6,8 +6,7 @@ which is written last: where it lies, the gallery is complete.
 
 import json
 import logging
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.market_layout import MarketLayout
+from datasets.readers.market import UNKNOWN_ID, labels_of
 from inference.fingerprint import Fingerprint
-from inference.image_paths import ImagePaths
-from utils.blocks import blocks_of
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
 VECTORS, PATHS, META = "embeddings.npy", "paths.npy", "meta.json"
-_LONGEST_NUMBER = 18  # digits that fit into 64 bits
-_BLOCK = 2**16  # names looked at at once
-UNKNOWN_ID = -3  # identity or camera of a file whose name tells none; -1 and -2 mean junk in a Market name
 
 
 @dataclass(frozen=True)
@@ -205,30 +199,6 @@ def check_same_model(gallery: ModelCard, query: ModelCard) -> None:
             with_it,
             without,
         )
-
-
-def labels_of(paths: Sequence[str] | NDArray[np.str_] | ImagePaths) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Identities and cameras that file names in Market-1501's pattern tell.
-
-    Args:
-        paths: (N,) file names or paths; folders play no part.
-
-    Returns:
-        person_ids (N,) and camera_ids (N,); :data:`UNKNOWN_ID` where the pattern does not fit, junk as it is
-        (-1, -2).
-    """
-    match = re.compile(MarketLayout().pattern).match
-    person_ids, camera_ids = np.empty(len(paths), np.int64), np.empty(len(paths), np.int64)
-    for rows in blocks_of(len(paths), _BLOCK):
-        matches = (match(path, max(path.rfind("/"), path.rfind("\\")) + 1) for path in map(str, paths[rows]))
-        person_ids[rows], camera_ids[rows] = np.array([_label(found) for found in matches], np.int64).T
-    return person_ids, camera_ids
-
-
-def _label(match: re.Match[str] | None) -> tuple[int, int]:
-    if match is None or max(len(match["id"]), len(match["camera"])) > _LONGEST_NUMBER:
-        return UNKNOWN_ID, UNKNOWN_ID
-    return int(match["id"]), int(match["camera"])
 
 
 def _card(values: Mapping[str, Any]) -> ModelCard:

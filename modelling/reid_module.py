@@ -1,6 +1,5 @@
 """The one Lightning module: every training method, validation and test."""
 
-from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 from datasets.datamodule import ReidDataModule
-from datasets.sample import DRAWN, Batch
+from datasets.sample import Batch, Views
 from datasets.transforms import NetworkInput
 from evaluation.protocols import evaluate
 from evaluation.results import Entry, EvaluationProtocol
@@ -32,9 +31,9 @@ class ReidModule(LightningModule):
         network_input: uint8 batch -> network input.
         objective: what training minimises; None for a test.
         optimization: how; None for a test.
-        views: suffix of the feature names -> scale of the low resolution. ``{"": 1}`` trains on the
-            images, ``{"": 1, "_low": 4}`` on the images and their low-resolution twins; ``DRAWN`` takes each
-            image's own scale. All views of a batch go through the network together.
+        views: suffix of the feature names -> the view of a batch. ``{"": Batch.full_resolution}`` trains on the
+            images, ``{"": Batch.full_resolution, "_low": Batch.low_resolution}`` on the images in both
+            resolutions. All views of a batch go through the network together.
         protocols: what validation and test measure.
 
     Attributes:
@@ -49,12 +48,13 @@ class ReidModule(LightningModule):
         protocols: tuple[EvaluationProtocol, ...],
         objective: Objective | None = None,
         optimization: OptimizerConfig | None = None,
-        views: Mapping[str, int] | None = None,
+        views: Views | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.extractor, self.network_input, self.objective = extractor, network_input, objective
-        self._optimization, self._views, self._protocols = optimization, views or {"": 1}, protocols
+        self._optimization, self._protocols = optimization, protocols
+        self._views = views or {"": Batch.full_resolution}
         self._needed: dict[int, slice | None] = {}
         self._banks: dict[int, FeatureBank] = {}
         self.results: tuple[Entry, ...] = ()
@@ -104,7 +104,7 @@ class ReidModule(LightningModule):
         for scale, needed in self._needed.items():
             part = batch.part((batch.rows >= needed.start) & (batch.rows < needed.stop)) if needed else batch
             if len(part.rows):
-                self._banks[scale].put(part.rows, self.extractor(self._pixels(part, scale)).bn)
+                self._banks[scale].put(part.rows, self.extractor(self.network_input(*part.at_scale(scale))).bn)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """The same as validation."""
@@ -136,7 +136,7 @@ class ReidModule(LightningModule):
 
     def _objective_of(self, batch: Batch) -> ObjectiveReport:
         assert self.objective is not None
-        inputs = [self._pixels(batch, scale, batch.erased) for scale in self._views.values()]
+        inputs = [self.network_input(*view(batch), batch.erased) for view in self._views.values()]
         features = self.extractor(torch.cat(inputs) if len(inputs) > 1 else inputs[0])
         count = len(batch.images)
         named = {}
@@ -144,12 +144,6 @@ class ReidModule(LightningModule):
             named[f"raw{suffix}"], named[f"bn{suffix}"] = raw, bn
         report: ObjectiveReport = self.objective(named, batch.labels)
         return report
-
-    def _pixels(self, batch: Batch, scale: int, erased: Tensor | None = None) -> Tensor:
-        """The network's input at a scale: from a low-resolution file where there is one, else made here."""
-        source, remaining = (batch.low[scale], 1) if scale in batch.low else (batch.images, scale)
-        pixels: Tensor = self.network_input(source, batch.scales if remaining == DRAWN else remaining, erased)
-        return pixels
 
     def _set_rate(self, optimizer: LightningOptimizer, batch_idx: int) -> None:
         assert self._optimization is not None

@@ -4,24 +4,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 import makelr
-from datasets import low_resolution_folders as folders
-from datasets.low_resolution import Job
-from datasets.market_layout import IMAGE_SUFFIXES
+from datasets import make_low_resolution
+from datasets.make_low_resolution import ImageTask
 from makelr import main
+from tests.datasets.support import contents, noise, save_image
+from utils.images import IMAGE_SUFFIXES
 
 REPOSITORY = Path(makelr.__file__).resolve().parent
 
 
 def draw(path: Path, height: int = 40, width: int = 24) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(len(path.name)).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
+    return save_image(path, noise(height, width, seed=len(path.name)))
 
 
 @pytest.fixture
@@ -33,10 +30,6 @@ def market(tmp_path: Path) -> Path:
     draw(folder / "more" / "a.png")
     (folder / "readme.txt").write_text("text")
     return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def images(folder: Path) -> list[str]:
@@ -92,19 +85,19 @@ def test_finished_files_are_skipped(market: Path) -> None:
 
 
 def test_a_stopped_run_goes_on(market: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    work, done = folders.make_images, []
+    work, done = make_low_resolution.make_images, []
 
-    def stop_at_ten(job: Job, quality: int) -> str:
+    def stop_at_ten(task: ImageTask, quality: int) -> str:
         if len(done) == 10:
             raise KeyboardInterrupt
-        done.append(job)
-        return work(job, quality)
+        done.append(task)
+        return work(task, quality)
 
-    monkeypatch.setattr(folders, "make_images", stop_at_ten)
+    monkeypatch.setattr(make_low_resolution, "make_images", stop_at_ten)
     assert run(market) == 130
     low = market.parent / "market_x2"
     assert len(images(low)) == 10
-    monkeypatch.setattr(folders, "make_images", work)
+    monkeypatch.setattr(make_low_resolution, "make_images", work)
     assert run(market) == 0
     assert images(low) == images(market)
     assert set(contents(low)) == {*images(market), "makelr.json"}
@@ -148,7 +141,7 @@ def test_mistakes_are_one_line_and_exit_code_2(market: Path, capsys: pytest.Capt
     assert run(market, "--out_dir", str(market.parent)) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith(f"error: {market.parent} must be new, empty")
+    assert lines[0].startswith(f"error: {market.parent} must be absent, empty")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +176,7 @@ def die(_: object) -> None:
 def test_a_process_that_the_system_ends_is_told(
     market: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(folders, "read_size", die)
+    monkeypatch.setattr(make_low_resolution, "read_size", die)
     assert run(market, "--workers", "2") == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: check sizes: 2 processes must live to the end, but the system ended one")
@@ -203,12 +196,12 @@ def test_a_mark_that_is_no_text_is_one_of_others(market: Path, capsys: pytest.Ca
     mark.write_bytes(b"\xff\xfe\n" + bytes(100_000))
     assert run(market) == 2
     (error,) = capsys.readouterr().err.splitlines()
-    assert "market_x2 must be new, empty, or begun by the same command" in error
+    assert "market_x2 must be absent, empty, or begun by the same command" in error
     assert len(error) < 1000
     assert [path.name for path in mark.parent.iterdir()] == ["makelr.json"]
 
 
-def test_three_strangers_are_named_and_the_others_counted(market: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_three_other_files_are_named_and_the_others_counted(market: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in "bcde":
         (market / f"{name}.txt").write_text("text")
     assert run(market) == 0

@@ -36,6 +36,30 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
+def has_mark(folder: Path, name: str, mark: str, option: str) -> bool:
+    """Whether an interrupted or finished command with this mark made a folder; remove its half-written files.
+
+    Args:
+        folder: absent, or where the command writes.
+        name: of the file in it that holds the mark.
+        mark: what sets the command apart from any other.
+        option: the command's name of the folder, for the message.
+
+    Raises:
+        ReidError: if the folder holds something else.
+    """
+    path = folder / name
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    if text != mark and (text or folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
+        raise ReidError(
+            f"{folder} must be absent, empty, or begun by the same command with the mark {mark}, but it holds "
+            f"{' '.join(text.split())[:200] or 'something else'}; remove it or give another {option}"
+        )
+    for part in folder.rglob(f".*{PART}"):
+        part.unlink(missing_ok=True)
+    return bool(text)
+
+
 def keep_previous(folder: Path, names: Sequence[str]) -> Path | None:
     """Move results of an earlier run together to ``earlier_1`` or the next free number.
 

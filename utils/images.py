@@ -1,4 +1,4 @@
-"""Images as tensors, from files or from Pillow; of a file, its name stands in every error."""
+"""Decode image files and Pillow images to uint8 RGB tensors; errors name the file."""
 
 from pathlib import Path
 
@@ -8,6 +8,14 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from utils.errors import ReidError, one_line
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+_ENDINGS = tuple(IMAGE_SUFFIXES)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image; hidden files, such as the ``._*`` of macOS, are none."""
+    return name.lower().endswith(_ENDINGS) and not name.startswith(".")
 
 
 def read_image(path: str | Path) -> Tensor:

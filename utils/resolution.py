@@ -45,8 +45,8 @@ def degrade(images: Tensor, scale: int, *, antialias: bool = True) -> Tensor:
 def degrade_each(images: Tensor, scales: Tensor, choices: Sequence[int], *, antialias: bool = True) -> Tensor:
     """:func:`degrade` with a scale of its own for each image.
 
-    All images are degraded once by every choice and the right one is taken: no synchronisation with the
-    host, whatever the draw.
+    Degrades all images once by every choice and takes the right one: no synchronization with the host, whatever
+    the scales. A single choice needs no look at them.
 
     Args:
         images: (N, 3, H, W) floating point in [0, 1].
@@ -57,9 +57,11 @@ def degrade_each(images: Tensor, scales: Tensor, choices: Sequence[int], *, anti
     Returns:
         (N, 3, H, W).
     """
+    if len(choices) == 1:
+        return degrade(images, choices[0], antialias=antialias)
     result = images
     for choice in choices:
         if choice > 1:
-            chosen = (scales == choice).view(-1, 1, 1, 1)
-            result = torch.where(chosen, degrade(images, choice, antialias=antialias), result)
+            rows = (scales == choice).view(-1, 1, 1, 1)
+            result = torch.where(rows, degrade(images, choice, antialias=antialias), result)
     return result

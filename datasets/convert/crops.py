@@ -12,17 +12,16 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from datasets.market_layout import MarketLayout
+from datasets.readers.market import MARK, MarketLayout
 from datasets.sample import DISTRACTOR_ID
 from utils.errors import ReidError
-from utils.files import PART, write_text, written_aside
+from utils.files import has_mark, write_text, written_aside
 from utils.images import read_image
 from utils.processes import each
 
 logger = logging.getLogger(__name__)
 
 TRAIN, QUERY, GALLERY = MarketLayout.train, MarketLayout.query, MarketLayout.gallery
-MARK = "convert.json"  # in each folder that we made: how it was made
 
 
 class Box(NamedTuple):
@@ -44,7 +43,7 @@ class Crop(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A frame, its size in pixels, and all that is cut out of it."""
+    """A frame, its size in pixels, and everything to cut out of it."""
 
     path: Path
     height: int
@@ -83,7 +82,7 @@ def write_crops(
     Args:
         frames: what to cut out of which file.
         out: the folder to make.
-        mark: what tells this conversion from any other; it is kept in the folder.
+        mark: what tells this conversion from any other; the folder keeps it.
         quality: of the JPEG files, 1 to 100.
         workers: processes.
 
@@ -92,20 +91,20 @@ def write_crops(
             or a frame cannot be read (the crops of the others are then written).
     """
     out = out.resolve()  # a link stays, and what it points to is made
-    planned = _planned(frames)
+    names = _names(frames)
     folder = _begin(out, json.dumps(mark))
-    present = {f"{split}/{name}" for split in (TRAIN, QUERY, GALLERY) for name in _names(folder / split)}
-    if strangers := sorted(present - planned):
+    present = {f"{split}/{name}" for split in (TRAIN, QUERY, GALLERY) for name in _listing(folder / split)}
+    if others := sorted(present - names):
         raise ReidError(
-            f"{folder} must hold images of this conversion only, but has {len(strangers)} others, first "
-            f"{strangers[0]}; remove the folder or give another OUT"
+            f"{folder} must hold images of this conversion only, but has {len(others)} others, first "
+            f"{others[0]}; remove the folder or give another OUT"
         )
     if present:
         logger.info("%d crops are finished and skipped", len(present))
-    left = [frame._replace(crops=tuple(c for c in frame.crops if _key(c) not in present)) for frame in frames]
-    jobs = [frame for frame in left if frame.crops]
+    rest = [frame._replace(crops=tuple(c for c in frame.crops if _key(c) not in present)) for frame in frames]
+    unfinished = [frame for frame in rest if frame.crops]
     work = partial(_write_frame, folder=folder, quality=quality)
-    if faults := [fault for fault in each(work, jobs, workers, "cut out people", "frame") if fault]:
+    if faults := [fault for fault in each(work, unfinished, workers, "cut out people", "frame") if fault]:
         raise ReidError(
             f"all frames must be readable, but {len(faults)} are not: {'; '.join(faults[:3])}; the others are done "
             f"in {folder}: repair these and repeat the command"
@@ -121,20 +120,21 @@ def _key(crop: Crop) -> str:
     return f"{crop.split}/{crop.name}"
 
 
-def _planned(frames: Sequence[Frame]) -> set[str]:
+def _names(frames: Sequence[Frame]) -> set[str]:
+    """The names of all crops; each must occur once, and every split must have some."""
     counts = Counter(_key(crop) for frame in frames for crop in frame.crops)
     if twice := [name for name, count in counts.items() if count > 1]:
         raise ReidError(
             f"a person must be annotated once in a frame, but {len(twice)} crops occur twice, first "
             f"{twice[0]}; remove one of the annotations"
         )
-    found = {crop.split for frame in frames for crop in frame.crops}
-    if missing := [split for split in (TRAIN, QUERY, GALLERY) if split not in found]:
+    splits = {crop.split for frame in frames for crop in frame.crops}
+    if missing := [split for split in (TRAIN, QUERY, GALLERY) if split not in splits]:
         raise ReidError(f"each split must have images, but {', '.join(missing)} would have none; see --help")
     return set(counts)
 
 
-def _names(folder: Path) -> list[str]:
+def _listing(folder: Path) -> list[str]:
     return os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 (names, not paths)
 
 
@@ -142,15 +142,7 @@ def _begin(out: Path, mark: str) -> Path:
     """The folder to work in: ``out`` if it is finished, else one beside it."""
     begun = out.exists() and not (out.is_dir() and not any(out.iterdir()))
     folder = out if begun else out.with_name(f"{out.name}.unfinished")
-    found = (folder / MARK).read_text(encoding="utf-8") if (folder / MARK).is_file() else ""
-    if found != mark and (found or folder.is_file() or _names(folder)):
-        raise ReidError(
-            f"{folder} must be absent, empty, or begun by the same command with the mark {mark}, "
-            f"but it holds {found or 'something else'}; remove it or give another OUT"
-        )
-    for part in folder.glob(f"*/.*{PART}"):  # what a killed run left half-written
-        part.unlink(missing_ok=True)
-    if not found:
+    if not has_mark(folder, MARK, mark, "OUT"):
         write_text(folder / MARK, mark)
     return folder
 

@@ -24,10 +24,10 @@ _PEDESTRIAN = 1
 
 @dataclass(frozen=True)
 class Mot17Rules:
-    """What is taken of the sequences.
+    """Which people the data set takes from the sequences.
 
     Attributes:
-        detector: of the three copies of each sequence (same frames, same people) the one that is read.
+        detector: which of the three copies of each sequence to read (same frames, same people).
         test_sequences: the sequences to test on; empty = the last third, in the order of their numbers.
         min_visibility: of a person, 0 to 1.
         min_height: of a person within the frame, in pixels.
@@ -41,7 +41,7 @@ class Mot17Rules:
     every: int = 10
 
 
-class Sequence(NamedTuple):
+class VideoSequence(NamedTuple):
     """A sequence: folder of its frames, ending of their names, size in pixels, and the boxes to cut out."""
 
     images: Path
@@ -59,7 +59,7 @@ def plan_mot17(raw: Path, rules: Mot17Rules) -> list[Frame]:
 
     Args:
         raw: the folder of the release, or its folder ``train`` (the other has no annotations).
-        rules: what is taken.
+        rules: whom to take.
 
     Returns:
         The frames, by sequence and number.
@@ -83,23 +83,23 @@ def plan_mot17(raw: Path, rules: Mot17Rules) -> list[Frame]:
 
 def _find_sequences(raw: Path, detector: str) -> dict[int, Path]:
     top = raw / "train" if (raw / "train").is_dir() else raw
-    found = dict[int, Path]()
+    folders = dict[int, Path]()
     for folder in sorted(top.iterdir()) if top.is_dir() else ():
         match = _SEQUENCE.fullmatch(folder.name)
         if match and folder.is_dir() and match["detector"] in (None, detector):
-            found[int(match["number"])] = folder
-    if not found:
+            folders[int(match["number"])] = folder
+    if not folders:
         raise ReidError(
             f"RAW must be the folder of MOT17 with sequences such as train/MOT17-02-{detector} or MOT17-02, but "
             f"{raw} has none; see --detector"
         )
-    return found
+    return folders
 
 
-def _test_sequences(numbers: list[int], chosen: tuple[int, ...]) -> set[int]:
+def _test_sequences(numbers: list[int], option: tuple[int, ...]) -> set[int]:
     if len(numbers) < 2:
         raise ReidError(f"there must be two sequences or more, for training and test, but there is only {numbers[0]}")
-    test = set(chosen) or set(numbers[-max(1, len(numbers) // 3) :])
+    test = set(option) or set(numbers[-max(1, len(numbers) // 3) :])
     if not test < set(numbers):
         raise ReidError(
             f"--test-sequences must be some of {', '.join(map(str, numbers))} and leave one to train on, "
@@ -108,7 +108,7 @@ def _test_sequences(numbers: list[int], chosen: tuple[int, ...]) -> set[int]:
     return test
 
 
-def _read_sequence(folder: Path, rules: Mot17Rules) -> Sequence:
+def _read_sequence(folder: Path, rules: Mot17Rules) -> VideoSequence:
     info = configparser.ConfigParser()
     path = folder / "seqinfo.ini"
     try:
@@ -120,10 +120,10 @@ def _read_sequence(folder: Path, rules: Mot17Rules) -> Sequence:
         raise ReidError(
             f"{path} must tell imDir, imExt, imHeight and imWidth, but: {one_line(error)}; unpack the release again"
         ) from error
-    return Sequence(images, suffix, height, width, _kept_boxes(folder / "gt" / "gt.txt", (height, width), rules))
+    return VideoSequence(images, suffix, height, width, _read_boxes(folder / "gt" / "gt.txt", (height, width), rules))
 
 
-def _kept_boxes(path: Path, size: tuple[int, int], rules: Mot17Rules) -> dict[int, dict[int, Box]]:
+def _read_boxes(path: Path, size: tuple[int, int], rules: Mot17Rules) -> dict[int, dict[int, Box]]:
     rows = _read_rows(path)
     frame, active, kind, visibility = (rows[:, column] for column in (0, 6, 7, 8))
     keep = (active != 0) & (kind == _PEDESTRIAN) & (visibility >= rules.min_visibility)
@@ -159,7 +159,7 @@ def _read_rows(path: Path) -> np.ndarray:
     return rows
 
 
-def _plan_sequence(number: int, sequence: Sequence, *, is_test: bool) -> list[Frame]:
+def _plan_sequence(number: int, sequence: VideoSequence, *, is_test: bool) -> list[Frame]:
     counts = Counter(track for people in sequence.boxes.values() for track in people)
     waiting = {track for track, count in counts.items() if is_test and count > 1}  # for their query
     names = {path.name for path in sequence.images.iterdir()} if sequence.images.is_dir() else set[str]()

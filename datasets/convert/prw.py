@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets.convert.crops import GALLERY, QUERY, TRAIN, Crop, Frame, clip_box
 from datasets.convert.prw_files import (
-    Annotated,
+    AnnotatedFrame,
     Person,
     check_release,
     frame_file,
@@ -62,10 +62,11 @@ def plan_prw(raw: Path, *, keep_ambiguous: bool = False, workers: int = 1) -> li
     test_ids = ids[QUERY] | ids[GALLERY]
     _compare_with_published(boxes, ids)
     if shared := sorted(ids[TRAIN] & test_ids):
-        shown = ", ".join(map(str, shared[:5]))
-        logger.warning("%d identities of training frames are in the test too, not trained on: %s", len(shared), shown)
+        examples = ", ".join(map(str, shared[:5]))
+        message = "%d identities of training frames are in the test too, not trained on: %s"
+        logger.warning(message, len(shared), examples)
     distractors = {DISTRACTOR_ID} if keep_ambiguous else set()
-    wanted = {TRAIN: ids[TRAIN] - test_ids, QUERY: test_ids, GALLERY: test_ids | distractors}
+    people = {TRAIN: ids[TRAIN] - test_ids, QUERY: test_ids, GALLERY: test_ids | distractors}
     return [
         Frame(
             frame_file(raw, name),
@@ -73,32 +74,30 @@ def plan_prw(raw: Path, *, keep_ambiguous: bool = False, workers: int = 1) -> li
             tuple(
                 crop
                 for split, members in boxes.items()
-                for crop in _crops(name, split, frame.size, members.get(name, ()), wanted[split])
+                for crop in _crops(name, split, frame.size, members.get(name, ()), people[split])
             ),
         )
         for name, frame in frames.items()
     ]
 
 
-def _read_frames(raw: Path, names: Sequence[str], workers: int) -> dict[str, Annotated]:
-    found = each(partial(read_frame, raw=raw), names, workers, "read annotations", "frame")
-    if faults := [fault for fault in found if isinstance(fault, str)]:
+def _read_frames(raw: Path, names: Sequence[str], workers: int) -> dict[str, AnnotatedFrame]:
+    outcomes = each(partial(read_frame, raw=raw), names, workers, "read annotations", "frame")
+    if faults := [fault for fault in outcomes if isinstance(fault, str)]:
         raise ReidError(
-            f"every listed frame must have its image and annotation, but {len(faults)} of {len(names)} have not: "
+            f"every listed frame must have its image and annotation, but {len(faults)} of {len(names)} do not: "
             f"{'; '.join(faults[:3])}; unpack the release again"
         )
-    return {name: frame for name, frame in zip(names, found, strict=True) if isinstance(frame, Annotated)}
+    return {name: frame for name, frame in zip(names, outcomes, strict=True) if isinstance(frame, AnnotatedFrame)}
 
 
 def _identities(groups: Iterable[Iterable[Person]]) -> set[int]:
     return {person.person_id for people in groups for person in people} - {DISTRACTOR_ID}
 
 
-def _crops(
-    name: str, split: str, size: tuple[int, int], people: Sequence[Person], wanted: set[int]
-) -> Iterable[Crop]:
+def _crops(name: str, split: str, size: tuple[int, int], people: Sequence[Person], ids: set[int]) -> Iterable[Crop]:
     for person in people:
-        if person.person_id not in wanted:
+        if person.person_id not in ids:
             continue
         if box := clip_box(person.corner, person.size, size):
             file = f"{person.person_id:04d}_{name}_{person.row:02d}.jpg"

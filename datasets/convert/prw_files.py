@@ -28,7 +28,7 @@ class Person(NamedTuple):
     size: tuple[float, float]  # width, height in pixels
 
 
-class Annotated(NamedTuple):
+class AnnotatedFrame(NamedTuple):
     """A frame's height and width in pixels, and its boxes."""
 
     size: tuple[int, int]
@@ -71,7 +71,7 @@ def read_frame_names(path: Path, variable: str) -> list[str]:
     return names
 
 
-def read_frame(name: str, raw: Path) -> Annotated | str:
+def read_frame(name: str, raw: Path) -> AnnotatedFrame | str:
     """Size and boxes of a frame, or what is wrong with its files."""
     size = read_size(frame_file(raw, name))
     if isinstance(size, str):
@@ -83,7 +83,7 @@ def read_frame(name: str, raw: Path) -> Annotated | str:
         rows = _boxes(loadmat(path))
     except Exception as error:  # as above; FileNotFoundError
         return f"cannot read annotation {path}: {one_line(error)}"
-    return Annotated(size, tuple(_person(row, *values) for row, values in enumerate(rows, start=1)))
+    return AnnotatedFrame(size, tuple(_person(row, *values) for row, values in enumerate(rows, start=1)))
 
 
 def _person(row: int, person: float, x: float, y: float, w: float, h: float) -> Person:

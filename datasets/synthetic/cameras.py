@@ -7,18 +7,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic.pen import OVERSAMPLING, PAGE_HEIGHT, PAGE_WIDTH, Colour, Image, darken
+from datasets.synthetic.pen import OVERSAMPLING, PAGE_HEIGHT, PAGE_WIDTH, Color, Image, darken
 from datasets.synthetic.people import CAMERA_STREAM
 
-_WALLS: tuple[Colour, ...] = ((150, 160, 168), (92, 112, 150), (84, 112, 88), (186, 180, 170), (120, 104, 92))
-_FLOORS: tuple[Colour, ...] = (
-    (104, 104, 106),
-    (140, 148, 156),
-    (84, 118, 100),
-    (120, 136, 158),
-    (160, 158, 152),
-)
-_CLUTTER: tuple[Colour, ...] = (
+_WALLS: tuple[Color, ...] = ((150, 160, 168), (92, 112, 150), (84, 112, 88), (186, 180, 170), (120, 104, 92))
+_FLOORS: tuple[Color, ...] = ((104, 104, 106), (140, 148, 156), (84, 118, 100), (120, 136, 158), (160, 158, 152))
+_CLUTTER: tuple[Color, ...] = (
     (60, 60, 64),
     (60, 110, 60),
     (40, 40, 150),
@@ -39,11 +33,11 @@ class Camera:
     Args:
         scenery: (288, 640, 3) uint8 BGR, the place; an image shows a part of it.
         gain: (3,) float32, multiplies blue, green and red.
-        lift: grey level of black, 0 to 255.
+        lift: gray level of black, 0 to 255.
         light_from: -1 the sun stands left, 1 right.
         turn: direction in which most people pass, -1 left to 1 right.
         blur: standard deviation, in page units.
-        noise: standard deviation, in grey levels.
+        noise: standard deviation, in gray levels.
         jpeg_quality: 0 to 100.
     """
 
@@ -77,8 +71,8 @@ class Camera:
         image = scene * (self.gain * moment * np.float32(1.0 - self.lift / 255.0)) + np.float32(self.lift)
         sigma = self.blur * float(rng.uniform(0.6, 1.6)) * scene.shape[1] / PAGE_WIDTH
         noise = rng.standard_normal(scene.shape, np.float32) * np.float32(self.noise)
-        taken: Image = np.clip(cv2.GaussianBlur(image, (0, 0), sigma) + noise, 0.0, 255.0).astype(np.uint8)
-        return taken
+        picture: Image = np.clip(cv2.GaussianBlur(image, (0, 0), sigma) + noise, 0.0, 255.0).astype(np.uint8)
+        return picture
 
 
 @lru_cache(maxsize=32)
@@ -114,30 +108,25 @@ def _draw_scenery(rng: np.random.Generator) -> Image:
     return weathered
 
 
-def _draw_wall(wall: Image, colour: Colour, rng: np.random.Generator) -> None:
+def _draw_wall(wall: Image, color: Color, rng: np.random.Generator) -> None:
     """Either windows or a hedge."""
     height, width = wall.shape[:2]
     if rng.random() < 0.6:
-        step, glass = int(rng.integers(44, 90)), darken(colour, float(rng.uniform(0.4, 0.75)))
+        step, glass = int(rng.integers(44, 90)), darken(color, float(rng.uniform(0.4, 0.75)))
         for x in range(int(rng.integers(step)), width, step):
             cv2.rectangle(wall, (x, int(0.15 * height)), (x + step // 2, int(0.7 * height)), glass, -1)
         return
     for _ in range(260):
-        centre = int(rng.integers(width)), int(rng.integers(height))
+        center = int(rng.integers(width)), int(rng.integers(height))
         cv2.circle(
-            wall,
-            centre,
-            int(rng.integers(4, 14)),
-            darken(colour, float(rng.uniform(0.55, 1.0))),
-            -1,
-            cv2.LINE_AA,
+            wall, center, int(rng.integers(4, 14)), darken(color, float(rng.uniform(0.55, 1.0))), -1, cv2.LINE_AA
         )
 
 
-def _draw_floor(floor: Image, colour: Colour, rng: np.random.Generator) -> None:
+def _draw_floor(floor: Image, color: Color, rng: np.random.Generator) -> None:
     """Paving: lines across, and lines that meet at the horizon."""
     height, width = floor.shape[:2]
-    joint, step = darken(colour, 0.8), int(rng.integers(30, 70))
+    joint, step = darken(color, 0.8), int(rng.integers(30, 70))
     for x in range(-width, 2 * width, step):
         cv2.line(floor, (width // 2 + (x - width // 2) // 2, 0), (x, height), joint, 1, cv2.LINE_AA)
     for part in (0.08, 0.2, 0.38, 0.62, 0.92):
@@ -147,29 +136,23 @@ def _draw_floor(floor: Image, colour: Colour, rng: np.random.Generator) -> None:
 def _draw_clutter(scenery: Image, horizon: int, rng: np.random.Generator) -> None:
     """A lamp post, a bin or kiosk, a parked bicycle, or a painted line on the ground."""
     x, foot = int(rng.integers(_SCENERY_WIDTH)), horizon + int(rng.integers(4, 50))
-    colour, size = _pick(_CLUTTER, rng), int(rng.integers(16, 44))
+    color, size = _pick(_CLUTTER, rng), int(rng.integers(16, 44))
     kind = rng.random()
     if kind < 0.3:
-        cv2.line(scenery, (x, 0), (x, foot), colour, int(rng.integers(3, 9)), cv2.LINE_AA)
+        cv2.line(scenery, (x, 0), (x, foot), color, int(rng.integers(3, 9)), cv2.LINE_AA)
     elif kind < 0.7:
-        cv2.rectangle(scenery, (x, foot - 2 * size), (x + size, foot), colour, -1)
-        cv2.rectangle(scenery, (x, foot - 2 * size), (x + size, foot - 2 * size + 8), darken(colour, 0.6), -1)
+        cv2.rectangle(scenery, (x, foot - 2 * size), (x + size, foot), color, -1)
+        cv2.rectangle(scenery, (x, foot - 2 * size), (x + size, foot - 2 * size + 8), darken(color, 0.6), -1)
     elif kind < 0.85:
         for wheel in (x, x + 46):
-            cv2.circle(scenery, (wheel, foot - 18), 18, darken(colour, 0.5), 3, cv2.LINE_AA)
+            cv2.circle(scenery, (wheel, foot - 18), 18, darken(color, 0.5), 3, cv2.LINE_AA)
         frame = np.array(
-            [
-                (x, foot - 18),
-                (x + 14, foot - 44),
-                (x + 40, foot - 44),
-                (x + 46, foot - 18),
-                (x + 14, foot - 44),
-            ]
+            [(x, foot - 18), (x + 14, foot - 44), (x + 40, foot - 44), (x + 46, foot - 18), (x + 14, foot - 44)]
         )
-        cv2.polylines(scenery, [frame.astype(np.int32)], False, colour, 3, cv2.LINE_AA)
+        cv2.polylines(scenery, [frame.astype(np.int32)], False, color, 3, cv2.LINE_AA)
     else:
         cv2.line(scenery, (x, horizon), (x + 3 * size - 90, _SCENERY_HEIGHT), (206, 212, 214), 10, cv2.LINE_AA)
 
 
-def _pick(colours: tuple[Colour, ...], rng: np.random.Generator) -> Colour:
-    return colours[int(rng.integers(len(colours)))]
+def _pick(colors: tuple[Color, ...], rng: np.random.Generator) -> Color:
+    return colors[int(rng.integers(len(colors)))]

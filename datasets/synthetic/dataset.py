@@ -82,13 +82,13 @@ def _is_drawn(out: Path, spec: SyntheticSpec) -> bool:
         raise ReidError(f"out must be a folder, got the file {out}{_REMEDY}")
     if not any(out.iterdir()):
         return False
-    found, wanted = _read_record(out / SPEC_FILE), _record(spec)
-    names = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
+    present, record = _read_record(out / SPEC_FILE), _record(spec)
+    names = [name for name in {**record, **present} if record.get(name) != present.get(name)]
     if names:
-        differences = ", ".join(f"{name} {found.get(name)!r}, not {wanted.get(name)!r}" for name in names)
+        differences = ", ".join(f"{name} {present.get(name)!r}, not {record.get(name)!r}" for name in names)
         raise ReidError(f"out must hold the same synthetic data set, got {out} with {differences}{_REMEDY}")
-    present = {path.relative_to(out).as_posix() for path in out.glob("*/*.jpg")}
-    odd = present ^ {image.path for image in plan_images(spec)}
+    images = {path.relative_to(out).as_posix() for path in out.glob("*/*.jpg")}
+    odd = images ^ {image.path for image in plan_images(spec)}
     if odd:
         raise ReidError(
             f"out must hold the whole synthetic data set and no other image, got {out} with {len(odd)} "

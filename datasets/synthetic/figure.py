@@ -135,7 +135,7 @@ def _diamond(x: float, y: float, half: float) -> list[Point]:
 
 
 def _draw_head(pen: Pen, who: Appearance, pose: Pose) -> None:
-    x, hair = _MIDDLE + 1.5 * pose.turn, who.hair_colour
+    x, hair = _MIDDLE + 1.5 * pose.turn, who.hair_color
     back = -1.8 * pose.turn
     if who.hair == "long":
         pen.box((x + back, 26.0), (6.8, 11.0), hair)
@@ -152,32 +152,32 @@ def _draw_head(pen: Pen, who: Appearance, pose: Pose) -> None:
         if abs(pose.turn) > 0.5:
             pen.ellipse((x + 2.2 * back, 18.6), (3.8, 6.4), hair)
     if who.hair == "cap":
-        pen.ellipse((x, 17.2), (6.9, 7.4), who.bag_colour, (180.0, 360.0))
-        pen.limb((x, 16.8), (x + 8.5 * pose.turn, 17.2), (1.3, 1.1), who.bag_colour)
+        pen.ellipse((x, 17.2), (6.9, 7.4), who.bag_color, (180.0, 360.0))
+        pen.limb((x, 16.8), (x + 8.5 * pose.turn, 17.2), (1.3, 1.1), who.bag_color)
 
 
 def _draw_backpack_from_the_front(pen: Pen, who: Appearance, pose: Pose, body: _Body) -> None:
-    pen.box((_MIDDLE - (body.shoulder * 0.75 + 1.0) * pose.turn, 46.0), (10.0, 14.0), darken(who.bag_colour, 0.85))
+    pen.box((_MIDDLE - (body.shoulder * 0.75 + 1.0) * pose.turn, 46.0), (10.0, 14.0), darken(who.bag_color, 0.85))
 
 
 def _draw_backpack_over_the_cloth(pen: Pen, who: Appearance, pose: Pose, body: _Body) -> None:
     if pose.from_behind:
         x = _MIDDLE - 3.0 * pose.turn
-        pen.box((x, 47.0), (body.shoulder * 0.78, 14.5), who.bag_colour)
-        pen.box((x, 53.0), (body.shoulder * 0.5, 5.0), darken(who.bag_colour, 0.7))
+        pen.box((x, 47.0), (body.shoulder * 0.78, 14.5), who.bag_color)
+        pen.box((x, 53.0), (body.shoulder * 0.5, 5.0), darken(who.bag_color, 0.7))
         return
     for side in (-0.58, 0.58):
         x = _MIDDLE + side * body.shoulder
-        pen.limb((x, 31.0), (x, 50.0), (1.5, 1.3), who.bag_colour)
+        pen.limb((x, 31.0), (x, 50.0), (1.5, 1.3), who.bag_color)
 
 
 def _draw_carried_bag(pen: Pen, who: Appearance, pose: Pose, body: _Body) -> None:
     if who.bag == "shoulder bag":
         side = 1.0 if pose.from_behind else -1.0
         hip = _MIDDLE + side * (body.hip + 2.0)
-        pen.limb((_MIDDLE - side * body.shoulder * 0.7, 32.0), (hip, 67.0), (1.2, 1.2), who.bag_colour)
-        pen.box((hip, 72.0), (5.8, 5.4), who.bag_colour)
+        pen.limb((_MIDDLE - side * body.shoulder * 0.7, 32.0), (hip, 67.0), (1.2, 1.2), who.bag_color)
+        pen.box((hip, 72.0), (5.8, 5.4), who.bag_color)
     elif who.bag == "handbag":
         x, y = body.arms[0][2]
-        pen.limb((x, y + 2.0), (x, y + 8.0), (1.0, 1.4), darken(who.bag_colour, 0.8))
-        pen.box((x, y + 12.5), (7.0, 6.0), who.bag_colour)
+        pen.limb((x, y + 2.0), (x, y + 8.0), (1.0, 1.4), darken(who.bag_color, 0.8))
+        pen.box((x, y + 12.5), (7.0, 6.0), who.bag_color)

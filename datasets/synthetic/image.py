@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from datasets.synthetic.cameras import Camera, camera_of
 from datasets.synthetic.figure import draw_person
-from datasets.synthetic.pen import PAGE_HEIGHT, Colour, Image, Pen, darken
+from datasets.synthetic.pen import PAGE_HEIGHT, Color, Image, Pen, darken
 from datasets.synthetic.people import IMAGE_STREAM, NUM_COMBINATIONS, Pose, appearance_of, draw_pose
 
 _BYSTANDER_SHARE, _OBSTACLE_SHARE = 0.15, 0.22
-_OBSTACLES: tuple[Colour, ...] = ((72, 76, 80), (130, 134, 138), (50, 84, 60), (60, 76, 130))
+_OBSTACLES: tuple[Color, ...] = ((72, 76, 80), (130, 134, 138), (50, 84, 60), (60, 76, 130))
 
 
 def encode_image(
@@ -66,14 +66,14 @@ def _lay_over(scene: NDArray[np.float32], page: Image, camera: Camera) -> None:
 
 def _draw_obstacle(rng: np.random.Generator) -> Image:
     """A post in front of the person, or a low wall, bin or car that hides the legs."""
-    pen, colour = Pen(), _OBSTACLES[int(rng.integers(len(_OBSTACLES)))]
+    pen, color = Pen(), _OBSTACLES[int(rng.integers(len(_OBSTACLES)))]
     x = float(rng.uniform(8.0, 56.0))
     if rng.random() < 0.5:
         half = float(rng.uniform(2.5, 5.0))
-        pen.box((x, 64.0), (half, 80.0), colour)
-        pen.box((x + 0.5 * half, 64.0), (0.3 * half, 80.0), darken(colour, 0.7))
+        pen.box((x, 64.0), (half, 80.0), color)
+        pen.box((x + 0.5 * half, 64.0), (0.3 * half, 80.0), darken(color, 0.7))
     else:
         half, top = float(rng.uniform(12.0, 34.0)), float(rng.uniform(78.0, 104.0))
-        pen.box((x, PAGE_HEIGHT), (half, PAGE_HEIGHT - top), colour)
-        pen.box((x, top + 3.0), (half, 3.0), darken(colour, 0.7))
+        pen.box((x, PAGE_HEIGHT), (half, PAGE_HEIGHT - top), color)
+        pen.box((x, top + 3.0), (half, 3.0), darken(color, 0.7))
     return pen.layer

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 Point = tuple[float, float]
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 """Blue, green and red, 0 to 255, as OpenCV orders them."""
 
 PAGE_WIDTH, PAGE_HEIGHT = 64, 128
@@ -37,59 +37,48 @@ class Pen:
         self._factor = scale * _FIXED_POINT
         self._shift = (np.add(origin, offset) - np.multiply(origin, scale)) * _FIXED_POINT
 
-    def polygon(self, points: Sequence[Point], colour: Colour) -> None:
+    def polygon(self, points: Sequence[Point], color: Color) -> None:
         """A filled polygon."""
-        cv2.fillPoly(self.layer, [self._fixed(points)], (*colour, 255), cv2.LINE_AA, _FRACTION_BITS)
+        cv2.fillPoly(self.layer, [self._fixed(points)], (*color, 255), cv2.LINE_AA, _FRACTION_BITS)
 
-    def box(self, centre: Point, half: Point, colour: Colour) -> None:
-        """A filled rectangle with bevelled corners, ``half`` its half width and half height."""
-        (x, y), (w, h) = centre, half
+    def box(self, center: Point, half: Point, color: Color) -> None:
+        """A filled rectangle with beveled corners, ``half`` its half width and half height."""
+        (x, y), (w, h) = center, half
         c = 0.3 * min(half)
-        corners = [
-            (c - w, -h),
-            (w - c, -h),
-            (w, c - h),
-            (w, h - c),
-            (w - c, h),
-            (c - w, h),
-            (-w, h - c),
-            (-w, c - h),
-        ]
-        self.polygon([(x + dx, y + dy) for dx, dy in corners], colour)
+        corners = [(c - w, -h), (w - c, -h), (w, c - h), (w, h - c), (w - c, h), (c - w, h), (-w, h - c), (-w, c - h)]
+        self.polygon([(x + dx, y + dy) for dx, dy in corners], color)
 
-    def ellipse(
-        self, centre: Point, half: Point, colour: Colour, arc: Point = (0.0, 360.0), alpha: int = 255
-    ) -> None:
+    def ellipse(self, center: Point, half: Point, color: Color, arc: Point = (0.0, 360.0), alpha: int = 255) -> None:
         """A filled ellipse, or its part between the angles of ``arc``: degrees, clockwise from the right."""
-        x, y = (int(value) for value in self._fixed([centre])[0])
+        x, y = (int(value) for value in self._fixed([center])[0])
         axes = int(half[0] * self._factor), int(half[1] * self._factor)
-        ink = (*colour, alpha)
+        ink = (*color, alpha)
         cv2.ellipse(self.layer, (x, y), axes, 0.0, *arc, ink, -1, cv2.LINE_AA, _FRACTION_BITS)
 
-    def limb(self, start: Point, end: Point, radii: Point, colour: Colour) -> None:
+    def limb(self, start: Point, end: Point, radii: Point, color: Color) -> None:
         """A tapered stroke with round ends."""
         along = np.subtract(end, start)
         normal = np.array([-along[1], along[0]]) / (np.hypot(*along) + 1e-9)
         at_start, at_end = normal * radii[0], normal * radii[1]
         corners = np.array([start + at_start, end + at_end, end - at_end, start - at_start])
-        self.polygon([(float(x), float(y)) for x, y in corners], colour)
-        self.ellipse(start, (radii[0], radii[0]), colour)
-        self.ellipse(end, (radii[1], radii[1]), colour)
+        self.polygon([(float(x), float(y)) for x, y in corners], color)
+        self.ellipse(start, (radii[0], radii[0]), color)
+        self.ellipse(end, (radii[1], radii[1]), color)
 
-    def print_on(self, cloth: Sequence[Point], shapes: Sequence[Sequence[Point]], colour: Colour) -> None:
+    def print_on(self, cloth: Sequence[Point], shapes: Sequence[Sequence[Point]], color: Color) -> None:
         """Polygons cut to the outline of ``cloth``."""
         cloth_mask: Image = np.zeros(self.layer.shape[:2], np.uint8)
         shape_mask: Image = np.zeros(self.layer.shape[:2], np.uint8)
         cv2.fillPoly(cloth_mask, [self._fixed(cloth)], 255, cv2.LINE_8, _FRACTION_BITS)
         for shape in shapes:
             cv2.fillPoly(shape_mask, [self._fixed(shape)], 255, cv2.LINE_8, _FRACTION_BITS)
-        self.layer[(cloth_mask & shape_mask) > 0] = (*colour, 255)
+        self.layer[(cloth_mask & shape_mask) > 0] = (*color, 255)
 
     def _fixed(self, points: Sequence[Point]) -> NDArray[np.int32]:
         fixed: NDArray[np.int32] = np.rint(np.asarray(points) * self._factor + self._shift).astype(np.int32)
         return fixed
 
 
-def darken(colour: Colour, light: float) -> Colour:
-    """``colour`` times ``light``, which is between 0 and 1."""
-    return int(colour[0] * light), int(colour[1] * light), int(colour[2] * light)
+def darken(color: Color, light: float) -> Color:
+    """``color`` times ``light``, which is between 0 and 1."""
+    return int(color[0] * light), int(color[1] * light), int(color[2] * light)

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic.pen import Colour, Point
+from datasets.synthetic.pen import Color, Point
 
 Texture = Literal["plain", "hoops", "stripes", "dots", "logo", "block"]
 Garment = Literal["trousers", "shorts", "skirt"]
@@ -15,8 +15,8 @@ Bag = Literal["none", "backpack", "shoulder bag", "handbag"]
 Hair = Literal["short", "long", "bun", "cap"]
 Build = Literal["slim", "medium", "broad"]
 
-# Few colours on purpose: many people share one, so that no single garment identifies anybody.
-UPPER_COLOURS: tuple[Colour, ...] = (
+# Few colors on purpose: many people share one, so that no single garment identifies anybody.
+UPPER_COLORS: tuple[Color, ...] = (
     (48, 44, 182),
     (160, 84, 36),
     (66, 124, 48),
@@ -24,24 +24,18 @@ UPPER_COLOURS: tuple[Colour, ...] = (
     (46, 42, 42),
     (52, 182, 216),
 )
-LOWER_COLOURS: tuple[Colour, ...] = (
-    (44, 42, 42),
-    (128, 84, 52),
-    (124, 160, 186),
-    (124, 124, 122),
-    (52, 46, 112),
-)
-HAIR_COLOURS: tuple[Colour, ...] = ((26, 26, 30), (36, 54, 84), (110, 176, 206), (140, 140, 142))
-BAG_COLOURS: tuple[Colour, ...] = ((38, 36, 36), (44, 70, 112), (52, 52, 168), (150, 140, 60))
-SKIN_COLOURS: tuple[Colour, ...] = ((158, 186, 226), (112, 146, 196), (70, 96, 142))
-SHOE_COLOURS: tuple[Colour, ...] = ((30, 30, 32), (214, 214, 214), (50, 74, 110))
-_LIGHT_ACCENTS: tuple[Colour, ...] = ((232, 232, 232), (84, 208, 236))
-_DARK_ACCENTS: tuple[Colour, ...] = ((74, 34, 28), (46, 36, 160))
+LOWER_COLORS: tuple[Color, ...] = ((44, 42, 42), (128, 84, 52), (124, 160, 186), (124, 124, 122), (52, 46, 112))
+HAIR_COLORS: tuple[Color, ...] = ((26, 26, 30), (36, 54, 84), (110, 176, 206), (140, 140, 142))
+BAG_COLORS: tuple[Color, ...] = ((38, 36, 36), (44, 70, 112), (52, 52, 168), (150, 140, 60))
+SKIN_COLORS: tuple[Color, ...] = ((158, 186, 226), (112, 146, 196), (70, 96, 142))
+SHOE_COLORS: tuple[Color, ...] = ((30, 30, 32), (214, 214, 214), (50, 74, 110))
+_LIGHT_ACCENTS: tuple[Color, ...] = ((232, 232, 232), (84, 208, 236))
+_DARK_ACCENTS: tuple[Color, ...] = ((74, 34, 28), (46, 36, 160))
 
 _SHARED_TRAITS = (
-    len(UPPER_COLOURS),
+    len(UPPER_COLORS),
     len(get_args(Texture)),
-    len(LOWER_COLOURS),
+    len(LOWER_COLORS),
     len(get_args(Garment)),
     len(get_args(Bag)),
     len(get_args(Hair)),
@@ -58,19 +52,19 @@ PERSON_STREAM, IMAGE_STREAM, CAMERA_STREAM = 1, 2, 3
 class Appearance(NamedTuple):
     """What stays the same over all cameras; the first eight fields together are unique to a person."""
 
-    upper: Colour
+    upper: Color
     texture: Texture
-    lower: Colour
+    lower: Color
     garment: Garment
     bag: Bag
     hair: Hair
     build: Build
     long_sleeves: bool
-    accent: Colour
-    bag_colour: Colour
-    hair_colour: Colour
-    skin: Colour
-    shoes: Colour
+    accent: Color
+    bag_color: Color
+    hair_color: Color
+    skin: Color
+    shoes: Color
     stature: float
 
 
@@ -109,22 +103,22 @@ def appearance_of(seed: int, person: int) -> Appearance:
         int(trait) for trait in np.unravel_index(int(_combinations(seed)[person]), _SHARED_TRAITS)
     )
     rng = np.random.default_rng([PERSON_STREAM, seed, person + 1])
-    base = UPPER_COLOURS[upper]
+    base = UPPER_COLORS[upper]
     accents = _DARK_ACCENTS if sum(base) > 380 else _LIGHT_ACCENTS
     return Appearance(
         upper=_own_shade(base, rng),
         texture=get_args(Texture)[texture],
-        lower=_own_shade(LOWER_COLOURS[lower], rng),
+        lower=_own_shade(LOWER_COLORS[lower], rng),
         garment=get_args(Garment)[garment],
         bag=get_args(Bag)[bag],
         hair=get_args(Hair)[hair],
         build=get_args(Build)[build],
         long_sleeves=bool(sleeves),
         accent=_one_of(accents, rng),
-        bag_colour=_one_of(BAG_COLOURS, rng),
-        hair_colour=_one_of(HAIR_COLOURS, rng),
-        skin=_one_of(SKIN_COLOURS, rng),
-        shoes=_one_of(SHOE_COLOURS, rng),
+        bag_color=_one_of(BAG_COLORS, rng),
+        hair_color=_one_of(HAIR_COLORS, rng),
+        skin=_one_of(SKIN_COLORS, rng),
+        shoes=_one_of(SHOE_COLORS, rng),
         stature=float(rng.uniform(0.93, 1.04)),
     )
 
@@ -146,11 +140,11 @@ def draw_pose(rng: np.random.Generator, turn: float) -> Pose:
     )
 
 
-def _one_of(colours: tuple[Colour, ...], rng: np.random.Generator) -> Colour:
-    return colours[int(rng.integers(len(colours)))]
+def _one_of(colors: tuple[Color, ...], rng: np.random.Generator) -> Color:
+    return colors[int(rng.integers(len(colors)))]
 
 
-def _own_shade(colour: Colour, rng: np.random.Generator) -> Colour:
-    shade = np.clip(np.multiply(colour, rng.uniform(0.88, 1.12)) + rng.uniform(-8.0, 8.0, 3), 0.0, 255.0)
+def _own_shade(color: Color, rng: np.random.Generator) -> Color:
+    shade = np.clip(np.multiply(color, rng.uniform(0.88, 1.12)) + rng.uniform(-8.0, 8.0, 3), 0.0, 255.0)
     blue, green, red = (int(channel) for channel in shade)
     return blue, green, red

@@ -8,10 +8,11 @@ from engine.build.data import (
     build_training_data,
     camera_rule,
     loader_settings,
+    preprocessing_of,
     test_names,
     trained_scales,
 )
-from engine.build.low_resolution import build_twins, resolutions, scales_of
+from engine.build.low_resolution import build_low_resolution, resolutions, scales_of
 from engine.build.measures import (
     build_pictures,
     build_protocols,
@@ -22,13 +23,14 @@ from engine.build.measures import (
     validation_pairs,
 )
 from engine.build.networks import build_extractor, initial_weights
-from engine.build.objectives import metric_terms, octuplet_terms, single_view, twin_views
+from engine.build.objectives import low_resolution_views, metric_terms, octuplet_terms, single_view
 from engine.build.training import build_optimization, build_run_folder, build_schedule, build_trainer
 
 __all__ = [
     "TrainingData",
     "build_extractor",
     "build_input",
+    "build_low_resolution",
     "build_optimization",
     "build_pictures",
     "build_protocols",
@@ -37,23 +39,23 @@ __all__ = [
     "build_test_data",
     "build_trainer",
     "build_training_data",
-    "build_twins",
     "build_verification",
     "camera_rule",
     "check_consistency",
     "check_training",
     "initial_weights",
     "loader_settings",
+    "low_resolution_views",
     "metric_terms",
     "octuplet_terms",
     "output_folder",
     "plain_protocol",
+    "preprocessing_of",
     "resolutions",
     "scales_of",
     "single_view",
     "test_names",
     "test_pairs",
     "trained_scales",
-    "twin_views",
     "validation_pairs",
 ]

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from yacs.config import CfgNode
 
+from datasets.checks import check_files, check_test, check_train, refuse_shared_identities
 from datasets.datamodule import LoaderSettings
-from datasets.file_check import check_files
+from datasets.preprocessing import Preprocessing
 from datasets.readers import read_dataset
+from datasets.readers.concat import concat_datasets
 from datasets.sample import ReidSplits
-from datasets.sources import join_sources
-from datasets.splits import check_test, check_train, refuse_shared_identities
 from datasets.transforms import Augmentation, NetworkInput
 from utils.errors import ReidError
 
@@ -38,12 +38,12 @@ def build_training_data(cfg: CfgNode) -> TrainingData:
     Raises:
         ReidError: for a missing folder, a bad file, or splits that cannot work.
     """
-    trained, validated = _given_names(cfg), test_names(cfg)[0]
+    trained, validated = _training_names(cfg), test_names(cfg)[0]
     parts = {name: _read(cfg, name, with_train=name in trained) for name in dict.fromkeys((validated, *trained))}
     for part in parts.values():  # each by itself: joined, the identities of the others have new numbers
         refuse_shared_identities(part)
     first = parts[validated]
-    splits = first if trained == [validated] else join_sources(list(parts.values()))
+    splits = first if trained == [validated] else concat_datasets(list(parts.values()))
     splits = _checked_files(cfg, replace(splits, name="+".join(parts[name].name for name in trained)))
     instances = cfg.DATALOADER.NUM_INSTANCE
     for warning in check_train(splits, cfg.SOLVER.IMS_PER_BATCH // instances, instances):
@@ -65,7 +65,7 @@ def build_test_data(cfg: CfgNode, name: str) -> ReidSplits:
 
 def test_names(cfg: CfgNode) -> list[str]:
     """The data sets that a checkpoint is evaluated on; training validates on the first."""
-    return _names(cfg.DATASETS.TEST_NAMES) or _given_names(cfg)
+    return _names(cfg.DATASETS.TEST_NAMES) or _training_names(cfg)
 
 
 def camera_rule(cfg: CfgNode, splits: ReidSplits) -> bool:
@@ -73,13 +73,8 @@ def camera_rule(cfg: CfgNode, splits: ReidSplits) -> bool:
     return bool(cfg.TEST.CAMERA_RULE and splits.cameras)
 
 
-def _given_names(cfg: CfgNode) -> list[str]:
-    if names := _names(cfg.DATASETS.NAMES):
-        return names
-    raise ReidError(
-        f"DATASETS.NAMES must name a data set, a folder or a .csv file, got {cfg.DATASETS.NAMES!r}; "
-        "see docs/datasets.md"
-    )
+def _training_names(cfg: CfgNode) -> list[str]:
+    return _names(cfg.DATASETS.NAMES) or [cfg.DATASETS.NAMES]  # read_dataset refuses an empty name
 
 
 def _names(text: str) -> list[str]:
@@ -125,9 +120,8 @@ def _check_test(cfg: CfgNode, splits: ReidSplits) -> None:
 def loader_settings(cfg: CfgNode) -> LoaderSettings:
     """How images become batches."""
     return LoaderSettings(
+        preprocessing=preprocessing_of(cfg),
         train_size=tuple(cfg.INPUT.SIZE_TRAIN),
-        test_size=tuple(cfg.INPUT.SIZE_TEST),
-        interpolation=cfg.INPUT.INTERPOLATION,
         augmentation=Augmentation(cfg.INPUT.PROB, cfg.INPUT.PADDING, cfg.INPUT.RE_PROB),
         batch=cfg.SOLVER.IMS_PER_BATCH,
         instances=cfg.DATALOADER.NUM_INSTANCE,
@@ -141,11 +135,19 @@ def loader_settings(cfg: CfgNode) -> LoaderSettings:
 
 def build_input(cfg: CfgNode) -> NetworkInput:
     """What turns uint8 batches into network inputs."""
-    return NetworkInput(
-        cfg.INPUT.PIXEL_MEAN,
-        cfg.INPUT.PIXEL_STD,
-        antialias=cfg.INPUT.LR_ANTIALIAS,
-        choices=trained_scales(cfg),
+    return NetworkInput(preprocessing_of(cfg), trained_scales(cfg))
+
+
+def preprocessing_of(cfg: CfgNode) -> Preprocessing:
+    """What a test's images become; those of training differ in size and scale."""
+    pixels = cfg.INPUT
+    return Preprocessing(
+        tuple(pixels.SIZE_TEST),
+        tuple(pixels.PIXEL_MEAN),
+        tuple(pixels.PIXEL_STD),
+        pixels.INTERPOLATION,
+        pixels.SCALE,
+        pixels.LR_ANTIALIAS,
     )
 
 

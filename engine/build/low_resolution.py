@@ -5,27 +5,29 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
+from datasets.low_resolution import LowResolutionFiles, find_low_resolution_files, usual_size
 from datasets.sample import ReidSplits
-from datasets.twins import Twins, find_twins, usual_size
 from evaluation.results import EvaluationProtocol, Resolution
 from utils.errors import ReidError
 from utils.resolution import low_resolution_size
 
 
-def build_twins(cfg: CfgNode, splits: ReidSplits, train_scales: Sequence[int], test_scales: Sequence[int]) -> Twins:
+def build_low_resolution(
+    cfg: CfgNode, splits: ReidSplits, train_scales: Sequence[int], test_scales: Sequence[int]
+) -> LowResolutionFiles:
     """The low-resolution files where DATASETS.LR_SOURCE is disk, else none.
 
     Raises:
         ReidError: if a folder or a file is missing, or a key asks for what files cannot give.
     """
     if cfg.DATASETS.LR_SOURCE == "online":
-        return Twins()
+        return LowResolutionFiles()
     if not cfg.INPUT.LR_ANTIALIAS:
         raise ReidError(
             "INPUT.LR_ANTIALIAS False acts on DATASETS.LR_SOURCE online only, got disk: the files of makelr.py are "
             "low-passed; set one of them back"
         )
-    return find_twins(splits, train_scales, test_scales)
+    return find_low_resolution_files(splits, train_scales, test_scales)
 
 
 def resolutions(
@@ -35,7 +37,7 @@ def resolutions(
 
     Args:
         files: low-resolution files of the images that are meant, by scale: ``train`` or ``test`` of
-            :class:`datasets.twins.Twins`.
+            :class:`datasets.low_resolution.LowResolutionFiles`.
         scales: scales in use.
         size: height and width of the network's input, pixels.
     """

@@ -1,11 +1,12 @@
 """From keys to what validation and test measure, and where the results go."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from yacs.config import CfgNode
 
+from datasets.sample import Views
 from engine.build.data import trained_scales
 from evaluation.protocols import PROTOCOLS, EvaluationData, verify
 from evaluation.query_expansion import QueryExpansion
@@ -68,7 +69,7 @@ def test_pairs(cfg: CfgNode) -> list[tuple[int, int]]:
     return [(scale, scale) for scale in scales]
 
 
-def validation_pairs(cfg: CfgNode, views: Mapping[str, int]) -> list[tuple[int, int]]:
+def validation_pairs(cfg: CfgNode, views: Views) -> list[tuple[int, int]]:
     """Low-resolution scales in validation: those that are trained.
 
     With twin images, low queries against the full gallery come first: the practical case chooses the best.

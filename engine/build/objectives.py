@@ -1,12 +1,12 @@
 """From keys to the views of a batch and the terms of an objective."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 from torch import nn
 from yacs.config import CfgNode
 
-from datasets.sample import DRAWN
+from datasets.sample import Batch, Views
 from engine.build.data import trained_scales
 from losses.center import CenterLoss
 from losses.centroid_triplet import CentroidTripletLoss
@@ -17,26 +17,20 @@ from losses.triplet import BatchHardTripletLoss
 from utils.errors import ReidError
 
 
-def single_view(cfg: CfgNode) -> Mapping[str, int]:
-    """One view of a batch, at the scale that is trained."""
-    return {"": _low_scale(cfg)}
+def single_view(cfg: CfgNode) -> Views:  # noqa: ARG001 (as low_resolution_views)
+    """One view of a batch, at the scales that are trained."""
+    return {"": Batch.low_resolution}
 
 
-def twin_views(cfg: CfgNode) -> Mapping[str, int]:
-    """Two views of a batch: the images, and their low-resolution twins.
+def low_resolution_views(cfg: CfgNode) -> Views:
+    """Two views of a batch: the images in full and in low resolution.
 
     Raises:
         ReidError: if no scale makes them differ.
     """
     if trained_scales(cfg) == [1]:
         raise ReidError("octuplet fine-tuning needs low-resolution twins: set --scale 2 or more, got 1")
-    return {"": 1, "_low": _low_scale(cfg)}
-
-
-def _low_scale(cfg: CfgNode) -> int:
-    """The scale of the low-resolution view; a file is read for each image, whatever its scale."""
-    read = cfg.DATASETS.LR_SOURCE == "disk" and trained_scales(cfg) != [1]
-    return DRAWN if cfg.INPUT.LR_SCALES or read else cfg.INPUT.SCALE
+    return {"": Batch.full_resolution, "_low": Batch.low_resolution}
 
 
 def metric_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:

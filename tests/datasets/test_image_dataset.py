@@ -3,20 +3,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader
 
 from datasets.datamodule import LoaderSettings, ReidDataModule
-from datasets.file_check import check_files
 from datasets.image_dataset import ImageDataset, collate
+from datasets.preprocessing import Preprocessing
 from datasets.readers import read_dataset
-from datasets.sample import Draw, ReidSplits, Sample
+from datasets.sample import ReidSplits, Sample, SeededIndex, View
 from datasets.transforms import Augmentation, TestTransform, TrainTransform
 from utils.errors import ReidError
+from utils.images import read_image
 
-SETTINGS = LoaderSettings(
-    (32, 16), (32, 16), augmentation=Augmentation(padding=2), batch=8, instances=2, test_batch=5, workers=0
-)
+SMALL = Preprocessing((32, 16))
+SETTINGS = LoaderSettings(SMALL, (32, 16), Augmentation(padding=2), batch=8, instances=2, test_batch=5, workers=0)
 
 
 @pytest.fixture
@@ -26,11 +25,11 @@ def splits(tiny_market: Path) -> ReidSplits:
 
 def test_a_draw_depends_on_its_seed_and_leaves_the_random_state_alone(splits: ReidSplits) -> None:
     labels = [s.person_id for s in splits.train]
-    dataset = ImageDataset(splits.train, labels, TrainTransform((32, 16), Augmentation(padding=4)))
+    dataset = ImageDataset(splits.train, labels, TrainTransform(SMALL, Augmentation(padding=4)))
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first, again = dataset[Draw(3, 7)], dataset[Draw(3, 7)]
-    others = [dataset[Draw(3, seed)].image for seed in range(20)]
+    first, again = dataset[SeededIndex(3, 7)], dataset[SeededIndex(3, 7)]
+    others = [dataset[SeededIndex(3, seed)].image for seed in range(20)]
     assert torch.equal(first.image, again.image)
     assert first.erased == again.erased
     assert any(not torch.equal(first.image, other) for other in others)
@@ -38,11 +37,48 @@ def test_a_draw_depends_on_its_seed_and_leaves_the_random_state_alone(splits: Re
 
 
 def test_batches_carry_rows_that_lead_back_to_the_samples(splits: ReidSplits) -> None:
-    batch = collate([ImageDataset(splits.query, [9] * 99, TestTransform((32, 16)))[row] for row in (2, 0)])
+    batch = collate([ImageDataset(splits.query, [9] * 99, TestTransform(SMALL))[row] for row in (2, 0)])
     assert batch.images.shape == (2, 3, 32, 16)
     assert batch.images.dtype == torch.uint8
     assert batch.rows.tolist() == [2, 0]
     assert batch.labels.tolist() == [9, 9]
+
+
+def test_the_views_of_a_batch_are_files_where_they_are_read(splits: ReidSplits) -> None:
+    """Full resolution, a random scale for each image, and one scale for all; with and without files."""
+    labels, augmentation = [0] * len(splits.train), Augmentation(flip=0, padding=0, erase=0)
+    paths = [sample.path for sample in splits.train]
+    train, test = TrainTransform(SMALL, augmentation, (2, 4)), TestTransform(SMALL)
+    rows = [SeededIndex(row, row) for row in range(6)]
+    online = collate([ImageDataset(splits.train, labels, train)[row] for row in rows])
+    assert set(online.scales.tolist()) == {2, 4}
+    assert torch.equal(online.full_resolution().images, online.images)
+    assert online.low_resolution() == View(online.images, online.scales)
+    assert online.at_scale(4) == View(online.images, 4)
+
+    files = {2: paths[::-1], 4: paths[1:] + paths[:1]}  # each another image, so that it can be told from the first
+    disk = collate([ImageDataset(splits.train, labels, train, files)[row] for row in rows])
+    assert torch.equal(disk.images, online.images)
+    assert torch.equal(disk.scales, online.scales)
+    view = disk.low_resolution()
+    assert view.scale == 1
+    for row, scale in enumerate(disk.scales.tolist()):
+        expected = test(online.images[row], {scale: read_image(files[scale][row])}).low_by_scale[scale]
+        assert torch.equal(view.images[row], expected)
+
+    whole = collate([ImageDataset(splits.train, labels, test, files)[row] for row in range(6)])
+    assert whole.at_scale(2) == View(whole.low_by_scale[2], 1)
+    assert whole.at_scale(3) == View(whole.images, 3)
+
+
+@pytest.mark.parametrize("with_files", [True, False])
+def test_a_part_of_a_batch_has_the_same_rows_of_everything(splits: ReidSplits, with_files: bool) -> None:
+    labels, paths = list(range(len(splits.train))), [sample.path for sample in splits.train]
+    files = {2: paths[::-1], 4: paths} if with_files else {}
+    for transform in (TrainTransform(SMALL, Augmentation(padding=2), (1, 2, 4)), TestTransform(SMALL)):
+        items = [ImageDataset(splits.train, labels, transform, files)[SeededIndex(row, 3)] for row in range(4)]
+        part, expected = collate(items).part(torch.tensor([True, False, False, True])), collate(items[::3])
+        torch.testing.assert_close(tuple(part), tuple(expected))
 
 
 @pytest.mark.slow
@@ -70,34 +106,9 @@ def test_validation_gives_query_then_gallery_once_each(splits: ReidSplits) -> No
     assert rows.tolist() == list(range(len(splits.query) + len(splits.gallery)))
 
 
-@pytest.fixture
-def damaged(tmp_path: Path) -> ReidSplits:
-    good, truncated, text = tmp_path / "good.jpg", tmp_path / "truncated.jpg", tmp_path / "text.jpg"
-    Image.effect_noise((64, 64), 90).convert("RGB").save(good)
-    truncated.write_bytes(good.read_bytes()[:700])
-    text.write_text("no image")
-    train = tuple(Sample(path, i, 1) for i, path in enumerate((good, truncated, text, tmp_path / "gone.jpg")))
-    return ReidSplits("damaged", train, train[:1], train[:1])
-
-
-def test_bad_files_are_named_at_set_up(damaged: ReidSplits) -> None:
-    with pytest.raises(
-        ReidError, match=r"(?s)3 of 6 images of damaged cannot be read.*truncated\.jpg.*text\.jpg.*gone"
-    ):
-        check_files(damaged, "error", workers=2)
-
-
-def test_bad_files_are_skipped_and_counted(damaged: ReidSplits, caplog: pytest.LogCaptureFixture) -> None:
-    kept = check_files(damaged, "skip", workers=2)
-    assert [s.path.name for s in kept.train] == ["good.jpg"]
-    assert "3 of 6 images" in caplog.text
-    assert not check_files(ReidSplits("damaged", (), damaged.query, damaged.train), "skip", workers=1).train
-    with pytest.raises(ReidError, match="train split of damaged has no readable image left"):
-        check_files(ReidSplits("damaged", damaged.train[1:], damaged.query, damaged.gallery), "skip", workers=1)
-
-
 @pytest.mark.slow
-def test_a_bad_file_in_a_worker_is_named(damaged: ReidSplits) -> None:
-    dataset = ImageDataset(damaged.train, [0, 1, 2, 3], TestTransform((32, 16)))
+def test_a_bad_file_in_a_worker_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no image")
+    dataset = ImageDataset([Sample(tmp_path / "text.jpg", 0, 1)], [0], TestTransform(SMALL))
     with pytest.raises(ReidError, match=r"cannot read image .*text\.jpg.*DATASETS\.CHECK_FILES True names all"):
-        list(DataLoader(dataset, batch_size=1, sampler=[2], num_workers=1, collate_fn=collate))
+        list(DataLoader(dataset, batch_size=1, sampler=[0], num_workers=1, collate_fn=collate))

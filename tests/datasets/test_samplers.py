@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.sample import Draw
-from datasets.samplers import PKBatchSampler, SequentialShare, Share
+from datasets.sample import SeededIndex
+from datasets.samplers import PKBatchSampler, ProcessShare, SequentialShare
 from utils.errors import ReidError
 
 
-def epoch(sampler: PKBatchSampler, number: int) -> list[list[Draw]]:
+def epoch(sampler: PKBatchSampler, number: int) -> list[list[SeededIndex]]:
     sampler.set_epoch(number)
     return list(sampler)
 
@@ -23,12 +23,14 @@ def epoch(sampler: PKBatchSampler, number: int) -> list[list[Draw]]:
     seed=st.integers(0, 9),
     data=st.data(),
 )
-def test_every_batch_holds_p_identities_with_k_images_and_every_identity_is_used(
+def test_batches_hold_p_times_k_images_and_an_epoch_all_identities(
     counts: list[int], instances: int, world: int, seed: int, data: st.DataObject
 ) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
     per_batch = data.draw(st.integers(2, len(counts)))
-    samplers = [PKBatchSampler(labels, per_batch, instances, seed, Share(rank, world)) for rank in range(world)]
+    samplers = [
+        PKBatchSampler(labels, per_batch, instances, seed, ProcessShare(rank, world)) for rank in range(world)
+    ]
     shares = [epoch(sampler, 3) for sampler in samplers]
     assert {len(share) for share in shares} == {len(samplers[0])}
     seen: set[int] = set()
@@ -67,7 +69,7 @@ def test_epochs_differ_and_repeat_with_the_seed() -> None:
 def test_processes_share_one_plan() -> None:
     labels = np.repeat(np.arange(20), 8)
     whole = epoch(PKBatchSampler(labels, 4, 4, seed=5), 2)
-    shares = [epoch(PKBatchSampler(labels, 4, 4, 5, Share(rank, 2)), 2) for rank in range(2)]
+    shares = [epoch(PKBatchSampler(labels, 4, 4, 5, ProcessShare(rank, 2)), 2) for rank in range(2)]
     assert [batch for pair in zip(*shares, strict=True) for batch in pair] == whole
 
 
@@ -91,7 +93,7 @@ def test_too_few_identities_are_refused() -> None:
 
 @given(length=st.integers(0, 50), world=st.integers(1, 7))
 def test_shares_of_an_evaluation_partition_the_images(length: int, world: int) -> None:
-    shares = [list(SequentialShare(length, Share(rank, world))) for rank in range(world)]
+    shares = [list(SequentialShare(length, ProcessShare(rank, world))) for rank in range(world)]
     assert sorted(row for share in shares for row in share) == list(range(length))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 

@@ -26,15 +26,15 @@ def market(tmp_path: Path) -> Path:
     for part, images in parts.items():
         (folder / part).mkdir(parents=True)
         for name, (height, width) in images.items():
-            # one colour for each image: what JPEG keeps
+            # one color for each image: what JPEG keeps
             pixels = np.full((height, width, 3), random.integers(0, 256, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / part / f"{name}.jpg", quality=95)
     return folder
 
 
 def test_counts(market: Path) -> None:
-    found = count_dataset(read_dataset(str(market), market), workers=2)
-    assert found == {
+    statistics = count_dataset(read_dataset(str(market), market), workers=2)
+    assert statistics == {
         "train": SplitStatistics(4, 2, 0, 2, Spread(1, 2, 3), Spread(40, 55, 90), Spread(20, 20, 30)),
         "query": SplitStatistics(1, 1, 0, 1, Spread(1, 1, 1), Spread(40, 40, 40), Spread(20, 20, 20)),
         "gallery": SplitStatistics(3, 1, 2, 2, Spread(1, 1, 1), Spread(64, 64, 64), Spread(32, 32, 32)),
@@ -50,8 +50,8 @@ def test_nothing_to_count() -> None:
 def test_images_that_cannot_be_read(market: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = market / "bounding_box_train" / "0002_c2_a.jpg"
     path.write_text("no image")
-    found = count_dataset(read_dataset(str(market), market))["train"]
-    assert (found.images, found.heights) == (4, Spread(40, 50, 60))
+    statistics = count_dataset(read_dataset(str(market), market))["train"]
+    assert (statistics.images, statistics.heights) == (4, Spread(40, 50, 60))
     assert f"1 images cannot be read, first: cannot read image {path}" in caplog.text
 
 
@@ -92,8 +92,8 @@ def test_a_set_without_training_images_is_counted(
             lines = (f"{name.replace('_c', '_000_')} {int(name[:4])}" for name in names)
             (market / f"list_{part.replace('bounding_box_test', 'gallery')}.txt").write_text("\n".join(lines))
             shutil.rmtree(market / part)
-    found = main([str(market)])
-    assert [found[part].images for part in ("train", "query", "gallery")] == [0, 1, 3]
+    statistics = main([str(market)])
+    assert [statistics[part].images for part in ("train", "query", "gallery")] == [0, 1, 3]
     assert "only the test is counted: " in caplog.text
     assert "images 0 1 3" in [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
@@ -116,10 +116,10 @@ def test_the_seed_is_that_of_a_drawn_split(tmp_path: Path) -> None:
         (tmp_path / "own" / person).mkdir(parents=True)
         for number in range(3):
             Image.new("RGB", (20, 40)).save(tmp_path / "own" / person / f"{number}.png")
-    found = main([str(tmp_path / "own"), "--seed", "3"])
+    statistics = main([str(tmp_path / "own"), "--seed", "3"])
     assert (tmp_path / "own" / "split_seed3.csv").is_file()
-    assert [part.cameras for part in found.values()] == [None, None, None]
-    assert [part.images for part in found.values()] == [6, 2, 4]
+    assert [part.cameras for part in statistics.values()] == [None, None, None]
+    assert [part.images for part in statistics.values()] == [6, 2, 4]
 
 
 @pytest.mark.parametrize(
@@ -144,23 +144,23 @@ def test_mistakes(market: Path, capsys: pytest.CaptureFixture[str], arguments: l
     assert (market / "there.png").read_bytes() == b"mine"
 
 
-def mean_colours(sheet: np.ndarray, path: Path) -> int:
-    """How many tiles of the sheet have the colour of an image, counted in whole tile areas."""
+def mean_colors(sheet: np.ndarray, path: Path) -> int:
+    """How many tiles of the sheet have the color of an image, counted in whole tile areas."""
     with Image.open(path) as image:
-        colour = np.asarray(image.convert("RGB"))[5, 5].astype(int)
+        color = np.asarray(image.convert("RGB"))[5, 5].astype(int)
         height, width = image.height, image.width
     scale = min(HEIGHT / height, WIDTH / width)
     area = round(height * scale) * round(width * scale)
-    return round((np.abs(sheet.astype(int) - colour).max(axis=2) <= 4).sum() / area)
+    return round((np.abs(sheet.astype(int) - color).max(axis=2) <= 4).sum() / area)
 
 
 def test_the_contact_sheet_shows_each_person_once(market: Path) -> None:
     splits = read_dataset(str(market), market)
     sheet = draw_contact_sheet(splits)
-    shown = [sample.path for sample in (*splits.train, *splits.query, *splits.gallery) if sample.person_id]
-    assert [mean_colours(sheet, path) for path in shown] == [1] * 6
+    people = [sample.path for sample in (*splits.train, *splits.test) if sample.person_id]
+    assert [mean_colors(sheet, path) for path in people] == [1] * 6
     distractors = [sample.path for sample in splits.gallery if not sample.person_id]
-    assert [mean_colours(sheet, path) for path in distractors] == [0] * 2
+    assert [mean_colors(sheet, path) for path in distractors] == [0] * 2
 
 
 def test_the_contact_sheet_is_bounded(market: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_damaged_image_is_a_grey_tile(market: Path) -> None:
 @pytest.mark.realdata
 def test_real_data(workshop: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        found = main([str(workshop / "data" / "cuhk03_dev")])
-    assert [(part.identities, part.images) for part in found.values()] == [(567, 5447), (200, 400), (200, 1518)]
-    assert {part.heights for part in found.values()} == {Spread(128, 128, 128)}
+        statistics = main([str(workshop / "data" / "cuhk03_dev")])
+    assert [(part.identities, part.images) for part in statistics.values()] == [(567, 5447), (200, 400), (200, 1518)]
+    assert {part.heights for part in statistics.values()} == {Spread(128, 128, 128)}
     assert not caplog.messages

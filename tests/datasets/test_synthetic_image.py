@@ -9,21 +9,21 @@ import pytest
 from datasets.synthetic.cameras import camera_of
 from datasets.synthetic.figure import draw_person
 from datasets.synthetic.image import encode_image
-from datasets.synthetic.people import LOWER_COLOURS, UPPER_COLOURS, Appearance, Pose, appearance_of
+from datasets.synthetic.people import LOWER_COLORS, UPPER_COLORS, Appearance, Pose, appearance_of
 
 STANDING = Pose(phase=0.4, turn=0.5, from_behind=False, scale=1.0, offset=(0.0, 0.0))
 
 
-def nearest(colour: tuple[int, int, int], palette: tuple[tuple[int, int, int], ...]) -> int:
-    return int(np.argmin([np.abs(np.subtract(colour, other)).sum() for other in palette]))
+def nearest(color: tuple[int, int, int], palette: tuple[tuple[int, int, int], ...]) -> int:
+    return int(np.argmin([np.abs(np.subtract(color, other)).sum() for other in palette]))
 
 
 def traits(who: Appearance) -> tuple[object, ...]:
-    colours = nearest(who.upper, UPPER_COLOURS), nearest(who.lower, LOWER_COLOURS)
-    return (*colours, who.texture, who.garment, who.bag, who.hair, who.build, who.long_sleeves)
+    colors = nearest(who.upper, UPPER_COLORS), nearest(who.lower, LOWER_COLORS)
+    return (*colors, who.texture, who.garment, who.bag, who.hair, who.build, who.long_sleeves)
 
 
-def test_combination_of_traits_is_unique_while_each_colour_is_worn_by_many() -> None:
+def test_combination_of_traits_is_unique_while_each_color_is_worn_by_many() -> None:
     people = [traits(appearance_of(7, person)) for person in range(1, 2001)]
     assert len(set(people)) == len(people)
     assert min(Counter(person[0] for person in people).values()) > 200
@@ -88,8 +88,8 @@ def test_raw_pixels_do_not_find_the_person_in_another_camera() -> None:
     hits = 0
     for person, camera in keys:
         query = pixels(person, camera, 0)
-        kept = [key for key in keys if key != (person, camera)]
-        hits += min(kept, key=lambda key: float(((gallery[key] - query) ** 2).sum()))[0] == person
+        others = [key for key in keys if key != (person, camera)]
+        hits += min(others, key=lambda key: float(((gallery[key] - query) ** 2).sum()))[0] == person
     assert hits / len(keys) < 0.4
 
 

@@ -21,7 +21,7 @@ NAME = re.compile(r"^(-1|\d{4})_c(\d)s1_(\d{6})_(\d{2})\.jpg$")
     st.integers(0, 30),
     st.integers(0, 30),
 )
-def test_plan_has_distinct_files_and_distinct_pictures_and_every_query_a_match(
+def test_a_plan_has_distinct_files_and_pictures_and_matches_all_queries(
     train_ids: int, test_ids: int, cameras: int, images: int, distractors: int, junk: int
 ) -> None:
     plan = list(plan_images(SyntheticSpec(train_ids, test_ids, cameras, images, distractors=distractors, junk=junk)))

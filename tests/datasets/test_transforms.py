@@ -1,15 +1,17 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from datasets.sample import DRAWN
+from datasets.preprocessing import Preprocessing
 from datasets.transforms import NO_BOX, Augmentation, NetworkInput, TestTransform, TrainTransform
 from utils.resolution import degrade
 
-MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+PIXELS = Preprocessing(mean=MEAN, std=STD)
 
 
 def image(seed: int = 0, height: int = 40, width: int = 30) -> torch.Tensor:
@@ -17,25 +19,25 @@ def image(seed: int = 0, height: int = 40, width: int = 30) -> torch.Tensor:
 
 
 def test_test_images_are_only_resized() -> None:
-    resized, box, scale, low = TestTransform((20, 10))(image())
+    resized, *rest = TestTransform(Preprocessing((20, 10)))(image())
     assert resized.shape == (3, 20, 10)
     assert resized.dtype == torch.uint8
-    assert (box, scale, low) == (NO_BOX, 1, {})
+    assert rest == [NO_BOX, 1, None, {}]
 
 
 def test_without_augmentation_training_sees_the_test_image() -> None:
-    plain = TrainTransform((20, 10), Augmentation(flip=0, padding=0, erase=0))
-    assert torch.equal(plain(image()).image, TestTransform((20, 10))(image()).image)
+    plain = TrainTransform(Preprocessing((20, 10)), Augmentation(flip=0, padding=0, erase=0))
+    assert torch.equal(plain(image()).image, TestTransform(Preprocessing((20, 10)))(image()).image)
 
 
 def test_flip_is_certain_at_probability_one() -> None:
-    flipped = TrainTransform((20, 10), Augmentation(flip=1, padding=0, erase=0))(image()).image
-    assert torch.equal(flipped.flip(-1), TestTransform((20, 10))(image()).image)
+    flipped = TrainTransform(Preprocessing((20, 10)), Augmentation(flip=1, padding=0, erase=0))(image()).image
+    assert torch.equal(flipped.flip(-1), TestTransform(Preprocessing((20, 10)))(image()).image)
 
 
 def test_crops_of_the_padded_image_shift_it_by_at_most_the_padding() -> None:
     white = torch.full((3, 20, 10), 255, dtype=torch.uint8)
-    transform = TrainTransform((20, 10), Augmentation(flip=0, padding=3, erase=0))
+    transform = TrainTransform(Preprocessing((20, 10)), Augmentation(flip=0, padding=3, erase=0))
     areas = set()
     for seed in range(40):
         torch.manual_seed(seed)
@@ -49,7 +51,7 @@ def test_crops_of_the_padded_image_shift_it_by_at_most_the_padding() -> None:
 
 
 def test_erased_boxes_obey_area_and_probability() -> None:
-    transform = TrainTransform((64, 32), Augmentation(flip=0, padding=0, erase=0.5))
+    transform = TrainTransform(Preprocessing((64, 32)), Augmentation(flip=0, padding=0, erase=0.5))
     boxes = []
     torch.manual_seed(0)
     for _ in range(400):
@@ -63,16 +65,16 @@ def test_erased_boxes_obey_area_and_probability() -> None:
     assert max(erased) < 0.45 * 64 * 32
 
 
-def test_network_input_is_torchvisions_normalisation() -> None:
+def test_network_input_is_torchvisions_normalization() -> None:
     batch = torch.stack([image(i) for i in range(3)])
     expected = v2.functional.normalize(v2.functional.to_dtype(batch, torch.float32, scale=True), MEAN, STD)
-    torch.testing.assert_close(NetworkInput(MEAN, STD)(batch), expected)
+    torch.testing.assert_close(NetworkInput(PIXELS)(batch), expected)
 
 
-def test_erasing_fills_exactly_the_box_with_the_mean_after_normalisation() -> None:
+def test_erasing_fills_exactly_the_box_with_the_mean_after_normalization() -> None:
     batch = torch.stack([image(i) for i in range(3)])
     boxes = torch.tensor([NO_BOX, (3, 4, 5, 6), (0, 0, 40, 30)])
-    network_input = NetworkInput(MEAN, STD)
+    network_input = NetworkInput(PIXELS)
     plain, erased = network_input(batch), network_input(batch, erased=boxes)
     expected = plain.clone()
     for row, (top, left, height, width) in enumerate(boxes.tolist()):
@@ -81,37 +83,48 @@ def test_erasing_fills_exactly_the_box_with_the_mean_after_normalisation() -> No
 
 
 @pytest.mark.parametrize("scale", [2, 4])
-def test_degradation_comes_before_normalisation_and_erasing(scale: int) -> None:
+def test_degradation_comes_before_normalization_and_erasing(scale: int) -> None:
     batch = torch.stack([image(i) for i in range(2)])
     boxes = torch.tensor([(3, 4, 5, 6), NO_BOX])
     low = degrade(batch.float() / 255, scale)
     expected = v2.functional.normalize(low, MEAN, STD)
     expected[0, :, 3:8, 4:10] = 0.0
-    torch.testing.assert_close(NetworkInput(MEAN, STD)(batch, scale, boxes), expected)
+    torch.testing.assert_close(NetworkInput(PIXELS)(batch, scale, boxes), expected)
 
 
-def test_each_image_gets_the_scale_drawn_for_it() -> None:
+def test_without_a_scale_the_preprocessing_decides() -> None:
+    batch = torch.stack([image(i) for i in range(2)])
+    for antialias in (True, False):
+        network_input = NetworkInput(replace(PIXELS, scale=4, antialias=antialias))
+        low = degrade(batch.float() / 255, 4, antialias=antialias)
+        torch.testing.assert_close(network_input(batch), v2.functional.normalize(low, MEAN, STD))
+        assert torch.equal(network_input(batch, 1), NetworkInput(PIXELS)(batch))
+
+
+def test_each_image_gets_its_own_scale() -> None:
     batch = torch.stack([image(i) for i in range(4)])
     scales = torch.tensor([4, 1, 2, 4])
-    got = NetworkInput(MEAN, STD, choices=(1, 2, 4))(batch, scales)
+    got = NetworkInput(PIXELS, choices=(1, 2, 4))(batch, scales)
+    alone = NetworkInput(PIXELS, choices=(4,))
+    assert torch.equal(alone(batch, torch.full((4,), 4)), alone(batch, 4))
     for row, scale in enumerate(scales.tolist()):
-        torch.testing.assert_close(got[row : row + 1], NetworkInput(MEAN, STD)(batch[row : row + 1], scale))
+        torch.testing.assert_close(got[row : row + 1], NetworkInput(PIXELS)(batch[row : row + 1], scale))
 
 
-def test_scales_are_drawn_evenly_and_by_the_seed() -> None:
-    transform = TrainTransform((20, 10), Augmentation(), scales=(1, 2, 8))
+def test_scales_are_random_evenly_and_by_the_seed() -> None:
+    transform = TrainTransform(Preprocessing((20, 10)), Augmentation(), scales=(1, 2, 8))
     torch.manual_seed(0)
-    drawn = [transform(image()).scale for _ in range(300)]
-    assert {scale: 70 < drawn.count(scale) < 130 for scale in (1, 2, 8)} == {1: True, 2: True, 8: True}
+    scales = [transform(image()).scale for _ in range(300)]
+    assert {scale: 70 < scales.count(scale) < 130 for scale in (1, 2, 8)} == {1: True, 2: True, 8: True}
 
 
 def test_a_low_resolution_file_is_restored_as_the_device_restores_it() -> None:
     full, small = image(0)[..., :8, :4], image(1)[..., :8, :4]
-    made = TestTransform((32, 16))(full, {4: small})
+    transformed = TestTransform(Preprocessing((32, 16)))(full, {4: small})
     expected = F.interpolate(small[None].float(), (32, 16), mode="bicubic").clamp(0, 255)[0]
-    assert set(made.low) == {4}
-    assert (made.low[4].float() - expected).abs().max() <= 1  # rounded to whole pixel values
-    assert torch.equal(made.image, TestTransform((32, 16))(full).image)
+    assert set(transformed.low_by_scale) == {4}
+    assert (transformed.low_by_scale[4].float() - expected).abs().max() <= 1  # rounded to whole pixel values
+    assert torch.equal(transformed.image, TestTransform(Preprocessing((32, 16)))(full).image)
 
 
 @pytest.mark.parametrize("size", [(32, 12), (32, 30), (90, 12)])
@@ -121,21 +134,21 @@ def test_a_low_resolution_file_larger_than_the_input_is_not_aliased(size: tuple[
     for side, length in zip((-2, -1), size, strict=True):
         matrix = bicubic(small.shape[side], length)
         expected = (matrix @ expected) if side == -2 else expected @ matrix.T
-    made = TestTransform(size)(image(), {4: small}).low[4]
-    assert (made.double() - expected.clamp(0, 255)).abs().max() < 0.51
+    low = TestTransform(Preprocessing(size))(image(), {4: small}).low_by_scale[4]
+    assert (low.double() - expected.clamp(0, 255)).abs().max() < 0.51
     aliased = F.interpolate(small[None].float(), size, mode="bicubic").clamp(0, 255)[0]
-    assert (made - aliased).abs().mean() > 5
+    assert (low - aliased).abs().mean() > 5
 
 
 def bicubic(before: int, after: int) -> torch.Tensor:
     """(after, before) weights: cubic convolution, a = -0.75 enlarging and -0.5, stretched, shrinking, as torch."""
     step = before / after
     stretch, a = (step, -0.5) if step > 1 else (1.0, -0.75)
-    centres = (torch.arange(after, dtype=torch.double) + 0.5) * step - 0.5
+    centers = (torch.arange(after, dtype=torch.double) + 0.5) * step - 0.5
     rows = torch.zeros(after, before, dtype=torch.double)
-    for row, centre in enumerate(centres.tolist()):
-        for pixel in range(math.floor(centre - 3 * stretch), math.ceil(centre + 3 * stretch) + 1):
-            x = abs(pixel - centre) / stretch
+    for row, center in enumerate(centers.tolist()):
+        for pixel in range(math.floor(center - 3 * stretch), math.ceil(center + 3 * stretch) + 1):
+            x = abs(pixel - center) / stretch
             if x <= 1:
                 weight = (a + 2) * x**3 - (a + 3) * x**2 + 1
             else:
@@ -147,8 +160,10 @@ def bicubic(before: int, after: int) -> torch.Tensor:
 
 
 def test_a_low_resolution_file_moves_with_its_image_and_changes_no_draw() -> None:
-    transform = TrainTransform((20, 10), Augmentation(flip=0.5, padding=4, erase=0.5), scales=(1, 2, 3))
-    full = TestTransform((20, 10))(image()).image
+    transform = TrainTransform(
+        Preprocessing((20, 10)), Augmentation(flip=0.5, padding=4, erase=0.5), scales=(1, 2, 3)
+    )
+    full = TestTransform(Preprocessing((20, 10)))(image()).image
     for seed in range(20):
         torch.manual_seed(seed)
         alone = transform(full)
@@ -157,7 +172,7 @@ def test_a_low_resolution_file_moves_with_its_image_and_changes_no_draw() -> Non
         assert torch.equal(paired.image, alone.image)
         assert (paired.erased, paired.scale) == (alone.erased, alone.scale)
         if paired.scale < 3:
-            assert torch.equal(paired.low[DRAWN], alone.image)
+            assert torch.equal(paired.low, alone.image)
         else:
             torch.manual_seed(seed)
-            assert torch.equal(paired.low[DRAWN], transform(full.flip(-2)).image)
+            assert torch.equal(paired.low, transform(full.flip(-2)).image)

@@ -7,6 +7,7 @@ import torch
 
 from configs import get_cfg, with_values
 from datasets.datamodule import LoaderSettings, ReidDataModule
+from datasets.preprocessing import Preprocessing
 from datasets.readers import read_dataset
 from engine import build
 from engine.cli import Settings
@@ -46,6 +47,15 @@ def test_bf16_on_a_gpu_that_does_not_compute_it(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ReidError, match=r"bf16-mixed needs a GPU that computes bf16, this one does not; set 32-true"):
         build.check_consistency(with_values(get_cfg(), values))
     build.check_consistency(with_values(get_cfg(), {**values, "TRAINER.ACCELERATOR": "cpu"}))
+
+
+def test_the_preprocessing_is_that_of_the_keys() -> None:
+    values = {"INPUT.SIZE_TEST": [64, 32], "INPUT.PIXEL_MEAN": [0.1, 0.2, 0.3], "INPUT.PIXEL_STD": [0.4, 0.5, 0.6]}
+    cfg = with_values(
+        get_cfg(), {**values, "INPUT.INTERPOLATION": "bicubic", "INPUT.SCALE": 4, "INPUT.LR_ANTIALIAS": False}
+    )
+    expected = Preprocessing((64, 32), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic", 4, antialias=False)
+    assert build.preprocessing_of(cfg) == build.loader_settings(cfg).preprocessing == expected
 
 
 def test_memory_is_pinned_for_the_device_in_use(tiny_market: object, monkeypatch: pytest.MonkeyPatch) -> None:

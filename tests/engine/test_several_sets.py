@@ -121,8 +121,10 @@ def test_an_empty_name_is_refused(
 ) -> None:
     rule = r"DATASETS\.NAMES must name a data set, a folder or a \.csv file, got ' *'; see docs/datasets\.md"
     for text in ("", "  "):
+        cfg = settings_of("DATASETS.NAMES", text).resolve()
+        (name,) = build.test_names(cfg)
         with pytest.raises(ReidError, match=rule):
-            build.test_names(settings_of("DATASETS.NAMES", text).resolve())
+            build.build_test_data(cfg, name)
     assert train_script.main([*arguments, "DATASETS.NAMES", "", "DATASETS.TEST_NAMES", str(tiny_market)]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "DATASETS.NAMES" in line]
     assert "must name a data set" in line

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import inference.create_embeddings as script
+from datasets.readers.market import UNKNOWN_ID
 from inference.extract import EmbeddedBatch, Extractor
-from inference.store import UNKNOWN_ID, Gallery, open_gallery
+from inference.store import Gallery, open_gallery
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {"embeddings.npy", "paths.npy", "meta.json"}

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference import image_files, image_paths, store
+from datasets.readers import market
+from datasets.readers.market import labels_of
+from inference import image_files, image_paths
 from inference.fingerprint import Fingerprint
 from inference.image_files import list_images
 from inference.image_paths import ImagePaths, sorted_names, write_paths
-from inference.store import UNKNOWN_ID, ModelCard, labels_of, meta_text, open_gallery
+from inference.store import ModelCard, meta_text, open_gallery
 
 NAMES = ["b.jpg", "sub/0007_c2s1.jpg", "가.jpg", "a.jpg", os.fsdecode(b"caf\xe9.jpg")]
 
@@ -33,7 +35,7 @@ def test_blocks_change_nothing(paths: ImagePaths, tmp_path: Path, monkeypatch: p
     rows = np.array([4, 1, 0, 3])
     one = (paths.digest_of_names(), paths.tolist(), [part.tolist() for part in labels_of(paths)])
     write_paths(tmp_path / "one.npy", paths, rows)
-    for module in (image_paths, store):
+    for module in (image_paths, market):
         monkeypatch.setattr(module, "_BLOCK", 2)
     again = ImagePaths("/root", sorted_names(NAMES))
     assert one == (again.digest_of_names(), again.tolist(), [part.tolist() for part in labels_of(again)])
@@ -46,12 +48,6 @@ def test_blocks_change_nothing(paths: ImagePaths, tmp_path: Path, monkeypatch: p
 def test_the_digest_is_of_the_names_alone(paths: ImagePaths) -> None:
     assert ImagePaths("/elsewhere", sorted_names(NAMES)).digest_of_names() == paths.digest_of_names()
     assert ImagePaths("/root", sorted_names([*NAMES[1:], "c.jpg"])).digest_of_names() != paths.digest_of_names()
-
-
-def test_numbers_beyond_64_bits_are_no_identity() -> None:
-    ids, cameras = labels_of([f"{10**20}_c1.jpg", "0003_c2.jpg", f"3_c{10**20}.jpg"])
-    assert ids.tolist() == [UNKNOWN_ID, 3, UNKNOWN_ID]
-    assert cameras.tolist() == [UNKNOWN_ID, 2, UNKNOWN_ID]
 
 
 def test_a_name_that_is_not_utf8_opens(tmp_path: Path) -> None:
@@ -74,7 +70,7 @@ def peak_bytes(work: Callable[[], object]) -> int:
 def test_memory_for_each_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names in a compact array and labels in blocks: strings of all paths at once would take 200 bytes and more each."""
     count = 100_000
-    for module in (image_paths, store):
+    for module in (image_paths, market):
         monkeypatch.setattr(module, "_BLOCK", 1000)
     monkeypatch.setattr(
         image_files, "_names", lambda *_: (f"{row:04d}_c1s1_{row:07d}_00.jpg" for row in range(count))

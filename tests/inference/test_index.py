@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets.readers.market import UNKNOWN_ID
 from inference import create_embeddings
 from inference.index import KINDS, build_index
 from inference.milvus_index import MilvusIndex
-from inference.store import UNKNOWN_ID, Embeddings, Gallery, ModelCard
+from inference.store import Embeddings, Gallery, ModelCard
 from inference.stored_index import IndexSettings, open_index
 from utils.errors import ReidError
 

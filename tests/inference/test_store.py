@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets.readers.market import UNKNOWN_ID
 from inference.fingerprint import Fingerprint
 from inference.store import (
-    UNKNOWN_ID,
     Embeddings,
     Gallery,
     ModelCard,
     check_same_model,
-    labels_of,
     meta_text,
     open_gallery,
 )
@@ -117,23 +116,6 @@ def test_a_renamed_file_is_the_same_model_and_another_resolution_is_said(caplog:
     check_same_model(replace(CARD, scale=4), replace(CARD, scale=4, antialias=False))
     assert "resolution of the gallery was lowered with antialiasing, that of the queries without" in caplog.text
     assert "resolution x4" not in caplog.text
-
-
-def test_labels_come_from_names_alone() -> None:
-    names = [
-        "-1_c4s1_1.jpg",
-        "-2_c5.jpg",
-        "a/0012_c3s1.jpg",
-        "0001_c2/photo.jpg",
-        r"c:\x\0007_c6s1.jpg",
-        "12.jpg",
-        "",
-    ]
-    person_ids, camera_ids = labels_of(names)
-    assert person_ids.tolist() == [-1, -2, 12, UNKNOWN_ID, 7, UNKNOWN_ID, UNKNOWN_ID]
-    assert camera_ids.tolist() == [4, 5, 3, UNKNOWN_ID, 6, UNKNOWN_ID, UNKNOWN_ID]
-    assert person_ids.dtype == camera_ids.dtype == np.int64
-    assert [labels.shape for labels in labels_of([])] == [(0,), (0,)]
 
 
 def test_values_check_themselves() -> None:

@@ -7,7 +7,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from utils.errors import ReidError
-from utils.files import keep_previous, write_text, written_aside
+from utils.files import has_mark, keep_previous, write_text, written_aside
 from utils.images import read_image
 from utils.resolution import degrade, low_resolution_size
 
@@ -68,6 +68,25 @@ def test_files_are_whole_or_absent(tmp_path: Path) -> None:
         fail()
     assert path.read_text(encoding="utf-8") == "한글"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_mark_tells_whose_folder_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    assert not has_mark(folder, "mark.json", "a", "OUT")
+    half = folder / "deep" / ".x.jpg.1.part"
+    write_text(half, "half")
+    with pytest.raises(
+        ReidError, match=r"out must be absent, empty, or begun .* the mark a, but it holds something els"
+    ):
+        has_mark(folder, "mark.json", "a", "OUT")
+    write_text(folder / "mark.json", "a")
+    assert half.exists()
+    assert has_mark(folder, "mark.json", "a", "OUT")
+    assert not half.exists()
+    with pytest.raises(ReidError, match="with the mark b, but it holds a; remove it or give another OUT"):
+        has_mark(folder, "mark.json", "b", "OUT")
+    with pytest.raises(ReidError, match="json must be absent, empty"):
+        has_mark(folder / "mark.json", "mark.json", "a", "OUT")
 
 
 def test_earlier_results_are_kept_together(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from datasets.preprocessing import Preprocessing
 from datasets.readers import read_dataset
 from datasets.transforms import TestTransform
 from modelling.backbones import backbone
@@ -196,7 +197,7 @@ def test_published_osnets_find_people(workshop: Path, data: str, num_ids: int, t
     mean, std = (
         torch.tensor(part)[:, None, None] for part in (weights.preprocessing.mean, weights.preprocessing.std)
     )
-    resize = TestTransform(weights.preprocessing.size)
+    resize = TestTransform(Preprocessing(weights.preprocessing.size))
     left, right = (
         network(torch.stack([(resize(read_image(side[p].path)).image / 255 - mean) / std for p in people])).bn
         for side in (queries, others)

@@ -1,4 +1,4 @@
-"""Images of a user's own data set: identities as text, perhaps without camera, perhaps without split."""
+"""Records of a user's own images: identity as text, perhaps no camera, perhaps no split; and their numbering."""
 
 import logging
 import os
@@ -13,20 +13,20 @@ logger = logging.getLogger(__name__)
 
 _SPECIAL_IN_MARKET = ("-1", "-2", "0000")
 NOBODY = ""  # the identity of a distractor
-UNDECIDED = ""  # a split is to be drawn
+UNDECIDED = ""  # the image gets a random split
 TRAIN, QUERY, GALLERY, TEST = "train", "query", "gallery", "test"
 SPLITS = (TRAIN, QUERY, GALLERY, TEST)
 
 
-class LabelledImage(NamedTuple):
+class ImageRecord(NamedTuple):
     """One image as its owner labels it.
 
     Attributes:
-        path: absolute and normalised.
+        path: absolute, without ``..``.
         person: any text; :data:`NOBODY` = a distractor of the gallery.
         camera: a number, or None for all images of a data set without cameras.
         split: one of :data:`SPLITS` or :data:`UNDECIDED`. ``test`` is the gallery beside a ``query`` split,
-            and otherwise images that are still to be divided.
+            and otherwise becomes query and gallery at random.
     """
 
     path: str
@@ -40,17 +40,17 @@ def root_of(folder: Path) -> str:
     return os.path.abspath(folder)  # noqa: PTH100 (resolve() would go to where a link points)
 
 
-def numbered_splits(name: str, images: Iterable[LabelledImage], folder: Path, *, with_train: bool) -> ReidSplits:
+def number_identities(name: str, images: Iterable[ImageRecord], folder: Path, *, with_train: bool) -> ReidSplits:
     """Number the identities from 1 in the sorted order of their texts; the same text is the same person.
 
     Args:
         name: what to call the data set.
-        images: of all splits, every split decided.
+        images: of all splits; none is undecided.
         folder: the data set's root.
         with_train: False leaves the training split empty; the numbering stays the same.
 
     Raises:
-        ReidError: if a split that is needed has no image (NoTrainingImagesError if it is that of training).
+        ReidError: if a split has no image (NoTrainingImagesError if it is that of training).
     """
     ordered = sorted(images)  # by path: no two are the same
     people = sorted({image.person for image in ordered} - {NOBODY})

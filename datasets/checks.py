@@ -1,10 +1,20 @@
 """Checks of a data set before anything runs: errors for what cannot work, warnings for what surprises."""
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 from datasets.sample import DISTRACTOR_ID, ReidSplits, Sample, identities
 from utils.errors import ReidError
+from utils.images import read_image
+from utils.processes import each
+
+_BATCH = 32  # images handed to a process at once: to hand over takes as long as to decode a small one
+
+logger = logging.getLogger(__name__)
 
 
 def check_train(splits: ReidSplits, per_batch: int, instances: int) -> list[str]:
@@ -22,7 +32,7 @@ def check_train(splits: ReidSplits, per_batch: int, instances: int) -> list[str]
         ReidError: if there are fewer than P identities, or one stands in both train and test, or an image
             has no identity.
     """
-    _refuse_nobody(splits.train, "training images", splits.name)
+    _refuse_distractors(splits.train, "training images", splits.name)
     counts = Counter(sample.person_id for sample in splits.train)
     if len(counts) < 2:
         raise ReidError(f"training needs 2 identities or more, but {splits.name} has {len(counts)} to train on")
@@ -44,16 +54,16 @@ def check_train(splits: ReidSplits, per_batch: int, instances: int) -> list[str]
 
 
 def refuse_shared_identities(splits: ReidSplits) -> None:
-    """Check that no identity of the training stands in the test; a data set may lack either.
+    """Check that train and test share no identity; a data set may lack either.
 
     Raises:
-        ReidError: if one does.
+        ReidError: if they share one.
     """
-    trained, tested = ({s.person_id for s in part} for part in (splits.train, (*splits.query, *splits.gallery)))
-    if shared := sorted((trained & tested) - {DISTRACTOR_ID}):
+    train, test = ({sample.person_id for sample in part} for part in (splits.train, splits.test))
+    if shared := sorted((train & test) - {DISTRACTOR_ID}):
         raise ReidError(
             f"train and test of {splits.name} must have no identity in common, but {len(shared)} are in both "
-            f"({_some(shared)}): the figures would be those of memorised people; remove them from one side"
+            f"({_some(shared)}): the figures would be those of memorized people; remove them from one side"
         )
 
 
@@ -63,7 +73,7 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
     Args:
         splits: the data set.
         camera_rule: whether gallery images of the query's own identity and camera are ignored; a data set
-            without cameras has no such images, whatever is said here.
+            without cameras has no such images, whatever this says.
 
     Returns:
         Warnings, one sentence each.
@@ -76,15 +86,15 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
             f"a test needs query and gallery, but {splits.name} has {len(splits.query)} query and "
             f"{len(splits.gallery)} gallery images; add its folders, or set DATASETS.TEST_NAMES to another data set"
         )
-    _refuse_nobody(splits.query, "queries", splits.name)
+    _refuse_distractors(splits.query, "queries", splits.name)
     camera_rule = camera_rule and splits.cameras
     cameras: dict[int, set[int]] = defaultdict(set)
     for sample in splits.gallery:
         cameras[sample.person_id].add(sample.camera_id)
     absent = [query for query in splits.query if query.person_id not in cameras]
     same = [query for query in splits.query if camera_rule and cameras.get(query.person_id) == {query.camera_id}]
-    lost = len(absent) + len(same)
-    if not lost:
+    unmatched = len(absent) + len(same)
+    if not unmatched:
         return []
     reasons, remedies = [], []
     if absent:
@@ -96,20 +106,65 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
             "give the gallery images of other cameras, or for data of one camera set TEST.CAMERA_RULE False"
         )
     message = (
-        f"{lost} of {len(splits.query)} queries of {splits.name} have no match in the gallery: "
+        f"{unmatched} of {len(splits.query)} queries of {splits.name} have no match in the gallery: "
         + ", and ".join(reasons)
     )
-    if lost < len(splits.query):
+    if unmatched < len(splits.query):
         return [f"{message}; they are not counted ({'; '.join(remedies)})"]
-    found = f"query identities {_some(identities(splits.query))}; gallery identities {_some(sorted(cameras))}"
-    raise ReidError(f"{message}; {found}; {'; '.join(remedies)}")
+    people = f"query identities {_some(identities(splits.query))}; gallery identities {_some(sorted(cameras))}"
+    raise ReidError(f"{message}; {people}; {'; '.join(remedies)}")
 
 
-def _refuse_nobody(samples: Sequence[Sample], what: str, name: str) -> None:
-    if nobody := [sample for sample in samples if sample.person_id <= DISTRACTOR_ID]:
+def check_files(splits: ReidSplits, on_bad_file: Literal["error", "skip"], *, workers: int) -> ReidSplits:
+    """Decode all images in parallel, so that a damaged file is named now and not at 3 a.m.
+
+    Args:
+        splits: the data set.
+        on_bad_file: ``error`` ends with their names; ``skip`` leaves them out with a warning.
+        workers: processes.
+
+    Returns:
+        The data set, without the bad files.
+
+    Raises:
+        ReidError: if there are bad files and ``on_bad_file`` is ``error``, or a split has no good one.
+    """
+    paths = [sample.path for samples in splits.parts.values() for sample in samples]
+    batches = [paths[i : i + _BATCH] for i in range(0, len(paths), _BATCH)]
+    outcomes = each(_faults, batches, workers, "check images", "batch")
+    faults = {path: fault for outcome in outcomes for path, fault in outcome.items()}
+    if not faults:
+        return splits
+    examples = "; ".join(list(faults.values())[:3])
+    message = f"{len(faults)} of {len(paths)} images of {splits.name} cannot be read: {examples}"
+    if on_bad_file == "error":
+        raise ReidError(f"{message}; repair or remove them, or set DATASETS.ON_BAD_FILE skip")
+    logger.warning("%s; skipped", message)
+    good = {part: tuple(s for s in samples if s.path not in faults) for part, samples in splits.parts.items()}
+    for part, samples in splits.parts.items():
+        if samples and not good[part]:
+            raise ReidError(f"the {part} split of {splits.name} has no readable image left")
+    return replace(splits, train=good["train"], query=good["query"], gallery=good["gallery"])
+
+
+def _faults(paths: Sequence[Path]) -> dict[Path, str]:
+    """What is wrong with those that cannot be read."""
+    return {path: fault for path in paths if (fault := _fault(path))}
+
+
+def _fault(path: Path) -> str:
+    try:
+        read_image(path)
+    except ReidError as error:
+        return str(error)
+    return ""
+
+
+def _refuse_distractors(samples: Sequence[Sample], what: str, name: str) -> None:
+    if distractors := [sample for sample in samples if sample.person_id <= DISTRACTOR_ID]:
         raise ReidError(
-            f"{what} must have an identity from 1 on, but {len(nobody)} of {name} have not (e.g. "
-            f"{_names(nobody)}): 0 means a distractor; number people from 1"
+            f"{what} must have an identity from 1 on, but {len(distractors)} of {name} do not (e.g. "
+            f"{_names(distractors)}): 0 means a distractor; number people from 1"
         )
 
 

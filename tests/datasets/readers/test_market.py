@@ -1,27 +1,22 @@
-import os
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from datasets.market_layout import MarketLayout, parse_names, read_market_layout
 from datasets.readers import read_dataset
+from datasets.readers.market import UNKNOWN_ID, MarketLayout, labels_of, parse_names, read_market_layout
 from datasets.sample import Sample
+from tests.datasets.support import touch
 from utils.errors import ReidError
 
 PATTERN = MarketLayout().pattern
 
 
-def make(folder: Path, *names: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        os.close(os.open(f"{folder}/{name}", os.O_CREAT))
-
-
 def market(root: Path, train: tuple[str, ...] = ("0001_c1s1_000001_00.jpg", "0002_c1s1_000001_00.jpg")) -> Path:
-    make(root / "bounding_box_train", *train)
-    make(root / "query", "0003_c1s1_000001_00.jpg")
-    make(
+    touch(root / "bounding_box_train", *train)
+    touch(root / "query", "0003_c1s1_000001_00.jpg")
+    touch(
         root / "bounding_box_test",
         "0003_c2s1_000001_00.jpg",
         "0000_c2s1_000002_00.jpg",
@@ -33,14 +28,14 @@ def market(root: Path, train: tuple[str, ...] = ("0001_c1s1_000001_00.jpg", "000
 def test_names_become_sorted_samples_without_junk(tmp_path: Path) -> None:
     names = ["0002_c1s1_000451_03.jpg", "-1_c3s2_1_1.jpg", "0000_c6s1_2_1.JPG", "-2_c1s1_1_1.jpg", "Thumbs.db", "._0001_c1s1_1_1.jpg",
              "0001_c12_f0046985.png"]  # fmt: skip
-    samples, strangers = parse_names(names, PATTERN, tmp_path)
+    samples, unmatched = parse_names(names, PATTERN, tmp_path)
     assert [(s.person_id, s.camera_id) for s in samples] == [(0, 6), (1, 12), (2, 1)]
-    assert strangers == []
+    assert unmatched == []
 
 
 def test_a_pattern_without_camera_gives_none(tmp_path: Path) -> None:
-    samples, strangers = parse_names(["0003_c2_1.jpg", "x.jpg"], r"(?P<id>-?\d+)_", tmp_path)
-    assert (samples, strangers) == ([Sample(tmp_path / "0003_c2_1.jpg", 3, 0)], ["x.jpg"])
+    samples, unmatched = parse_names(["0003_c2_1.jpg", "x.jpg"], r"(?P<id>-?\d+)_", tmp_path)
+    assert (samples, unmatched) == ([Sample(tmp_path / "0003_c2_1.jpg", 3, 0)], ["x.jpg"])
     splits = read_market_layout(market(tmp_path), "x", MarketLayout(pattern=r"(?P<id>-?\d+)_"))
     assert (splits.cameras, splits.folders) == (False, (tmp_path,))
 
@@ -67,7 +62,7 @@ def test_images_that_do_not_fit_the_pattern_are_named(tmp_path: Path) -> None:
 def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(ReidError, match=r"data set folder .*bounding_box_train must exist"):
         read_market_layout(tmp_path, "x")
-    make(tmp_path / "bounding_box_train", "-1_c1s1_1_1.jpg")
+    touch(tmp_path / "bounding_box_train", "-1_c1s1_1_1.jpg")
     with pytest.raises(ReidError, match="must hold images with an identity"):
         read_market_layout(tmp_path, "x")
 
@@ -90,11 +85,34 @@ def test_data_sets_by_name_and_by_folder(tmp_path: Path) -> None:
         read_dataset("market1501", tmp_path / "nowhere")
 
 
+def test_labels_come_from_names_alone() -> None:
+    names = [
+        "-1_c4s1_1.jpg",
+        "-2_c5.jpg",
+        "a/0012_c3s1.jpg",
+        "0001_c2/photo.jpg",
+        r"c:\x\0007_c6s1.jpg",
+        "12.jpg",
+        "",
+    ]
+    person_ids, camera_ids = labels_of(names)
+    assert person_ids.tolist() == [-1, -2, 12, UNKNOWN_ID, 7, UNKNOWN_ID, UNKNOWN_ID]
+    assert camera_ids.tolist() == [4, 5, 3, UNKNOWN_ID, 6, UNKNOWN_ID, UNKNOWN_ID]
+    assert person_ids.dtype == camera_ids.dtype == np.int64
+    assert [labels.shape for labels in labels_of([])] == [(0,), (0,)]
+
+
+def test_numbers_beyond_64_bits_are_no_identity() -> None:
+    ids, cameras = labels_of([f"{10**20}_c1.jpg", "0003_c2.jpg", f"3_c{10**20}.jpg"])
+    assert ids.tolist() == [UNKNOWN_ID, 3, UNKNOWN_ID]
+    assert cameras.tolist() == [UNKNOWN_ID, 2, UNKNOWN_ID]
+
+
 @pytest.mark.realdata
 def test_counts_of_market1501_come_out_exactly(workshop: Path, tmp_path: Path) -> None:
     for part, folder in (("train", "bounding_box_train"), ("query", "query"), ("test", "bounding_box_test")):
         names = (workshop / "data/market1501_names" / f"{part}.txt").read_text().split()
-        make(tmp_path / "market1501" / folder, *names)
+        touch(tmp_path / "market1501" / folder, *names)
     splits = read_dataset("market1501", tmp_path)
     counted = {
         part: (len({s.person_id for s in samples}), len(samples))

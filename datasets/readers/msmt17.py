@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from datasets.readers.market import check_folder
 from datasets.sample import NoTrainingImagesError, ReidSplits, Sample
 from utils.errors import ReidError
 from utils.files import absent_files
@@ -26,11 +27,7 @@ def read_msmt17(folder: Path, name: str = "msmt17", *, with_train: bool = True) 
     Raises:
         ReidError: if a list is missing or has a line that cannot be read, or images are missing.
     """
-    if not folder.is_dir():
-        raise ReidError(
-            f"data set {name} must lie in {folder}, which does not exist; "
-            f"set DATASETS.ROOT_DIR to the folder that contains {folder.name}"
-        )
+    check_folder(folder, name)
     test = _images(folder, _TEST_FOLDERS)
     query = _read_list(folder / "list_query.txt", test, 1)
     gallery = _read_list(folder / "list_gallery.txt", test, 1)

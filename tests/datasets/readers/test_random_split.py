@@ -7,27 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets import drawn_split
-from datasets.drawn_split import draw_split
-from datasets.labelled_images import NOBODY, LabelledImage
-from datasets.readers import read_dataset
-from datasets.splits import check_test
+from datasets.checks import check_test
+from datasets.readers import random_split, read_dataset
+from datasets.readers.random_split import draw_split
+from datasets.readers.records import NOBODY, ImageRecord
+from tests.datasets.support import touch
 from utils.errors import ReidError
 
 
-def make(root: Path, *files: str) -> Path:
-    for file in files:
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).touch()
-    return root
-
-
 def people(root: Path, count: int = 6, images: int = 3, part: str = "") -> Path:
-    return make(root, *(f"{part}p{person}/{image}.jpg" for person in range(count) for image in range(images)))
+    return touch(root, *(f"{part}p{person}/{image}.jpg" for person in range(count) for image in range(images)))
 
 
-def image(number: int, person: int, camera: int | None, split: str = "") -> LabelledImage:
-    return LabelledImage(f"/d/{number:04d}.jpg", f"p{person}" if person else NOBODY, camera, split)
+def image(number: int, person: int, camera: int | None, split: str = "") -> ImageRecord:
+    return ImageRecord(f"/d/{number:04d}.jpg", f"p{person}" if person else NOBODY, camera, split)
 
 
 @given(
@@ -39,17 +32,17 @@ def test_a_drawn_split_keeps_its_promises(labels: list[tuple[int, int]], cameras
     images = [image(i, person, camera if cameras else None) for i, (person, camera) in enumerate(labels)]
     known = {i.person for i in images} - {NOBODY}
     try:
-        drawn = draw_split(images, seed)
+        split = draw_split(images, seed)
     except ReidError:
         assert len(known) < 2 or max(Counter(i.person for i in images if i.person != NOBODY).values()) < 2
         return
     seen = {p: {i.camera for i in images if i.person == p} for p in known}
     cameras = any(len(of_person) > 1 for of_person in seen.values())
     able = {p for p in known if (len(seen[p]) if cameras else sum(i.person == p for i in images)) > 1}
-    assert draw_split(images[::-1], seed) == drawn
-    assert sorted(i._replace(split="") for i in drawn) == images
+    assert draw_split(images[::-1], seed) == split
+    assert sorted(i._replace(split="") for i in split) == images
     by_split = defaultdict(list)
-    for i in drawn:
+    for i in split:
         by_split[i.split].append(i)
     assert set(by_split) <= {"train", "query", "gallery"}
     train_people = {i.person for i in by_split["train"]}
@@ -67,8 +60,8 @@ def test_a_drawn_split_keeps_its_promises(labels: list[tuple[int, int]], cameras
 
 def test_one_query_for_each_camera_that_leaves_the_others_a_match() -> None:
     images = [image(i, 1, camera, "test") for i, camera in enumerate((1, 1, 2, 2, 3))] + [image(9, 2, 1, "train")]
-    drawn = draw_split(images, 0)
-    assert sorted(i.camera for i in drawn if i.split == "query") == [1, 2, 3]
+    split = draw_split(images, 0)
+    assert sorted(i.camera for i in split if i.split == "query") == [1, 2, 3]
     pair = draw_split([image(0, 1, 1, "test"), image(1, 1, 2, "test"), image(2, 2, 1, "test")], 0)
     assert Counter(i.split for i in pair) == {"query": 1, "gallery": 2}
 
@@ -77,7 +70,7 @@ def test_one_query_for_each_camera_that_leaves_the_others_a_match() -> None:
 def test_a_folder_without_split_gets_one_that_stays(
     tmp_path: Path, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    root = make(people(tmp_path / "own"), "single/1.jpg")
+    root = touch(people(tmp_path / "own"), "single/1.jpg")
     first = read_dataset(str(root), Path(), seed=seed)
     saved = root / f"split_seed{seed}.csv"
     assert [path.name for path in root.iterdir() if path.is_file()] == [saved.name]
@@ -85,7 +78,7 @@ def test_a_folder_without_split_gets_one_that_stays(
     assert len(first.query) == len({s.person_id for s in first.query}) in (2, 3)
     text = saved.read_text()
     assert text.splitlines()[0] == "path,person_id,split"
-    make(root, "p0/new.jpg", "stranger/1.jpg")
+    touch(root, "p0/new.jpg", "stranger/1.jpg")
     caplog.clear()
     again = read_dataset(str(root), Path(), seed=seed)
     assert again == first
@@ -139,15 +132,15 @@ def test_a_test_that_has_to_draw_warns_each_time_and_saves_nothing(
         name, saved = str(tmp_path / "own.csv"), tmp_path / "own_split_seed0.csv"
     for _ in range(2):
         caplog.clear()
-        drawn = read_dataset(name, Path(), with_train=False)
+        split = read_dataset(name, Path(), with_train=False)
         assert f"no saved split {saved}: drawn anew with seed 0" in caplog.text
         assert "people that the network was trained on may be tested; copy " in caplog.text
         assert f"copy {saved.name} from the training machine" in caplog.text
         assert not saved.exists()
     trained = read_dataset(name, Path())
-    assert (trained.query, trained.gallery) == (drawn.query, drawn.gallery)
+    assert (trained.query, trained.gallery) == (split.query, split.gallery)
     caplog.clear()
-    assert read_dataset(name, Path(), with_train=False).query == drawn.query
+    assert read_dataset(name, Path(), with_train=False).query == split.query
     assert not caplog.messages
 
 
@@ -157,7 +150,7 @@ def test_given_test_identities_cannot_leak_and_their_queries_are_kept(
     root = people(tmp_path / "own", 4, part="test/")
     first = read_dataset(str(root), Path(), with_train=False)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-    make(root, "test/p0/0a.jpg")
+    touch(root, "test/p0/0a.jpg")
     assert read_dataset(str(root), Path(), with_train=False).query == first.query
 
 
@@ -208,8 +201,8 @@ def test_one_camera_for_all_is_drawn_and_the_check_tells_the_remedy(tmp_path: Pa
 
 @pytest.mark.parametrize("seed", range(8))
 def test_no_luck_is_needed_where_one_of_ten_can_give_a_query(seed: int) -> None:
-    drawn = draw_split([image(i, 1 + i % 10, None) for i in range(11)], seed)
-    assert Counter(i.split for i in drawn) == {"train": 5, "query": 1, "gallery": 5}
+    split = draw_split([image(i, 1 + i % 10, None) for i in range(11)], seed)
+    assert Counter(i.split for i in split) == {"train": 5, "query": 1, "gallery": 5}
 
 
 def test_train_alone_gives_half_of_its_identities_to_the_test(tmp_path: Path) -> None:
@@ -220,7 +213,7 @@ def test_train_alone_gives_half_of_its_identities_to_the_test(tmp_path: Path) ->
 def test_a_csv_file_without_split_keeps_cameras_and_its_split_beside_it(tmp_path: Path) -> None:
     lines = [f"{i}.jpg,p{i % 4},{i // 4 % 2}" for i in range(16)]
     (tmp_path / "a.csv").write_text("\n".join(["path,person_id,camera_id", *lines]))
-    make(tmp_path, *(f"{i}.jpg" for i in range(16)))
+    touch(tmp_path, *(f"{i}.jpg" for i in range(16)))
     splits = read_dataset(str(tmp_path / "a.csv"), Path(), seed=3)
     assert (splits.name, splits.cameras, splits.folders) == ("a", True, (tmp_path,))
     assert (len(splits.train), len(splits.query), len(splits.gallery)) == (8, 4, 4)
@@ -234,7 +227,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch:
     def refuse(file: Path, _: object) -> None:
         raise PermissionError(13, "Permission denied", str(file))
 
-    monkeypatch.setattr(drawn_split, "write_csv", refuse)
+    monkeypatch.setattr(random_split, "write_csv", refuse)
     with pytest.raises(
         ReidError, match=r"saved as .*split_seed0\.csv, but: Permission denied; make the folder writable"
     ):

@@ -3,21 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from datasets.own_folders import identity_folder_images
 from datasets.readers import read_dataset
+from datasets.readers.identity_folders import identity_folder_images
 from datasets.sample import Sample
+from tests.datasets.support import touch
 from utils.errors import ReidError
 
 
-def make(root: Path, *files: str) -> Path:
-    for file in files:
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).touch()
-    return root
-
-
 def test_identities_are_numbered_by_sorted_names_over_all_splits(tmp_path: Path) -> None:
-    root = make(
+    root = touch(
         tmp_path / "내 데이터 2_c1",
         *("train/zoe/1.jpg", "train/zoe/2.JPG", "train/bob/a b.png", "train/bob/readme.txt"),
         *("query/김/1.jpg", "gallery/김/2.webp", "gallery/anna/1.tiff", ".cache/x/1.jpg", "val/x/1.jpg"),
@@ -36,13 +30,13 @@ def test_identities_are_numbered_by_sorted_names_over_all_splits(tmp_path: Path)
 
 
 def test_test_is_another_name_of_the_gallery_beside_queries(tmp_path: Path) -> None:
-    root = make(tmp_path, "train/a/1.jpg", "query/b/1.jpg", "test/b/2.jpg")
+    root = touch(tmp_path, "train/a/1.jpg", "query/b/1.jpg", "test/b/2.jpg")
     splits = read_dataset(str(root), Path())
     assert [s.path.name for s in splits.gallery] == ["2.jpg"]
 
 
 def test_market_names_give_cameras_distractors_and_junk(tmp_path: Path) -> None:
-    root = make(
+    root = touch(
         tmp_path,
         *("train/0002/0002_c1s1_000451_03.jpg", "query/0005/0005_c3s1_000451_03.jpg"),
         *("gallery/0005/0005_c6s1_1_1.jpg", "gallery/0000/0000_c2s1_1_1.jpg", "gallery/-1/-1_c2s1_1_1.jpg"),
@@ -61,7 +55,7 @@ def test_market_names_give_cameras_distractors_and_junk(tmp_path: Path) -> None:
 def test_one_other_name_means_no_cameras_and_a_warning(
     tmp_path: Path, stranger: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    root = make(tmp_path, "gallery/0005/0005_c6s1_1_1.jpg", "gallery/0000/0000_c6s1_1_1.jpg", stranger)
+    root = touch(tmp_path, "gallery/0005/0005_c6s1_1_1.jpg", "gallery/0000/0000_c6s1_1_1.jpg", stranger)
     with caplog.at_level(logging.WARNING):
         images = identity_folder_images(root)
     assert {image.camera for image in images} == {None}
@@ -71,11 +65,9 @@ def test_one_other_name_means_no_cameras_and_a_warning(
 
 
 def test_images_outside_of_an_identity_and_empty_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ReidError, match=r"must hold images, but none were found; a data set is a folder in Market-1501"
-    ):
+    with pytest.raises(ReidError, match=r"must hold images, but has none; a data set is a folder in Market-1501"):
         read_dataset(str(tmp_path), Path())
-    make(tmp_path, "train/a/1.jpg", "train/loose.jpg")
+    touch(tmp_path, "train/a/1.jpg", "train/loose.jpg")
     with pytest.raises(
         ReidError, match=r"must lie in the folder of an identity, but 1 do not: loose\.jpg; a data set is"
     ):
@@ -83,7 +75,7 @@ def test_images_outside_of_an_identity_and_empty_folders_are_refused(tmp_path: P
 
 
 def test_a_split_without_images_is_refused(tmp_path: Path) -> None:
-    root = make(tmp_path, "query/b/1.jpg", "gallery/b/2.jpg")
+    root = touch(tmp_path, "query/b/1.jpg", "gallery/b/2.jpg")
     with pytest.raises(ReidError, match=rf"train split of {root.name} must hold images, but has none in {root}"):
         read_dataset(str(root), Path())
     assert len(read_dataset(str(root), Path(), with_train=False).gallery) == 1
@@ -94,7 +86,7 @@ def test_a_split_without_images_is_refused(tmp_path: Path) -> None:
 
 
 def test_split_names_in_any_case(tmp_path: Path) -> None:
-    root = make(tmp_path, "Train/a/1.jpg", "QUERY/b/1.jpg", "Gallery/b/2.jpg")
+    root = touch(tmp_path, "Train/a/1.jpg", "QUERY/b/1.jpg", "Gallery/b/2.jpg")
     splits = read_dataset(str(root), Path())
     assert [s.path for s in (*splits.train, *splits.query, *splits.gallery)] == [
         root / file for file in ("Train/a/1.jpg", "QUERY/b/1.jpg", "Gallery/b/2.jpg")
@@ -102,7 +94,7 @@ def test_split_names_in_any_case(tmp_path: Path) -> None:
 
 
 def test_folders_that_do_not_fit_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    root = make(
+    root = touch(
         tmp_path / "own",
         *("train/a/1.jpg", "train/a/cam1/2.jpg", "train/b/cam2/1.jpg", "train/b/notes.txt", "train/b/.x/1.jpg"),
         *("query/c/1.jpg", "gallery/c/2.jpg", "val/d/1.jpg", "extra/1.jpg", ".cache/1.jpg"),
@@ -114,10 +106,10 @@ def test_folders_that_do_not_fit_are_counted_and_named(tmp_path: Path, caplog: p
     assert len(caplog.messages) == 2
 
 
-def test_folders_of_junk_and_distractors_are_people_unless_files_are_named_as_in_market(
+def test_junk_and_distractor_folders_without_market_names_are_people(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    root = make(
+    root = touch(
         tmp_path / "own",
         "train/5/1.jpg",
         "query/7/1.jpg",

@@ -1,10 +1,12 @@
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from datasets.checks import check_files, check_test, check_train, refuse_shared_identities
 from datasets.sample import ReidSplits, Sample
-from datasets.splits import check_test, check_train, refuse_shared_identities
 from utils.errors import ReidError
 
 
@@ -32,7 +34,7 @@ def test_identities_in_train_and_test_are_refused_and_named() -> None:
         check_train(splits(GOOD_TRAIN, ((2, 1),), ((2, 2),)), 2, 4)
 
 
-def test_the_check_of_identities_alone_lets_parts_be_empty_and_distractors_be() -> None:
+def test_shared_identities_alone_may_be_checked_of_empty_splits() -> None:
     for data in (splits(GOOD_TRAIN, (), ()), splits((), ((2, 1),), ((2, 2),)), splits(((0, 1),), (), ((0, 1),))):
         refuse_shared_identities(data)
     with pytest.raises(ReidError, match=r"train and test of toy must have no identity in common, but 1 .*\(2\)"):
@@ -54,7 +56,7 @@ def test_too_few_identities_for_a_batch_name_the_keys_and_the_remedy() -> None:
 
 
 def test_queries_need_an_identity() -> None:
-    with pytest.raises(ReidError, match=r"from 1 on, but 1 of toy have not \(e\.g\. 0000_c1_0\.jpg\)"):
+    with pytest.raises(ReidError, match=r"from 1 on, but 1 of toy do not \(e\.g\. 0000_c1_0\.jpg\)"):
         check_test(splits(GOOD_TRAIN, ((0, 1), (3, 1)), ((3, 2),)), camera_rule=True)
 
 
@@ -66,7 +68,7 @@ def test_identities_with_a_single_image_are_counted_and_named() -> None:
 
 
 def test_training_images_need_an_identity() -> None:
-    with pytest.raises(ReidError, match=r"training images must have an identity from 1 on, but 1 of toy have not"):
+    with pytest.raises(ReidError, match=r"training images must have an identity from 1 on, but 1 of toy do not"):
         check_train(splits((*GOOD_TRAIN, (0, 1)), ((3, 1),), ((3, 2), (0, 1))), 2, 4)
 
 
@@ -98,3 +100,48 @@ def test_examples_tell_the_folder_of_the_image() -> None:
     query, other = Sample(Path("data/query/anna/1.jpg"), 3, 0), Sample(Path("data/gallery/bob/1.jpg"), 4, 0)
     with pytest.raises(ReidError, match=r"lacks the identity \(e\.g\. anna/1\.jpg\)"):
         check_test(ReidSplits("toy", (), (query,), (other,)), camera_rule=True)
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> ReidSplits:
+    good, truncated, text = tmp_path / "good.jpg", tmp_path / "truncated.jpg", tmp_path / "text.jpg"
+    Image.effect_noise((64, 64), 90).convert("RGB").save(good)
+    truncated.write_bytes(good.read_bytes()[:700])
+    text.write_text("no image")
+    train = tuple(Sample(path, i, 1) for i, path in enumerate((good, truncated, text, tmp_path / "gone.jpg")))
+    return ReidSplits("damaged", train, train[:1], train[:1])
+
+
+def test_bad_files_are_named_at_set_up(damaged: ReidSplits) -> None:
+    with pytest.raises(
+        ReidError, match=r"(?s)3 of 6 images of damaged cannot be read.*truncated\.jpg.*text\.jpg.*gone"
+    ):
+        check_files(damaged, "error", workers=2)
+
+
+def test_bad_files_are_skipped_and_counted(damaged: ReidSplits, caplog: pytest.LogCaptureFixture) -> None:
+    readable = check_files(damaged, "skip", workers=2)
+    assert [s.path.name for s in readable.train] == ["good.jpg"]
+    assert "3 of 6 images" in caplog.text
+    assert not check_files(ReidSplits("damaged", (), damaged.query, damaged.train), "skip", workers=1).train
+    with pytest.raises(ReidError, match="train split of damaged has no readable image left"):
+        check_files(ReidSplits("damaged", damaged.train[1:], damaged.query, damaged.gallery), "skip", workers=1)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_processes_find_what_one_finds(tmp_path: Path, workers: int, caplog: pytest.LogCaptureFixture) -> None:
+    good, bad = tmp_path / "good.png", [tmp_path / f"bad {number} 그림.png" for number in range(3)]
+    Image.new("RGB", (2, 2)).save(good)
+    for path in bad:
+        path.write_text("no image")
+    train = [Sample(good, 1, 1)] * 600  # enough for two processes
+    for place, path in zip((0, 300, 599), bad, strict=True):
+        train[place] = Sample(path, 2, 1)
+    splits = ReidSplits("many", tuple(train), (Sample(good, 3, 1),), (Sample(good, 3, 2),))
+    with pytest.raises(ReidError, match=r"3 of 602 images of many cannot be read: .*bad 0 .*bad 1 .*bad 2 .*skip$"):
+        check_files(splits, "error", workers=workers)
+    with caplog.at_level(logging.WARNING):
+        readable = check_files(splits, "skip", workers=workers)
+    assert readable.train == tuple(sample for sample in train if sample.path == good)
+    assert (readable.query, readable.gallery) == (splits.query, splits.gallery)
+    assert check_files(readable, "error", workers=workers) is readable

@@ -5,36 +5,36 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from datasets.labelled_images import GALLERY, NOBODY, SPLITS, TEST, UNDECIDED, LabelledImage, root_of
-from datasets.market_layout import IMAGE_SUFFIXES, is_image
+from datasets.readers.records import GALLERY, NOBODY, SPLITS, TEST, UNDECIDED, ImageRecord, root_of
 from utils.errors import ReidError
 from utils.files import absent_files, written_aside
+from utils.images import IMAGE_SUFFIXES, is_image
 
 _REQUIRED, _OPTIONAL = ("path", "person_id"), ("camera_id", "split")
 _FORM = "path,person_id[,camera_id][,split]"
 
 
-def refuse_absent(file: Path, images: Mapping[int, LabelledImage]) -> None:
+def refuse_absent(file: Path, images: Mapping[int, ImageRecord]) -> None:
     """Check that the images of a CSV file exist.
 
     Args:
-        file: to be named.
+        file: the CSV file, for the message.
         images: by their line in it, see :func:`parse_csv`.
 
     Raises:
-        ReidError: for missing files, named with their lines.
+        ReidError: for missing files, with their lines.
     """
     absent = set(absent_files(image.path for image in images.values()))
     _refuse(file, [f"line {line}: no file {image.path}" for line, image in images.items() if image.path in absent])
 
 
-def parse_csv(file: Path) -> dict[int, LabelledImage]:
+def parse_csv(file: Path) -> dict[int, ImageRecord]:
     """Read and check the lines of a CSV file, without a look at the images.
 
     The first line names the columns, in any order. ``path`` is absolute or relative to the file's folder.
     ``person_id`` is any text; it may be empty, a distractor, in the ``gallery`` or ``test`` split only.
-    ``camera_id`` is a whole number. ``split`` is ``train``, ``query``, ``gallery`` or ``test`` (to be
-    divided into query and gallery; the gallery itself where there are queries).
+    ``camera_id`` is a whole number. ``split`` is ``train``, ``query``, ``gallery`` or ``test`` (which becomes
+    query and gallery at random; the gallery alone where there are queries).
 
     Args:
         file: UTF-8, with or without a byte order mark.
@@ -43,10 +43,10 @@ def parse_csv(file: Path) -> dict[int, LabelledImage]:
         The images by their line in the file, counted from 1.
 
     Raises:
-        ReidError: for a wrong header, or lines that break a rule; the first three are named.
+        ReidError: for a wrong header, or lines that break a rule, of which it names three.
     """
     root = root_of(file.parent)
-    images: dict[int, LabelledImage] = {}
+    images: dict[int, ImageRecord] = {}
     faults: list[str] = []
     line_of: dict[str, int] = {}
     try:
@@ -57,12 +57,14 @@ def parse_csv(file: Path) -> dict[int, LabelledImage]:
                 if not cells:
                     continue
                 try:
+                    if len(cells) != len(columns):
+                        raise ValueError(f"{len(cells)} cells instead of {len(columns)}")
                     image = _image(dict(zip(columns, cells, strict=True)), root)
                     if (first := line_of.setdefault(image.path, reader.line_num)) != reader.line_num:
                         raise ValueError(f"{image.path} is on line {first} already")
                     images[reader.line_num] = image
                 except ValueError as error:
-                    faults.append(f"line {reader.line_num}: {_reason(error, cells, columns)}")
+                    faults.append(f"line {reader.line_num}: {error}")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ReidError(f"CSV file {file} must be readable UTF-8 text with commas, but: {error}") from error
     _refuse(file, faults)
@@ -71,11 +73,11 @@ def parse_csv(file: Path) -> dict[int, LabelledImage]:
     return images
 
 
-def write_csv(file: Path, images: Iterable[LabelledImage]) -> None:
+def write_csv(file: Path, images: Iterable[ImageRecord]) -> None:
     """Write images as a CSV file that :func:`parse_csv` reads; whole or not at all.
 
     Args:
-        file: to be written; paths below its folder become relative to it.
+        file: the new file; paths below its folder become relative to it.
         images: with cameras, or all without.
 
     Raises:
@@ -102,13 +104,13 @@ def _columns(file: Path, header: Sequence[str]) -> list[str]:
     return columns
 
 
-def _image(cells: dict[str, str], root: str) -> LabelledImage:
-    given = cells["path"]
-    if not given:
+def _image(cells: dict[str, str], root: str) -> ImageRecord:
+    cell = cells["path"]
+    if not cell:
         raise ValueError("path is empty")
-    if not is_image(given.rpartition("/")[2]):
-        raise ValueError(f"path must end like an image ({', '.join(sorted(IMAGE_SUFFIXES))}), got {given!r}")
-    path = os.path.normpath(given if given.startswith("/") else f"{root}/{given}")  # texts: Paths are slow
+    if not is_image(cell.rpartition("/")[2]):
+        raise ValueError(f"path must end like an image ({', '.join(sorted(IMAGE_SUFFIXES))}), got {cell!r}")
+    path = os.path.normpath(cell if cell.startswith("/") else f"{root}/{cell}")  # texts: Paths are slow
     split = cells["split"].strip() if "split" in cells else UNDECIDED
     if "split" in cells and split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
@@ -116,21 +118,16 @@ def _image(cells: dict[str, str], root: str) -> LabelledImage:
     if person == NOBODY and split not in (GALLERY, TEST):
         raise ValueError("person_id is empty (allowed in the gallery only, for a distractor)")
     if "camera_id" not in cells:
-        return LabelledImage(path, person, None, split)
+        return ImageRecord(path, person, None, split)
     camera = cells["camera_id"].strip()
     if not camera.isdecimal():
         raise ValueError(f"camera_id must be a whole number from 0 on, got {camera!r}")
-    return LabelledImage(path, person, int(camera), split)
-
-
-def _reason(error: ValueError, cells: Sequence[str], columns: Sequence[str]) -> str:
-    return str(error) if len(cells) == len(columns) else f"{len(cells)} cells instead of {len(columns)}"
+    return ImageRecord(path, person, int(camera), split)
 
 
 def _refuse(file: Path, faults: Sequence[str]) -> None:
     if faults:
-        shown = "; ".join(faults[:3])
         raise ReidError(
             f"the lines of CSV file {file} must read {_FORM} with one existing image each, but {len(faults)} "
-            f"do not: {shown}; correct or remove them"
+            f"do not: {'; '.join(faults[:3])}; correct or remove them"
         )

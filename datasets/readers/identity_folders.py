@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.labelled_images import NOBODY, SPLITS, UNDECIDED, LabelledImage, root_of
-from datasets.market_layout import MarketLayout, is_image
+from datasets.readers.market import MarketLayout
+from datasets.readers.records import NOBODY, SPLITS, UNDECIDED, ImageRecord, root_of
 from datasets.sample import AMBIGUOUS_ID, DISTRACTOR_ID, JUNK_ID
 from utils.errors import ReidError
+from utils.images import is_image
 
 logger = logging.getLogger(__name__)
 
@@ -21,13 +22,13 @@ _FORMS = (
 )
 
 
-def identity_folder_images(folder: Path) -> list[LabelledImage]:
+def identity_folder_images(folder: Path) -> list[ImageRecord]:
     """The images of a folder whose sub-folders are identities.
 
     With any of ``train``, ``query``, ``gallery`` and ``test`` in it (in any case), the identities lie in these
     and other folders are left out. Without, each sub-folder is an identity and the split is undecided. Folders
-    within that of an identity are left out too. Both are told in a warning. Folders whose name begins with a
-    dot never count.
+    within that of an identity are left out too. A warning names both. Folders whose name begins with a dot never
+    count.
 
     The images have no camera, unless *every* file is named as in Market-1501 and begins with the number of
     its folder (``0002/0002_c1s1_000451_03.jpg``): then the names give the cameras, ``0000`` is a distractor,
@@ -56,13 +57,13 @@ def identity_folder_images(folder: Path) -> list[LabelledImage]:
             nested += [f"{person.path}/{name}"[len(root) + 1 :] for name in folders]
     _warn_left_out(nested, folder, "within the folder of an identity")
     if loose:
-        shown = ", ".join(loose[:3])
         raise ReidError(
-            f"images of {folder} must lie in the folder of an identity, but {len(loose)} do not: {shown}; {_FORMS}"
+            f"images of {folder} must lie in the folder of an identity, but {len(loose)} do not: "
+            f"{', '.join(loose[:3])}; {_FORMS}"
         )
     if not any(group.names for group in groups):
-        raise ReidError(f"data set folder {folder} must hold images, but none were found; {_FORMS}")
-    return _labelled(groups, folder)
+        raise ReidError(f"data set folder {folder} must hold images, but has none; {_FORMS}")
+    return _records(groups, folder)
 
 
 class _Group(NamedTuple):
@@ -74,32 +75,30 @@ class _Group(NamedTuple):
     names: list[str]
 
 
-def _labelled(groups: Sequence[_Group], folder: Path) -> list[LabelledImage]:
+def _records(groups: Sequence[_Group], folder: Path) -> list[ImageRecord]:
     """Take cameras and special identities from the files' names if all have them."""
     cameras = [_cameras(group) for group in groups]
-    strange = [
+    unmatched = [
         f"{group.folder}/{name}"
-        for group, found in zip(groups, cameras, strict=True)
-        for name, camera in zip(group.names, found, strict=True)
+        for group, numbers in zip(groups, cameras, strict=True)
+        for name, camera in zip(group.names, numbers, strict=True)
         if camera is None
     ]
     total = sum(len(group.names) for group in groups)
-    if not strange:
+    if not unmatched:
         return [
-            LabelledImage(f"{at}/{name}", NOBODY if int(person) == DISTRACTOR_ID else person, camera, split)
-            for (split, person, at, names), found in zip(groups, cameras, strict=True)
+            ImageRecord(f"{at}/{name}", NOBODY if int(person) == DISTRACTOR_ID else person, camera, split)
+            for (split, person, at, names), numbers in zip(groups, cameras, strict=True)
             if names and int(person) not in (JUNK_ID, AMBIGUOUS_ID)
-            for name, camera in zip(names, found, strict=True)
+            for name, camera in zip(names, numbers, strict=True)
         ]
-    if len(strange) < total:
+    if len(unmatched) < total:
         logger.warning(
             "%d of %d images of %s are named by identity and camera like 0002/0002_c1s1_000451_03.jpg, but "
             "%s is not: no cameras are read, and no camera rule applies",
-            *(total - len(strange), total, folder, strange[0]),
+            *(total - len(unmatched), total, folder, unmatched[0]),
         )
-    return [
-        LabelledImage(f"{at}/{name}", person, None, split) for split, person, at, names in groups for name in names
-    ]
+    return [ImageRecord(f"{at}/{name}", person, None, split) for split, person, at, names in groups for name in names]
 
 
 def _cameras(group: _Group) -> list[int | None]:
@@ -127,5 +126,5 @@ def _content(folder: str) -> tuple[list[str], list[str]]:
 
 def _warn_left_out(folders: Sequence[str], folder: Path, where: str) -> None:
     if folders:
-        shown = ", ".join(sorted(folders)[:3])
-        logger.warning("%d folders of %s are left out, %s: %s", len(folders), folder, where, shown)
+        examples = ", ".join(sorted(folders)[:3])
+        logger.warning("%d folders of %s are left out, %s: %s", len(folders), folder, where, examples)

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from datasets.csv_dataset import parse_csv, write_csv
-from datasets.labelled_images import LabelledImage
 from datasets.readers import read_dataset
+from datasets.readers.csv_file import parse_csv, write_csv
+from datasets.readers.records import ImageRecord
 from datasets.sample import Sample
 from utils.errors import ReidError
 from utils.files import absent_files
@@ -139,8 +139,8 @@ def test_files_that_are_no_such_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("camera", [None, 3])
 def test_what_is_written_is_read_again(tmp_path: Path, camera: int | None) -> None:
     images = [
-        LabelledImage(f"{tmp_path}/a, b.jpg", 'x "y"', camera, "train"),
-        LabelledImage("/elsewhere/1.jpg", "", camera, "gallery"),
+        ImageRecord(f"{tmp_path}/a, b.jpg", 'x "y"', camera, "train"),
+        ImageRecord("/elsewhere/1.jpg", "", camera, "gallery"),
     ]
     write_csv(tmp_path / "new.csv", images)
     assert list(parse_csv(tmp_path / "new.csv").values()) == sorted(images)

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datasets.checks import check_train
+from datasets.readers.concat import concat_datasets
 from datasets.sample import ReidSplits, Sample
-from datasets.sources import join_sources
-from datasets.splits import check_train
 from utils.errors import ReidError
 
 LABELS = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 4)), min_size=1, max_size=12)
@@ -24,7 +24,7 @@ def part(name: str, train: list, query: list, gallery: list, *, cameras: bool = 
 def test_joined_sources_share_no_identity_and_no_camera(trains: list[list], test: list) -> None:
     test = [(person + 20, camera) for person, camera in test]
     parts = [part(f"set{i}", train, test, [*test, (0, 1)]) for i, train in enumerate(trains)]
-    joined = join_sources(parts)
+    joined = concat_datasets(parts)
     assert joined.name == "+".join(f"set{i}" for i in range(len(parts)))
     assert (joined.query, joined.gallery, joined.cameras) == (parts[0].query, parts[0].gallery, True)
     assert joined.folders == tuple(Path(f"set{i}") for i in range(len(parts)))
@@ -43,29 +43,29 @@ def test_joined_sources_share_no_identity_and_no_camera(trains: list[list], test
 
 def test_the_first_keeps_its_numbers_and_the_others_follow() -> None:
     first = part("a", [(7, 1), (3, 2)], [(9, 1)], [(9, 3), (0, 1)])
-    joined = join_sources([first, part("b", [(7, 1), (2, 0)], [(1, 1)], [(1, 2)]), part("c", [(2, 0)], [], [])])
+    joined = concat_datasets([first, part("b", [(7, 1), (2, 0)], [(1, 1)], [(1, 2)]), part("c", [(2, 0)], [], [])])
     assert [(s.person_id, s.camera_id) for s in joined.train] == [(7, 1), (3, 2), (11, 5), (10, 4), (12, 6)]
-    assert join_sources([first]) is first
-    assert not join_sources([part("m", [(1, 0)], [(2, 0)], [(2, 0)], cameras=False), first]).cameras
+    assert concat_datasets([first]) is first
+    assert not concat_datasets([part("m", [(1, 0)], [(2, 0)], [(2, 0)], cameras=False), first]).cameras
 
 
 def test_mistakes_of_a_source_stay_visible() -> None:
     shared = part("a", [(1, 1), (2, 1)], [(2, 1)], [(2, 2)])
     with pytest.raises(ReidError, match=r"train and test of a\+b must have no identity in common, but 1 are in both"):
-        check_train(join_sources([shared, part("b", [(1, 1)], [], [])]), 2, 2)
+        check_train(concat_datasets([shared, part("b", [(1, 1)], [], [])]), 2, 2)
     good = part("a", [(1, 1), (2, 1)], [(3, 1)], [(3, 2)])
-    with pytest.raises(ReidError, match=r"training images must have an identity from 1 on, but 1 of a\+b have not"):
-        check_train(join_sources([good, part("b", [(0, 1)], [], [])]), 2, 2)
+    with pytest.raises(ReidError, match=r"training images must have an identity from 1 on, but 1 of a\+b do not"):
+        check_train(concat_datasets([good, part("b", [(0, 1)], [], [])]), 2, 2)
 
 
 def test_a_data_set_given_twice_is_refused() -> None:
     one = part("a", [(1, 1)], [(3, 1)], [(3, 2)])
     with pytest.raises(ReidError, match=r"a has 1 of a, e\.g\. a/train/0\.jpg; name each data set once"):
-        join_sources([one, one])
+        concat_datasets([one, one])
 
 
 @pytest.mark.parametrize("spelling", ["relative", "dots", "link", "linked parent"])
-def test_a_data_set_given_twice_is_noticed_however_it_is_spelt(
+def test_a_data_set_given_twice_is_noticed_however_it_is_spelled(
     tmp_path: Path, spelling: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sets/a/train").mkdir(parents=True)
@@ -75,4 +75,4 @@ def test_a_data_set_given_twice_is_noticed_however_it_is_spelt(
     names = {"relative": "sets/a", "dots": f"{tmp_path}/sets/../sets/a", "link": "link", "linked parent": "other/a"}
     one, again = (part(name, [(1, 1)], [], []) for name in (f"{tmp_path}/sets/a", names[spelling]))
     with pytest.raises(ReidError, match=r"must have no image in common, but .* has 1 of .*/sets/a, e\.g\. "):
-        join_sources([one, again])
+        concat_datasets([one, again])

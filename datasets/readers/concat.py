@@ -1,20 +1,20 @@
-"""Several data sets joined for training, their identities and cameras kept apart."""
+"""Several data sets as one to train on, without shared identities or cameras."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import cache
 
 from datasets.sample import DISTRACTOR_ID, ReidSplits, Sample
 from utils.errors import ReidError
 
 
-def join_sources(parts: Sequence[ReidSplits]) -> ReidSplits:
+def concat_datasets(parts: Sequence[ReidSplits]) -> ReidSplits:
     """Train on the first data set and on the training splits of the others.
 
-    The first keeps its numbers, and its query and gallery are the test. Identities and cameras of every other
-    source are numbered, in their own order, from one past the largest number so far; identity 0, a distractor,
-    stays 0. So no two sources share a person or a camera, and none shares one with the test.
+    The first keeps its numbers, and its query and gallery are the test. The identities and cameras of every other
+    data set get new numbers, in their own order, from one past the largest number so far; identity 0, a
+    distractor, stays 0. So no two data sets share a person or a camera, and none shares one with the test.
 
     Args:
         parts: one or more data sets, the first with its test.
@@ -23,16 +23,15 @@ def join_sources(parts: Sequence[ReidSplits]) -> ReidSplits:
         One data set named like ``market1501+cuhk03``.
 
     Raises:
-        ReidError: if an image belongs to two sources, under whatever spelling of its folder.
+        ReidError: if an image belongs to two data sets, under whatever spelling of its folder.
     """
     first, *others = parts
     if not others:
         return first
     _refuse_shared_images(parts)
-    test = (*first.query, *first.gallery)
     train = list(first.train)
-    person = max((sample.person_id for sample in (*train, *test)), default=0)
-    camera = max((sample.camera_id for sample in (*train, *test)), default=0)
+    person = max((sample.person_id for sample in (*train, *first.test)), default=0)
+    camera = max((sample.camera_id for sample in (*train, *first.test)), default=0)
     for other in others:
         people = {s.person_id for s in other.train if s.person_id > DISTRACTOR_ID}
         person_of = {old: new for new, old in enumerate(sorted(people), start=person + 1)}
@@ -51,27 +50,19 @@ def join_sources(parts: Sequence[ReidSplits]) -> ReidSplits:
 
 
 def _refuse_shared_images(parts: Sequence[ReidSplits]) -> None:
-    true_path = _Resolver()
+    true_folder = cache(os.path.realpath)  # however it is spelled; each folder is looked up once
+
+    def true_path(sample: Sample) -> str:
+        folder, name = os.path.split(sample.path)
+        return f"{true_folder(folder)}/{name}"
+
     first = parts[0]
-    owner = {true_path(s.path): first.name for s in (*first.train, *first.query, *first.gallery)}
+    owner = {true_path(sample): first.name for sample in (*first.train, *first.test)}
     for part in parts[1:]:
-        paths = [true_path(s.path) for s in part.train]
+        paths = [true_path(sample) for sample in part.train]
         if shared := [row for row, path in enumerate(paths) if path in owner]:
             raise ReidError(
                 f"the data sets of DATASETS.NAMES must have no image in common, but {part.name} has {len(shared)} of "
                 f"{owner[paths[shared[0]]]}, e.g. {part.train[shared[0]].path}; name each data set once"
             )
         owner.update(dict.fromkeys(paths, part.name))
-
-
-class _Resolver:
-    """The same text for the same file however its folder is spelt; each folder is looked up once."""
-
-    def __init__(self) -> None:
-        self._folders: dict[str, str] = {}
-
-    def __call__(self, path: Path) -> str:
-        folder, name = os.path.split(path)
-        if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(folder)
-        return f"{self._folders[folder]}/{name}"

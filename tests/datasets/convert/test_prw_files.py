@@ -1,11 +1,9 @@
-import logging
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from datasets.convert.prw import _crops
-from datasets.convert.prw_files import Person, read_frame, read_queries
+from datasets.convert.prw_files import read_frame, read_queries
 from utils.errors import ReidError
 
 
@@ -25,14 +23,3 @@ def test_a_query_without_area_is_damage(tmp_path: Path, size: str) -> None:
         match=rf"with w and h above 0, got '4 20 10 {size} c3s2_000451' in line 2; unpack the release again",
     ):
         read_queries(path)
-
-
-def test_an_annotation_without_area_is_left_out_and_named_so(caplog: pytest.LogCaptureFixture) -> None:
-    people = [Person(4, 1, (5, 5), (0, 20)), Person(5, 2, (50, 5), (9, 20)), Person(6, 3, (5, 5), (9, 20))]
-    with caplog.at_level(logging.WARNING):
-        crops = list(_crops("c1s1_000151", "query", (40, 40), people, {4, 5, 6}))
-    assert [crop.person_id for crop in crops] == [6]
-    assert caplog.messages == [
-        "identity 4 has no area in frame c1s1_000151 and is left out",
-        "identity 5 lies outside of frame c1s1_000151 and is left out",
-    ]

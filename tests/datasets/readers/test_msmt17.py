@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from datasets.checks import check_train
 from datasets.readers import read_dataset
 from datasets.sample import Sample
-from datasets.splits import check_train
 from utils.errors import ReidError
 
 LISTS = {

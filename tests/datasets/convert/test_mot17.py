@@ -1,4 +1,3 @@
-import io
 import logging
 import shutil
 from pathlib import Path
@@ -9,6 +8,7 @@ from PIL import Image
 
 from datasets.convert.__main__ import main
 from datasets.readers import read_dataset
+from tests.datasets.convert.support import check_that_only_these_are_made_again, crops, cut, refusal
 
 HEIGHT, WIDTH = 120, 160
 INFO = f"[Sequence]\r\nname=x\r\nimDir=img1\r\nframeRate=30\r\nseqLength=5\r\nimWidth={WIDTH}\r\nimHeight={HEIGHT}\r\nimExt=.jpg\r\n"
@@ -34,7 +34,7 @@ ROWS = {
 """,
 }
 # File -> sequence, frame, (left, top, right, bottom), worked out by hand for --every 2 --min-height 60.
-WANTED = {
+CROPS = {
     "bounding_box_train/020001_c1s2_000001.jpg": (2, 1, (10, 20, 40, 100)),
     "bounding_box_train/020001_c1s2_000003.jpg": (2, 3, (20, 20, 50, 100)),
     "bounding_box_train/020002_c1s2_000001.jpg": (2, 1, (0, 0, 30, 85)),
@@ -68,35 +68,26 @@ def release(tmp_path: Path) -> Path:
     return raw
 
 
+def arguments(raw: Path, *options: str) -> list[str]:
+    return ["mot17", str(raw), str(raw.parent / "MOT17_reid"), *RULES, "--workers", "1", *options]
+
+
 def convert(raw: Path, *options: str) -> Path:
-    return main(["mot17", str(raw), str(raw.parent / "MOT17_reid"), *RULES, "--workers", "1", *options])
+    return main(arguments(raw, *options))
 
 
-def images(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("*/*")}
-
-
-def cut(raw: Path, sequence: int, frame: int, box: tuple[int, int, int, int]) -> bytes:
-    buffer = io.BytesIO()
-    with Image.open(raw / "train" / f"MOT17-{sequence:02d}-FRCNN" / "img1" / f"{frame:06d}.jpg") as image:
-        image.crop(box).save(buffer, "JPEG", quality=95, subsampling=0)
-    return buffer.getvalue()
-
-
-def refused(raw: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
-    with pytest.raises(SystemExit) as stop:
-        convert(raw, *options)
-    assert stop.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-    assert len(lines) == 1
-    assert not (raw.parent / "MOT17_reid").exists()
-    return lines[0]
+def expected(raw: Path) -> dict[str, bytes]:
+    folder = raw / "train"
+    return {
+        name: cut(folder / f"MOT17-{sequence:02d}-FRCNN" / "img1" / f"{frame:06d}.jpg", box)
+        for name, (sequence, frame, box) in CROPS.items()
+    }
 
 
 def test_names_and_pixels(release: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         out = convert(release)
-    assert images(out) == {name: cut(release, *place) for name, place in WANTED.items()}
+    assert crops(out) == expected(release)
     assert "train: sequences 2; test: sequences 4" in caplog.messages
     assert "MOT17-02-FRCNN: 4 of 9 boxes" in caplog.messages
     assert "bounding_box_train: 3 identities, 4 images" in caplog.messages
@@ -110,52 +101,44 @@ def test_what_is_read_back(release: Path) -> None:
     assert [sample.person_id for sample in splits.gallery] == [40001, 40001, 40002]
     assert {sample.camera_id for sample in (*splits.train, *splits.query, *splits.gallery)} == {0}
     assert not splits.cameras  # read by its path, too
-    named = read_dataset("MOT17", out.parent)
-    assert [sample.path for sample in named.gallery] == [sample.path for sample in splits.gallery]
+    by_name = read_dataset("MOT17", out.parent)
+    assert [sample.path for sample in by_name.gallery] == [sample.path for sample in splits.gallery]
 
 
 def test_rules(release: Path) -> None:
-    found = images(
-        convert(release, "--test-sequences", "2", "--min-visibility", "0", "--min-height", "40", "--every", "1")
-    )
-    assert {name for name in found if name.startswith("query")} == {"query/020001_c1s2_000001.jpg"}
-    gallery = {name.partition("/")[2] for name in found if name.startswith("bounding_box_test")}
+    options = ("--test-sequences", "2", "--min-visibility", "0", "--min-height", "40", "--every", "1")
+    names = set(crops(convert(release, *options)))
+    assert {name for name in names if name.startswith("query")} == {"query/020001_c1s2_000001.jpg"}
+    gallery = {name.partition("/")[2] for name in names if name.startswith("bounding_box_test")}
     assert gallery == {
         *("020001_c1s2_000002.jpg", "020001_c1s2_000003.jpg", "020002_c1s2_000001.jpg"),
         *("020003_c1s2_000001.jpg", "020006_c1s2_000001.jpg", "020007_c1s2_000003.jpg"),
     }
-    assert sum(name.startswith("bounding_box_train") for name in found) == 5
+    assert sum(name.startswith("bounding_box_train") for name in names) == 5
 
 
 def test_another_detector_and_plain_names(release: Path) -> None:
     out = main(["mot17", str(release), str(release.parent / "dpm"), *RULES, "--detector", "DPM"])
-    assert {name.rpartition("/")[2] for name in images(out)} == {
+    assert {name.rpartition("/")[2] for name in crops(out)} == {
         f"0{number}0009_c1s{number}_00000{frame}.jpg" for number in (2, 4) for frame in (1, 3)
     }
     plain = release.parent / "plain"
     for number in (2, 4):
         shutil.copytree(release / "train" / f"MOT17-{number:02d}-FRCNN", plain / f"MOT17-{number:02d}")
-    assert images(convert(plain)) == {name: cut(release, *place) for name, place in WANTED.items()}
+    assert crops(convert(plain)) == expected(release)
 
 
 def test_the_last_third_of_the_sequences_is_the_test(release: Path) -> None:
     for number in (5, 9, 10, 11, 13):
         shutil.copytree(release / "train" / "MOT17-04-FRCNN", release / "train" / f"MOT17-{number:02d}-FRCNN")
-    queries = {name for name in images(convert(release)) if name.startswith("query")}
+    queries = {name for name in crops(convert(release)) if name.startswith("query")}
     assert queries == {"query/110001_c1s11_000001.jpg", "query/130001_c1s13_000001.jpg"}
 
 
 def test_going_on(release: Path) -> None:
     out = convert(release)
-    before = images(out)
-    times = {path: path.stat().st_mtime_ns for path in out.glob("*/*")}
     gone = {out / "query" / "040001_c1s4_000001.jpg", out / "bounding_box_train" / "020002_c1s2_000001.jpg"}
-    for path in gone:
-        path.unlink()
-    (out / "query" / ".040001_c1s4_000001.jpg.1.part").write_bytes(b"half")
-    convert(release)
-    assert images(out) == before
-    assert {path for path, time in times.items() if path.stat().st_mtime_ns != time} == gone
+    check_that_only_these_are_made_again(out, gone, arguments(release))
 
 
 @pytest.mark.parametrize(
@@ -189,9 +172,10 @@ def test_missing_and_damaged_files_are_named(
     path.unlink()
     if content is not None:
         path.write_text(content)
-    message = refused(release, capsys)
+    message = refusal(arguments(release), capsys)
     assert rule in message
     assert "MOT17-02-FRCNN" in message
+    assert not (release.parent / "MOT17_reid").exists()
 
 
 @pytest.mark.parametrize(
@@ -210,12 +194,12 @@ def test_missing_and_damaged_files_are_named(
     ],
 )
 def test_wrong_options(release: Path, capsys: pytest.CaptureFixture[str], options: list[str], rule: str) -> None:
-    assert rule in refused(release, capsys, *options)
+    assert rule in refusal(arguments(release, *options), capsys)
+    assert not (release.parent / "MOT17_reid").exists()
 
 
 def test_one_sequence_is_too_few(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(release / "train" / "MOT17-04-FRCNN")
-    assert "there must be two sequences or more, for training and test, but there is only 2" in refused(
-        release, capsys
-    )
-    assert "RAW must be the folder of MOT17" in refused(release / "nowhere", capsys)
+    message = refusal(arguments(release), capsys)
+    assert "there must be two sequences or more, for training and test, but there is only 2" in message
+    assert "RAW must be the folder of MOT17" in refusal(arguments(release / "nowhere"), capsys)

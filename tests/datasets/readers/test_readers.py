@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from datasets.checks import check_test
 from datasets.readers import READERS, read_dataset
 from datasets.sample import ReidSplits
-from datasets.splits import check_test
+from tests.datasets.support import touch
 from utils.errors import ReidError
 
 ODD = ("Thumbs.db", "._0001_c1s1_000001_00.jpg", "-1_c1s1_000003_00.jpg", "-2_c1s1_000003_00.jpg")
@@ -31,11 +32,7 @@ MOT17 = {
 
 
 def make(folder: Path, parts: dict[str, tuple[str, ...]]) -> Path:
-    for part, names in parts.items():
-        (folder / part).mkdir(parents=True)
-        for name in names:
-            (folder / part / name).touch()
-    return folder
+    return touch(folder, *(f"{part}/{name}" for part, names in parts.items() for name in names))
 
 
 def labels(splits: ReidSplits) -> dict[str, list[tuple[int, int]]]:
@@ -139,7 +136,7 @@ def test_reading_leaves_the_garbage_collector_as_it_was(tmp_path: Path) -> None:
 
 
 def test_the_examples_of_the_docs_work_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (Path(__file__).parents[2] / "docs/datasets.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs/datasets.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 2
     for name in ("shop", "yard"):

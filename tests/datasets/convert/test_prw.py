@@ -1,16 +1,17 @@
-import io
 import json
 import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.io import savemat
 
-from datasets.convert import crops
 from datasets.convert.__main__ import main
 from datasets.readers import read_dataset
+from tests.datasets.convert.support import check_that_only_these_are_made_again, crops, cut, refusal
+from utils.images import read_image
 
 HEIGHT, WIDTH = 60, 100
 # Rows of identity, x, y, w, h; each frame has another of the release's three variable names.
@@ -23,7 +24,7 @@ FRAMES: dict[str, tuple[str, list[list[float]]]] = {
 TRAIN, TEST = ["c1s1_000151", "c2s1_000301"], ["c3s2_000451", "c6s2_000601"]
 QUERIES = [(3, 20, 10, 15, 30, "c3s2_000451"), (-2, 70, 20, 12, 25, "c3s2_000451"), (12, 1, 1, 9, 18, "c6s2_000601")]
 # File -> frame, (left, top, right, bottom), worked out by hand.
-WANTED = {
+CROPS = {
     "bounding_box_train/0001_c1s1_000151_01.jpg": ("c1s1_000151", (10, 6, 31, 36)),
     "bounding_box_train/0002_c1s1_000151_03.jpg": ("c1s1_000151", (0, 0, 16, 37)),
     "bounding_box_train/0001_c2s1_000301_01.jpg": ("c2s1_000301", (81, 31, 100, 60)),
@@ -63,34 +64,22 @@ def release(tmp_path: Path) -> Path:
     return raw
 
 
+def arguments(raw: Path, *options: str) -> list[str]:
+    return ["prw", str(raw), str(raw.parent / "PRW"), "--workers", "1", *options]
+
+
 def convert(raw: Path, *options: str) -> Path:
-    return main(["prw", str(raw), str(raw.parent / "PRW"), "--workers", "1", *options])
+    return main(arguments(raw, *options))
 
 
-def images(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("*/*")}
-
-
-def cut(raw: Path, frame: str, box: tuple[int, int, int, int], quality: int = 95) -> bytes:
-    buffer = io.BytesIO()
-    with Image.open(raw / "frames" / f"{frame}.jpg") as image:
-        image.crop(box).save(buffer, "JPEG", quality=quality, subsampling=0)
-    return buffer.getvalue()
-
-
-def refused(raw: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
-    with pytest.raises(SystemExit) as stop:
-        convert(raw, *options)
-    assert stop.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-    assert len(lines) == 1
-    return lines[0]
+def expected(raw: Path, places: dict[str, tuple], quality: int = 95) -> dict[str, bytes]:
+    return {name: cut(raw / "frames" / f"{frame}.jpg", box, quality) for name, (frame, box) in places.items()}
 
 
 def test_names_and_pixels(release: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         out = convert(release)
-    assert images(out) == {name: cut(release, *place) for name, place in WANTED.items()}
+    assert crops(out) == expected(release, CROPS)
     assert not (out.parent / "PRW.unfinished").exists()
     counts = "4 frames, 12 boxes, 8 boxes with an identity, 5 identities, 2 training identities, 3 test identities"
     assert f"PRW: {counts}, 3 queries" in caplog.messages
@@ -112,19 +101,19 @@ def test_what_is_read_back(release: Path) -> None:
     assert sorted((s.person_id, s.camera_id) for s in splits.train) == [(1, 1), (1, 2), (2, 1), (2, 2)]
     assert [(s.person_id, s.camera_id) for s in splits.query] == [(3, 3), (12, 6)]
     assert sorted((s.person_id, s.camera_id) for s in splits.gallery) == [(3, 3), (3, 6), (12, 6)]
-    named = read_dataset("PRW", out.parent)
-    assert (named.train, named.query, named.gallery) == (splits.train, splits.query, splits.gallery)
+    by_name = read_dataset("PRW", out.parent)
+    assert (by_name.train, by_name.query, by_name.gallery) == (splits.train, splits.query, splits.gallery)
 
 
 def test_ambiguous_people_as_distractors(release: Path) -> None:
-    found = images(convert(release, "--keep-ambiguous", "--quality", "70"))
-    assert found == {name: cut(release, *place, quality=70) for name, place in {**WANTED, **AMBIGUOUS}.items()}
+    files = crops(convert(release, "--keep-ambiguous", "--quality", "70"))
+    assert files == expected(release, {**CROPS, **AMBIGUOUS}, quality=70)
 
 
 def test_an_identity_of_the_test_is_not_trained_on(release: Path, caplog: pytest.LogCaptureFixture) -> None:
     name = "c2s1_000301"
     savemat(release / "annotations" / f"{name}.jpg.mat", {"box_new": np.array([[12, 5, 5, 12, 24], [2, 1, 1, 9, 9]])})
-    train = {path for path in images(convert(release)) if path.startswith("bounding_box_train")}
+    train = {path for path in crops(convert(release)) if path.startswith("bounding_box_train")}
     assert {path for path in train if name in path} == {f"bounding_box_train/0002_{name}_02.jpg"}
     assert "1 identities of training frames are in the test too, not trained on: 12" in caplog.messages
 
@@ -135,79 +124,77 @@ def test_processes_write_what_one_writes(release: Path) -> None:
         (release / "frames" / f"{name}.jpg").write_bytes((release / "frames" / f"{TRAIN[0]}.jpg").read_bytes())
         savemat(release / "annotations" / f"{name}.jpg.mat", {"box_new": np.array(FRAMES[TRAIN[0]][1])})
     savemat(release / "frame_train.mat", {"img_index_train": cells([*TRAIN, *extra])})
-    one = images(convert(release))
-    two = images(main(["prw", str(release), str(release.parent / "two"), "--workers", "2"]))
+    one = crops(convert(release))
+    two = crops(main(["prw", str(release), str(release.parent / "two"), "--workers", "2"]))
     assert one == two
-    assert len(one) == len(WANTED) + 80
+    assert len(one) == len(CROPS) + 80
 
 
 def test_a_stopped_conversion_goes_on(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, written = crops._write_frame, []
+    decoded = []
 
-    def stop_at_two(frame: crops.Frame, folder: Path, quality: int) -> str:
-        if len(written) == 2:
+    def stop_at_two(path: Path) -> torch.Tensor:
+        if len(decoded) == 2:
             raise KeyboardInterrupt
-        written.append(frame.path.stem)
-        return write(frame, folder, quality)
+        decoded.append(path.stem)
+        return read_image(path)
 
-    monkeypatch.setattr(crops, "_write_frame", stop_at_two)
+    monkeypatch.setattr("datasets.convert.crops.read_image", stop_at_two)
     with pytest.raises(SystemExit) as stop:
         convert(release)
     assert stop.value.code == 130
     out, unfinished = release.parent / "PRW", release.parent / "PRW.unfinished"
     assert not out.exists()
-    assert set(images(unfinished)) == {name for name in WANTED if "train" in name}
+    assert set(crops(unfinished)) == {name for name in CROPS if "train" in name}
     (unfinished / "bounding_box_train" / ".0001_c1s1_000151_01.jpg.abc.part").write_bytes(b"half")
-    monkeypatch.setattr(crops, "_write_frame", lambda *a, **k: written.append(a[0].path.stem) or write(*a, **k))
+    monkeypatch.setattr(
+        "datasets.convert.crops.read_image", lambda path: decoded.append(path.stem) or read_image(path)
+    )
     assert convert(release) == out
-    assert written == [*TRAIN, *TEST]  # each frame decoded once
-    assert images(out) == {name: cut(release, *place) for name, place in WANTED.items()}
+    assert decoded == [*TRAIN, *TEST]  # each frame decoded once
+    assert crops(out) == expected(release, CROPS)
 
 
 def test_what_is_missing_in_a_finished_folder_is_made_again(release: Path) -> None:
     out = convert(release)
-    before = images(out)
-    times = {path: path.stat().st_mtime_ns for path in out.glob("*/*")}
-    gone = out / "query" / "0012_c6s2_000601_00.jpg"
-    gone.unlink()
-    convert(release)
-    assert images(out) == before
-    assert {path for path, time in times.items() if path.stat().st_mtime_ns != time} == {gone}
+    check_that_only_these_are_made_again(out, {out / "query" / "0012_c6s2_000601_00.jpg"}, arguments(release))
 
 
 def test_a_folder_made_otherwise_is_not_touched(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = convert(release)
-    before = images(out)
+    before = crops(out)
     assert json.loads((out / "convert.json").read_text())["source"] == "../PRW release"
-    assert "must be absent, empty, or begun by the same command" in refused(release, capsys, "--quality", "80")
+    assert "must be absent, empty, or begun by the same command" in refusal(
+        arguments(release, "--quality", "80"), capsys
+    )
     (out / "query" / "0099_c1s1_000001_00.jpg").write_bytes(b"mine")
-    assert "has 1 others, first query/0099_c1s1_000001_00.jpg; remove" in refused(release, capsys)
+    assert "has 1 others, first query/0099_c1s1_000001_00.jpg; remove" in refusal(arguments(release), capsys)
     (out / "query" / "0099_c1s1_000001_00.jpg").unlink()
     (out / "convert.json").unlink()
-    assert "but it holds something else; remove it" in refused(release, capsys)
-    assert images(out) == before
+    assert "but it holds something else; remove it" in refusal(arguments(release), capsys)
+    assert crops(out) == before
 
 
 def test_a_damaged_frame_is_named_and_the_others_are_done(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = release / "frames" / "c3s2_000451.jpg"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1500])
-    message = refused(release, capsys)
+    message = refusal(arguments(release), capsys)
     assert f"all frames must be readable, but 1 are not: cannot read image {path}" in message
-    assert set(images(release.parent / "PRW.unfinished")) == {name for name in WANTED if "c3s2_000451" not in name}
+    assert set(crops(release.parent / "PRW.unfinished")) == {name for name in CROPS if "c3s2_000451" not in name}
     path.write_bytes(whole)
-    assert images(convert(release)).keys() == WANTED.keys()
+    assert crops(convert(release)).keys() == CROPS.keys()
 
 
 @pytest.mark.parametrize(
     ("part", "content", "rule"),
     [
-        ("annotations/c1s1_000151.jpg.mat", None, "1 of 4 have not: cannot read annotation"),
-        ("annotations/c1s1_000151.jpg.mat", b"no matlab file", "1 of 4 have not: cannot read annotation"),
+        ("annotations/c1s1_000151.jpg.mat", None, "1 of 4 do not: cannot read annotation"),
+        ("annotations/c1s1_000151.jpg.mat", b"no matlab file", "1 of 4 do not: cannot read annotation"),
         ("annotations/c1s1_000151.jpg.mat", {"boxes": np.ones((1, 5))}, "none of the variables box_new, anno_file, "),
         ("annotations/c1s1_000151.jpg.mat", {"box_new": np.ones((2, 4))}, "must have rows of a whole identity, x, y"),
         ("annotations/c1s1_000151.jpg.mat", {"box_new": np.full((1, 5), np.nan)}, "must have rows of a whole"),
-        ("frames/c2s1_000301.jpg", None, "1 of 4 have not: cannot read image"),
+        ("frames/c2s1_000301.jpg", None, "1 of 4 do not: cannot read image"),
         ("frame_train.mat", b"", "must hold the list img_index_train, but"),
         ("frame_train.mat", {"img_index_test": cells(TRAIN)}, "must hold the list img_index_train, but"),
         ("frame_test.mat", {"img_index_test": cells(["../a"])}, "must list frames like c1s1_000151.jpg, got '../a'"),
@@ -231,7 +218,7 @@ def test_missing_and_damaged_files_are_named(
         savemat(path, content)
     elif isinstance(content, bytes):
         path.write_bytes(content)
-    message = refused(release, capsys)
+    message = refusal(arguments(release), capsys)
     assert rule in message
     assert path.name.partition("_")[0] in message
     assert not (release.parent / "PRW").exists()
@@ -240,11 +227,22 @@ def test_missing_and_damaged_files_are_named(
 
 def test_a_frame_without_people(release: Path) -> None:
     savemat(release / "annotations" / "c1s1_000151.jpg.mat", {"box_new": np.empty((0, 5))})
-    assert images(convert(release)).keys() == {name for name in WANTED if "c1s1_000151" not in name}
+    assert crops(convert(release)).keys() == {name for name in CROPS if "c1s1_000151" not in name}
+
+
+def test_boxes_without_area_or_outside_are_left_out(release: Path, caplog: pytest.LogCaptureFixture) -> None:
+    boxes = {"box_new": np.array([[1, 5, 5, 0, 20], [2, 150, 5, 9, 20], [2, 5, 5, 9, 20]])}
+    savemat(release / "annotations" / "c1s1_000151.jpg.mat", boxes)
+    names = {name for name in crops(convert(release)) if "c1s1_000151" in name}
+    assert names == {"bounding_box_train/0002_c1s1_000151_03.jpg"}
+    assert "identity 1 has no area in frame c1s1_000151 and is left out" in caplog.messages
+    assert "identity 2 lies outside of frame c1s1_000151 and is left out" in caplog.messages
 
 
 def test_help(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["prw", "--help"])
     assert "--keep-ambiguous" in capsys.readouterr().out
-    assert "argument --quality: must be a whole number from 1 to 100" in refused(release, capsys, "--quality", "0")
+    assert "argument --quality: must be a whole number from 1 to 100" in refusal(
+        arguments(release, "--quality", "0"), capsys
+    )

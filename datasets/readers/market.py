@@ -1,0 +1,198 @@
+"""Data sets in Market-1501 layout: three folders whose file names carry identity and camera."""
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.sample import AMBIGUOUS_ID, JUNK_ID, NoTrainingImagesError, ReidSplits, Sample
+from utils.blocks import blocks_of
+from utils.errors import ReidError
+from utils.images import is_image
+
+logger = logging.getLogger(__name__)
+
+MARK = "convert.json"  # in each folder that datasets.convert made: how it was made
+UNKNOWN_ID = -3  # identity or camera of a file whose name has none; -1 and -2 mean junk in a Market name
+_NO_FOLDER = "data set folder {} must exist, but does not; see the layout in README.md"
+_LONGEST_NUMBER = 18  # digits that fit into 64 bits
+_BLOCK = 2**16  # names that are parsed at once
+
+
+@dataclass(frozen=True)
+class MarketLayout:
+    """Where the three splits lie and how a file name reads.
+
+    Attributes:
+        pattern: matched against the start of a file's *name* (never its path); its groups ``id`` and
+            ``camera`` are whole numbers. Without the group ``camera`` the images have none.
+    """
+
+    train: str = "bounding_box_train"
+    query: str = "query"
+    gallery: str = "bounding_box_test"
+    pattern: str = r"(?P<id>-?\d+)_c(?P<camera>\d+)"
+
+
+# MOT17 has one camera a sequence: what its file names say of cameras does not count.
+NO_CAMERAS = MarketLayout(pattern=r"(?P<id>-?\d+)_")
+
+
+@dataclass(frozen=True)
+class MarketReader:
+    """Reader of a named data set in Market layout.
+
+    Attributes:
+        name: of the data set.
+        folders: names of its folder below the root; the first that exists is read.
+        layout: of its folders and file names; None = that of Market-1501.
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    layout: MarketLayout | None = None
+
+    def __call__(self, root: Path, *, with_train: bool) -> ReidSplits:
+        """Read; see :func:`read_market_layout`."""
+        candidates = [root / folder for folder in self.folders]
+        folder = next((path for path in candidates if path.is_dir()), candidates[0])
+        return read_market_layout(folder, self.name, self.layout, with_train=with_train)
+
+
+def layout_of(folder: Path) -> MarketLayout:
+    """The layout of a folder by its mark: that of Market-1501, or without cameras for a converted MOT17."""
+    try:
+        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # ours or not, the images are what counts
+        mark = None
+    of_mot17 = isinstance(mark, dict) and mark.get("made_by") == "datasets.convert mot17"
+    return NO_CAMERAS if of_mot17 else MarketLayout()
+
+
+def read_market_layout(
+    folder: Path, name: str, layout: MarketLayout | None = None, *, with_train: bool = True
+) -> ReidSplits:
+    """Read the splits of a data set.
+
+    Args:
+        folder: the folder that holds the folders of the splits.
+        name: what to call the data set.
+        layout: names of the folders and of the files; None = those of Market-1501.
+        with_train: False leaves the training split empty and its folder unread. With it the test is empty
+            where neither of its folders exists: a data set to train on only.
+
+    Raises:
+        ReidError: see :func:`read_split`; NoTrainingImagesError where the folder of the training is missing.
+    """
+    layout = layout or MarketLayout()
+    check_folder(folder, name)
+    if with_train and not (folder / layout.train).is_dir():
+        raise NoTrainingImagesError(_NO_FOLDER.format(folder / layout.train))
+    test = [layout.query, layout.gallery]
+    if with_train and not any((folder / part).is_dir() for part in test):
+        test = ["", ""]
+    train, query, gallery = (
+        read_split(folder / part, layout.pattern) if part else ()
+        for part in (layout.train if with_train else "", *test)
+    )
+    return ReidSplits(name, train, query, gallery, (folder,), _has_cameras(layout.pattern))
+
+
+def check_folder(folder: Path, name: str) -> None:
+    """Check that the folder of a named data set exists.
+
+    Raises:
+        ReidError: if it does not.
+    """
+    if not folder.is_dir():
+        raise ReidError(
+            f"data set {name} must lie in {folder}, which does not exist; "
+            f"set DATASETS.ROOT_DIR to the folder that contains {folder.name}"
+        )
+
+
+def read_split(folder: Path, pattern: str) -> tuple[Sample, ...]:
+    """The samples of one folder, in one directory walk.
+
+    Raises:
+        ReidError: if the folder is missing, or holds no image with an identity, or images whose names
+            do not fit the pattern.
+    """
+    if not folder.is_dir():
+        raise ReidError(_NO_FOLDER.format(folder))
+    samples, unmatched = parse_names(os.listdir(folder), pattern, folder)  # noqa: PTH208 (names only)
+    if unmatched:
+        raise ReidError(
+            f"images in {folder} must be named like 0002_c1s1_000451_03.jpg (identity, camera), "
+            f"but {len(unmatched)} are not: {', '.join(unmatched[:3])}; rename or remove them"
+        )
+    if not samples:
+        raise ReidError(f"data set folder {folder} must hold images with an identity, but has none")
+    return tuple(samples)
+
+
+def parse_names(names: Iterable[str], pattern: str, folder: Path) -> tuple[list[Sample], list[str]]:
+    """Turn file names into samples.
+
+    Args:
+        names: file names without folder.
+        pattern: see :class:`MarketLayout`.
+        folder: where the files lie.
+
+    Returns:
+        The samples sorted by file name, without junk (-1) and ambiguous (-2) images, and the names of
+        image files that the pattern does not fit. Camera 0 where the pattern has none.
+    """
+    compiled, cameras = re.compile(pattern), _has_cameras(pattern)
+    samples, unmatched = [], []
+    for name in sorted(names):
+        if not is_image(name):
+            continue
+        match = compiled.match(name)
+        if match is None:
+            unmatched.append(name)
+        elif (person_id := int(match["id"])) not in (JUNK_ID, AMBIGUOUS_ID):
+            samples.append(Sample(folder / name, person_id, int(match["camera"]) if cameras else 0))
+    return samples, unmatched
+
+
+class Names(Protocol):
+    """File names that can be cut into blocks: a list, an array, or paths that are put together block by block."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: slice, /) -> Any: ...  # noqa: ANN401 (a list, an array)
+
+
+def labels_of(names: Names) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Identities and cameras by file names in Market-1501's pattern.
+
+    Args:
+        names: (N,) file names or paths; folders play no part.
+
+    Returns:
+        person_ids (N,) and camera_ids (N,); :data:`UNKNOWN_ID` where the pattern does not fit, junk as it is
+        (-1, -2).
+    """
+    match = re.compile(MarketLayout().pattern).match
+    person_ids, camera_ids = np.empty(len(names), np.int64), np.empty(len(names), np.int64)
+    for rows in blocks_of(len(names), _BLOCK):
+        matches = (match(name, max(name.rfind("/"), name.rfind("\\")) + 1) for name in map(str, names[rows]))
+        person_ids[rows], camera_ids[rows] = np.array([*map(_label, matches)], np.int64).T
+    return person_ids, camera_ids
+
+
+def _label(match: re.Match[str] | None) -> tuple[int, int]:
+    if match is None or max(len(match["id"]), len(match["camera"])) > _LONGEST_NUMBER:
+        return UNKNOWN_ID, UNKNOWN_ID
+    return int(match["id"]), int(match["camera"])
+
+
+def _has_cameras(pattern: str) -> bool:
+    return "camera" in re.compile(pattern).groupindex
