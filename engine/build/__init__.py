@@ -22,13 +22,14 @@ from engine.build.measures import (
     validation_pairs,
 )
 from engine.build.networks import build_extractor, initial_weights
-from engine.build.objectives import metric_terms, octuplet_terms, single_view, twin_views
+from engine.build.objectives import build_objective, views_of
 from engine.build.training import build_optimization, build_run_folder, build_schedule, build_trainer
 
 __all__ = [
     "TrainingData",
     "build_extractor",
     "build_input",
+    "build_objective",
     "build_optimization",
     "build_pictures",
     "build_protocols",
@@ -44,16 +45,13 @@ __all__ = [
     "check_training",
     "initial_weights",
     "loader_settings",
-    "metric_terms",
-    "octuplet_terms",
     "output_folder",
     "plain_protocol",
     "resolutions",
     "scales_of",
-    "single_view",
     "test_names",
     "test_pairs",
     "trained_scales",
-    "twin_views",
     "validation_pairs",
+    "views_of",
 ]
