@@ -21,12 +21,19 @@ from torch import Tensor
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks import plain_losses
 from losses.center import CenterLoss
 from losses.centroid_triplet import CentroidTripletLoss
 from losses.identity import IdentityLoss
 from losses.octuplet import OctupletLoss
 from losses.triplet import BatchHardTripletLoss
+from tests.reference.losses import (
+    plain_center,
+    plain_centroid_groups,
+    plain_centroid_triplet,
+    plain_identity,
+    plain_octuplet,
+    plain_triplet,
+)
 
 NUM_INSTANCES = 4
 DIM = 2048
@@ -43,46 +50,46 @@ def losses_and_twins() -> dict[str, tuple[Loss, Loss]]:
     center, identity = CenterLoss(NUM_IDS, DIM), IdentityLoss(NUM_IDS, DIM, SMOOTHING)
 
     def grouped(raw: Tensor, _: Tensor, ids: Tensor) -> Tensor:
-        groups = plain_losses.plain_centroid_groups(raw, ids)
+        groups = plain_centroid_groups(raw, ids)
         return torch.stack([triplet(vectors, labels) for vectors, labels in groups]).mean()
 
     return {
         "triplet": (
             lambda raw, _, ids: triplet(raw, ids),
-            lambda raw, _, ids: plain_losses.plain_triplet(raw, ids, MARGIN),
+            lambda raw, _, ids: plain_triplet(raw, ids, MARGIN),
         ),
         "centroid_triplet": (
             lambda raw, _, ids: centroid(raw, ids),
-            lambda raw, _, ids: plain_losses.plain_centroid_triplet(raw, ids, MARGIN),
+            lambda raw, _, ids: plain_centroid_triplet(raw, ids, MARGIN),
         ),
         "centroid_triplet / grouped": (lambda raw, _, ids: centroid(raw, ids), grouped),
         "octuplet": (
             lambda raw, low, ids: octuplet(raw, low, ids),
-            lambda raw, low, ids: plain_losses.plain_octuplet(raw, low, ids, 25.0),
+            lambda raw, low, ids: plain_octuplet(raw, low, ids, 25.0),
         ),
         "center": (
             lambda raw, _, ids: center(raw, ids),
-            lambda raw, _, ids: plain_losses.plain_center(raw, center.centers, ids),
+            lambda raw, _, ids: plain_center(raw, center.centers, ids),
         ),
         "identity": (
             lambda raw, _, ids: identity(raw, ids),
-            lambda raw, _, ids: plain_losses.plain_identity(raw, identity.classifier.weight, ids, SMOOTHING),
+            lambda raw, _, ids: plain_identity(raw, identity.classifier.weight, ids, SMOOTHING),
         ),
     }
 
 
-def synchronisations(loss: Loss, inputs: tuple[Tensor, Tensor, Tensor]) -> int:
+def synchronizations(loss: Loss, inputs: tuple[Tensor, Tensor, Tensor]) -> int:
     """How often a forward and a backward pass on CUDA wait for the device; it must be 0."""
-    on_device = tuple(given.detach().cuda().requires_grad_(given.is_floating_point()) for given in inputs)
+    on_device = tuple(value.detach().cuda().requires_grad_(value.is_floating_point()) for value in inputs)
     loss(*on_device).backward()  # type: ignore[arg-type]
     torch.cuda.set_sync_debug_mode("warn")
     try:
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as records:
             warnings.simplefilter("always")
             loss(*on_device).backward()  # type: ignore[arg-type]
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    return sum("synchroniz" in str(warning.message) for warning in caught)
+    return sum("synchroniz" in str(warning.message) for warning in records)
 
 
 def milliseconds(loss: Loss, inputs: tuple[Tensor, Tensor, Tensor], repeats: int) -> float:
@@ -114,7 +121,7 @@ def measure(num_ids: int, repeats: int) -> list[dict[str, str | int | float]]:
             }
         )
         if torch.cuda.is_available() and name in ("triplet", "centroid_triplet", "octuplet"):
-            rows[-1]["synchronisations"] = synchronisations(loss, (raw, low, ids))
+            rows[-1]["synchronizations"] = synchronizations(loss, (raw, low, ids))
     return rows
 
 

@@ -25,8 +25,7 @@ from datasets.synthetic import SyntheticSpec, draw_dataset
 from engine import build
 from engine.cli import Settings
 from engine.folders import new_run
-from engine.recipes import BASELINE
-from losses.objectives import Objective
+from engine.recipes import BASELINE, configuration
 from modelling.reid_module import ReidModule
 
 
@@ -43,10 +42,10 @@ class Clock(Callback):
 
 def make_module(settings: Settings, num_ids: int) -> ReidModule:
     """A fresh module with the same weights each time."""
-    cfg = settings.resolve()
+    cfg = configuration(BASELINE, settings)
     torch.manual_seed(0)
     extractor = build.build_extractor(cfg)
-    objective = Objective(BASELINE.terms(cfg, num_ids, extractor.dim))
+    objective = build.build_objective(cfg, num_ids, extractor.dim)
     protocols = build.build_protocols(cfg, [(1, 1)], rule=True)
     return ReidModule(extractor, build.build_input(cfg), protocols, objective, build.build_optimization(cfg))
 
@@ -61,7 +60,7 @@ def bare_epoch(module: ReidModule, data: ReidDataModule, device: torch.device) -
     for batch in loader:
         images = module.network_input(batch.images.to(device), 1, batch.erased.to(device))
         features = module.extractor(images)
-        total = objective({"raw": features.raw, "bn": features.bn}, batch.labels.to(device)).total
+        total = objective({"main": features._asdict()}, batch.labels.to(device)).total
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         total.backward()

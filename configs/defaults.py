@@ -3,7 +3,7 @@
 Print it with ``python -m configs``. Keys are read in ``engine`` and nowhere below.
 """
 
-from configs.schema import Key, above, at_least, between, flatten, numbers, one_of, rising, some_of
+from configs.schema import Key, above, at_least, between, flatten, names, numbers, one_of, rising, some_of
 
 _SECTIONS: dict[str, Key | dict[str, Key]] = {
     "MODEL": {
@@ -111,6 +111,13 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "MIN_LR": Key(7.7e-7, "cosine_annealing ends at this rate.", at_least(0)),
         "WARMUP_EPOCHS": Key(10, "The rate rises linearly with each step of this many epochs; 0 = off.", at_least(0)),
         "WARMUP_FACTOR": Key(0.01, "The warm-up starts at this share of SOLVER.BASE_LR.", between(0, 1)),
+        "TERMS": Key(
+            [],
+            "The objective adds these losses, of identity, triplet, center, centroid_triplet, octuplet; [] = those "
+            "of the method, and each one whose weight is set above 0.",
+            names(),
+            example=("identity", "triplet"),
+        ),
         "QUERY_XENT_WEIGHT": Key(1.0, "The label-smoothed cross entropy has this weight; 0 = off.", at_least(0)),
         "LABEL_SMOOTHING": Key(0.1, "This share of the target is spread over all identities.", between(0, 0.99)),
         "QUERY_CONTRASTIVE_WEIGHT": Key(1.0, "The triplet loss has this weight; 0 = off.", at_least(0)),

@@ -28,11 +28,24 @@ class Rule:
 
 @dataclass(frozen=True)
 class Key:
-    """One key of the tree: its default, what it means (with its unit), and which values are allowed."""
+    """One key of the tree.
+
+    Attributes:
+        default: its value where nobody sets it, and its type.
+        meaning: with its unit.
+        rule: which values are allowed.
+        example: of the entries of a list that is empty by default: their type, and a help in messages.
+    """
 
     default: Any
     meaning: str
     rule: Rule | None = None
+    example: tuple[Any, ...] = (2, 4)
+
+    @property
+    def sample(self) -> Any:  # noqa: ANN401 (a key may hold any plain type)
+        """A value of the key's type, a list not empty."""
+        return list(self.example) if self.default == [] else self.default
 
 
 def one_of(*choices: object) -> Rule:
@@ -70,6 +83,14 @@ def numbers(count: int | None, low: float) -> Rule:
     text = f"{'a list of' if count is None else count} numbers, each {low} or more"
     return Rule(
         text, lambda value: (count is None or len(value) == count) and all(low <= v < math.inf for v in value)
+    )
+
+
+def names() -> Rule:
+    """A list of names, each once; the code that looks them up knows the valid ones."""
+    return Rule(
+        "a list of names, each once",
+        lambda value: len(set(value)) == len(value) and all(name.isidentifier() for name in value),
     )
 
 
@@ -123,7 +144,7 @@ def checked_value(keys: Mapping[str, Key], name: str, value: object) -> object:
     if name not in keys:
         raise ReidError(f"unknown configuration key {name}{did_you_mean(name, keys)}")
     key = keys[name]
-    typed = _in_type_of(key.default, value)
+    typed = _in_type_of(key.sample, value)
     if typed is None and isinstance(key.default, list):
         rule = key.rule.text if key.rule else "a list"
         example = f'on a command line write "{_example(key, value)}"'
@@ -156,10 +177,11 @@ def _holds(rule: Rule, value: object) -> bool:
 
 def _example(key: Key, value: object) -> list[Any]:
     """A list that ``key`` takes: of ``value`` alone where that is one, else its default."""
-    alone = _in_type_of(key.default, [value])
+    alone = _in_type_of(key.sample, [value])
     if isinstance(alone, list) and (key.rule is None or _holds(key.rule, alone)):
         return alone
-    return key.default or [2, 4]
+    sample: list[Any] = key.sample
+    return sample
 
 
 def _literal(text: str) -> object:
@@ -179,7 +201,7 @@ def _in_type_of(default: object, value: object) -> object:
     if isinstance(default, (list, tuple)):
         if not isinstance(value, (list, tuple)):
             return None
-        typed = [_in_type_of(default[0] if default else 0, item) for item in value]
+        typed = [_in_type_of(default[0], item) for item in value]
         return None if any(item is None for item in typed) else typed
     if isinstance(value, int) and abs(value) >= 2**63:
         value = math.inf  # which no rule takes, and no tensor

@@ -109,7 +109,7 @@ class RunRecorder(Callback):
         values = {
             name.removesuffix("_epoch"): float(value)
             for name, value in trainer.callback_metrics.items()
-            if name.endswith(("_epoch", "/lr", "/lr_center")) or (name.startswith("val/") and pl_module.results)
+            if name.endswith(("_epoch", "/lr")) or "/lr_" in name or (name.startswith("val/") and pl_module.results)
         }
         loss = values.get("train/loss", 0.0)
         if not math.isfinite(loss):

@@ -11,6 +11,7 @@ from yacs.config import CfgNode
 
 from datasets.sample import Sample
 from engine import build
+from engine.build.objectives import TERMS
 from engine.checkpoint import Checkpoint, RunCard, Weights, check_architecture
 from engine.cli import Settings
 from engine.folders import RunFolder, later_checkpoints, run_of, set_later_aside
@@ -26,6 +27,10 @@ _CHANGEABLE = (
     "DATALOADER.NUM_WORKERS", "SOLVER.MAX_EPOCHS", "SOLVER.EVAL_PERIOD", "SOLVER.CHECKPOINT_PERIOD",
     "SOLVER.LOG_PERIOD", "TEST.", "TRAINER.", "LOGS_DIR", "RUNS_DIR", "OUTPUT_DIR",
 )  # fmt: skip
+
+
+# A checkpoint from before SOLVER.TERMS: those of these terms that have a weight joined the terms of its method.
+_TERMS_WITHOUT_LIST = ("identity", "triplet", "center", "centroid_triplet")
 
 
 def resumed(settings: Settings, weights: Weights | None, recipe: Recipe) -> Checkpoint | None:
@@ -63,10 +68,14 @@ def resumed(settings: Settings, weights: Weights | None, recipe: Recipe) -> Chec
     return weights
 
 
-def settled(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
+def settled(settings: Settings, checkpoint: Checkpoint, recipe: Recipe) -> dict[str, Any]:
     """The values of a resumed run that its configuration file does not change."""
     changed = {name for name in settings.file if name.startswith(_CHANGEABLE)}
-    return {name: value for name, value in checkpoint.config.items() if name not in changed}
+    values = {name: value for name, value in checkpoint.config.items() if name not in changed}
+    if not values["SOLVER.TERMS"]:
+        names = dict.fromkeys((*recipe.terms, *_TERMS_WITHOUT_LIST))
+        values["SOLVER.TERMS"] = [name for name in names if values[TERMS[name].weight]]
+    return values
 
 
 def check_resumption(checkpoint: Checkpoint, cfg: CfgNode, card: RunCard) -> None:
@@ -80,6 +89,12 @@ def check_resumption(checkpoint: Checkpoint, cfg: CfgNode, card: RunCard) -> Non
         raise ReidError(
             f"{checkpoint.path} has finished epoch {epoch - 1}, the last of SOLVER.MAX_EPOCHS "
             f"{cfg.SOLVER.MAX_EPOCHS}; set it higher to train on"
+        )
+    terms = checkpoint.config["SOLVER.TERMS"]
+    if terms not in ([], cfg.SOLVER.TERMS):
+        raise ReidError(
+            f"a resumed run keeps its settings, got SOLVER.TERMS ({terms} -> {cfg.SOLVER.TERMS}), by the weight of "
+            "another term; start a new run to change them"
         )
     if checkpoint.card.data not in ("", card.data):
         raise ReidError(

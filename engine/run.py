@@ -18,13 +18,12 @@ from engine.checkpoint import Checkpoint, RunCard, Weights
 from engine.cli import Settings
 from engine.initial import initialise, initialise_objective
 from engine.model import trained_weights, warn_of_scale
-from engine.recipes import Recipe
+from engine.recipes import Recipe, configuration
 from engine.recorder import RunRecorder
 from evaluation.protocols import EvaluationData
 from evaluation.report.tables import console_tables
 from evaluation.report.write import write_outputs, write_summary
 from evaluation.results import Entry, EvaluationProtocol, Report
-from losses.objectives import Objective
 from modelling.network import ReidNetwork
 from modelling.reid_module import ReidModule
 from utils.errors import ReidError
@@ -57,14 +56,12 @@ def fit(recipe: Recipe, settings: Settings) -> FitResult:
     weights = start.given_weights(settings)
     resumed = resumption.resumed(settings, weights, recipe)
     inherited = start.inherited(settings, weights, recipe)
-    cfg = settings.resolve(
-        dict(recipe.defaults), inherited, above_file=start.above_file(settings, weights, resumed, recipe)
-    )
+    cfg = configuration(recipe, settings, inherited, start.above_file(settings, weights, resumed, recipe))
     build.check_consistency(cfg)
     build.check_training(cfg)
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
     splits, validated_on = build.build_training_data(cfg)
-    views = recipe.views(cfg)
+    views = build.views_of(cfg, low_resolution=recipe.low_resolution_view)
     protocols = build.build_protocols(cfg, build.validation_pairs(cfg, views), rule=build.camera_rule(cfg, splits))
     files = build.build_low_resolution(cfg, splits, build.trained_scales(cfg), build.scales_of(protocols))
     data = ReidDataModule(splits, build.loader_settings(cfg), resumed.position if resumed else (0, 0), files)
@@ -79,7 +76,7 @@ def fit(recipe: Recipe, settings: Settings) -> FitResult:
     if resumed is not None:
         resumption.check_resumption(resumed, cfg, card)
     extractor = build.build_extractor(cfg)
-    objective = Objective(recipe.terms(cfg, data.num_ids, extractor.dim))
+    objective = build.build_objective(cfg, data.num_ids, extractor.dim)
     module = ReidModule(extractor, build.build_input(cfg), protocols, objective, build.build_optimization(cfg), views)
     if resumed is None:
         initialise(module.extractor, cfg, weights)

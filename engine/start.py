@@ -45,7 +45,7 @@ def above_file(
 ) -> dict[str, Any]:
     """The values that ``--config_file`` does not change: most of a resumed run's, the input of a tuned model."""
     if resumed_from is not None:
-        return settled(settings, resumed_from)
+        return settled(settings, resumed_from, recipe)
     return trained_pixels(settings, weights) if recipe.fine_tunes and weights is not None else {}
 
 

@@ -1,21 +1,14 @@
 """Centroid triplet loss: leave-one-out centroids of the batch as triplet partners."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from losses.mining import (
-    HardestPairs,
-    LossWithStatistics,
-    check_batch,
-    check_margin,
-    mean_over_defined,
-    pair_statistics,
-    triplet_losses,
-    without_padding,
-)
-from utils.distance import Metric, at_least_float32, check_metric, distances_from_products
+from losses.base import check_batch
+from losses.mining import HardestPairs, MinedLoss, MiningLoss, mean_over_valid, triplet_losses
+from utils.distance import Metric, at_least_float32, distances_from_products
 from utils.group_means import mean_weights
 
 
@@ -36,27 +29,21 @@ class LeaveOneOut(NamedTuple):
     rivals: Tensor
 
 
-def leave_one_out(ids: Tensor, valid: Tensor | None = None, dtype: torch.dtype = torch.float32) -> LeaveOneOut:
+def leave_one_out(ids: Tensor, dtype: torch.dtype = torch.float32) -> LeaveOneOut:
     """Groups and centroid weights of a batch in any order, with any number of images per identity.
 
     Args:
         ids: (N,) integer.
-        valid: (N,) bool, False for padding, which is in no group and no centroid.
         dtype: of the weights.
     """
     same = ids[:, None] == ids[None, :]
-    if valid is not None:
-        both = valid[:, None] & valid[None, :]
-        same &= both
     position = same.tril(-1).sum(1)
     rivals = (position[:, None] == position[None, :]).fill_diagonal_(False)
-    if valid is not None:
-        rivals &= both
     others = same.fill_diagonal_(False).to(dtype)
     return LeaveOneOut(mean_weights(others), same.any(1), rivals)
 
 
-class CentroidTripletLoss(nn.Module):
+class CentroidTripletLoss(MiningLoss):
     """Batch-hard triplets among queries and the leave-one-out centroids of their identities.
 
     For each k, the k-th image of every identity is a query and the mean of its other images a centroid; all
@@ -68,67 +55,25 @@ class CentroidTripletLoss(nn.Module):
     has an image, and in no other. One with a single image is a query, hence a negative, and has no centroid.
 
     Centroids are linear in the embeddings, so every distance follows from the N x N inner products of the
-    embeddings and the centroids are never formed. Computed in float32 at least.
+    embeddings and the centroids are never formed. Computed in float32 at least. Arguments:
+    :class:`losses.mining.MiningLoss`; ``centroid_norm``, the mean over centroids, joins the statistics.
 
     Wieczorek, Rychalska, Dabrowski: On the Unreasonable Effectiveness of Centroids in Image Retrieval, 2021.
-
-    Args:
-        margin: in the unit of the distance, >= 0; ``None`` for the soft margin.
-        distance: ``euclidean``, ``sqeuclidean`` or ``cosine``.
-
-    Raises:
-        ReidError: for any other margin or distance.
     """
 
-    def __init__(self, margin: float | None, distance: Metric = "euclidean") -> None:
-        super().__init__()
-        check_margin(margin)
-        check_metric(distance)
-        self.margin = margin
-        self.distance = distance
-
-    def forward(self, embeddings: Tensor, ids: Tensor, valid: Tensor | None = None) -> Tensor:
-        """The loss of a batch.
-
-        Args:
-            embeddings: (N, D) floating point.
-            ids: (N,) integer identities, in any order.
-            valid: (N,) bool, False for padding: neither query nor part of a centroid.
-
-        Returns:
-            0-d tensor.
-
-        Raises:
-            ReidError: if shapes or types do not describe one batch.
-        """
-        return self._compute(embeddings, ids, valid)[0]
-
-    def with_statistics(self, embeddings: Tensor, ids: Tensor, valid: Tensor | None = None) -> LossWithStatistics:
-        """The loss, :func:`losses.mining.pair_statistics`, and ``centroid_norm``, the mean over centroids."""
-        loss, pairs, groups = self._compute(embeddings, ids, valid)
-        statistics = pair_statistics(pairs, self.margin)
-        statistics["centroid_norm"] = _mean_centroid_norm(without_padding(embeddings, valid), groups)
-        return LossWithStatistics(loss, statistics)
-
-    def extra_repr(self) -> str:
-        """What ``print`` shows."""
-        return f"margin={self.margin}, distance={self.distance!r}"
-
-    def _compute(
-        self, embeddings: Tensor, ids: Tensor, valid: Tensor | None
-    ) -> tuple[Tensor, HardestPairs, LeaveOneOut]:
-        check_batch(embeddings, ids, valid)
-        embeddings = at_least_float32(without_padding(embeddings, valid))
-        groups = leave_one_out(ids, valid, embeddings.dtype)
+    def compute(self, embeddings: Tensor, ids: Tensor) -> MinedLoss:
+        """The loss of embeddings (N, D) and ids (N,), and the hardest pairs (2, N) of queries and centroids."""
+        check_batch(embeddings, ids)
+        embeddings = at_least_float32(embeddings)
+        groups = leave_one_out(ids, embeddings.dtype)
         with torch.autocast(device_type=embeddings.device.type, enabled=False):
             pairs = _mine(embeddings, groups, self.distance)
             losses = triplet_losses(pairs, self.margin).sum(0)
-            defined = pairs.defined
-            members = (groups.rivals & defined).sum(1) + 1
+            members = (groups.rivals & pairs.valid).sum(1) + 1
             # Each group's shares add up to 1, so their sum is the number of groups that count.
-            shares = defined.to(losses.dtype) / members
+            shares = pairs.valid.to(losses.dtype) / members
             loss = (losses * shares).sum() / (2.0 * shares.sum().clamp_min(1.0))
-        return loss, pairs, groups
+        return MinedLoss(loss, pairs, partial(_centroid_norm, embeddings, groups))
 
 
 def _mine(embeddings: Tensor, groups: LeaveOneOut, metric: Metric) -> HardestPairs:
@@ -153,17 +98,17 @@ def _mine(embeddings: Tensor, groups: LeaveOneOut, metric: Metric) -> HardestPai
         ]
     )
     # In a group, the one positive of a query is its own centroid, and the reverse.
-    defined = groups.has_centroid & rivals.any(1)
-    positive = to_centroids.diagonal().masked_fill(~defined, 0.0)
-    return HardestPairs(positive.expand_as(nearest), nearest.masked_fill(~defined, 0.0), defined)
+    valid = groups.has_centroid & rivals.any(1)
+    positive = to_centroids.diagonal().masked_fill(~valid, 0.0)
+    return HardestPairs(positive.expand_as(nearest), nearest.masked_fill(~valid, 0.0), valid)
 
 
-def _nearest(distances: Tensor, excluded: Tensor) -> Tensor:
-    return distances.masked_fill(excluded, torch.inf).amin(1)
+def _nearest(distances: Tensor, mask: Tensor) -> Tensor:
+    return distances.masked_fill(mask, torch.inf).amin(1)
 
 
 @torch.no_grad()
-def _mean_centroid_norm(embeddings: Tensor, groups: LeaveOneOut) -> Tensor:
+def _centroid_norm(embeddings: Tensor, groups: LeaveOneOut) -> dict[str, Tensor]:
     with torch.autocast(device_type=embeddings.device.type, enabled=False):
-        norms = (groups.weights @ at_least_float32(embeddings)).norm(dim=1)
-        return mean_over_defined(norms, groups.has_centroid)
+        norms = (groups.weights @ embeddings).norm(dim=1)
+        return {"centroid_norm": mean_over_valid(norms, groups.has_centroid)}

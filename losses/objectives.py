@@ -1,14 +1,16 @@
-"""Training objectives: weighted, named sums of losses over named features."""
+"""Training objectives: weighted, named sums of losses over the features of each view of a batch."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim import Optimizer
 
-from losses.center import CenterLoss
+from losses.base import LossWithStatistics
 from utils.errors import ReidError
 
 
@@ -18,20 +20,22 @@ class Term:
 
     Attributes:
         name: its name in logs and in the state dict, a Python identifier: ``identity``, ``triplet``.
-        loss: called with the features named in ``inputs``, then ``ids`` and ``valid``. If it has a method
-            ``with_statistics``, that is called instead, and its statistics are reported.
+        loss: called with one matrix of features for each view, then ``ids``. If it has a method
+            ``with_statistics``, that is called instead, and its statistics are reported. If it has a method
+            ``own_optimizer``, that makes the optimizer of all its parameters.
         weight: factor in the sum, > 0.
-        inputs: names of the features it takes: ``raw`` (before BNNeck), ``bn`` (after), ``raw_low`` and
-            ``bn_low`` (the same for the low-resolution view).
+        feature: the feature it takes of each view: ``raw`` (before the BNNeck) or ``bn`` (after it).
+        views: names of the views it compares: ``main``, and ``low`` for the low-resolution images.
 
     Raises:
-        ReidError: if the name, the weight or the inputs are none of this.
+        ReidError: if the name, the weight or the views are none of this.
     """
 
     name: str
     loss: nn.Module
     weight: float
-    inputs: tuple[str, ...]
+    feature: str
+    views: tuple[str, ...] = ("main",)
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -43,10 +47,10 @@ class Term:
                 f"weight of term {self.name!r} must be a finite number > 0, got {self.weight!r}; "
                 "leave the term out if it shall not count"
             )
-        if not isinstance(self.inputs, tuple) or not self.inputs:
+        if not isinstance(self.views, tuple) or not self.views:
             raise ReidError(
-                f"inputs of term {self.name!r} must be a tuple of at least one feature name, "
-                f"got {self.inputs!r}; write ('raw',) for a single one"
+                f"views of term {self.name!r} must be a tuple of at least one name, got {self.views!r}; "
+                "write ('main',) for a single one"
             )
 
 
@@ -67,9 +71,10 @@ class ObjectiveReport(NamedTuple):
 class Objective(nn.Module):
     """Weighted sum of named losses.
 
-    The centres of a :class:`~losses.center.CenterLoss` have an optimiser of their own, and the weight of the
-    term must not slow them down: the objective sets that loss's ``center_gradient_scale`` to 1 / weight, so a
-    training loop calls ``step`` on both optimisers and does nothing else.
+    A loss may bring an optimizer of its own, and the weight of the term must not slow it down: the centers of a
+    :class:`~losses.center.CenterLoss` of weight 5e-4 learn as if the weight were 1. The objective multiplies
+    the gradient of such parameters, and nothing else, by 1 / weight, so a training loop calls ``step`` on all
+    optimizers and does nothing else.
 
     Args:
         terms: the summands; their modules become ``terms.<name>`` in the state dict.
@@ -81,72 +86,104 @@ class Objective(nn.Module):
     def __init__(self, terms: Sequence[Term]) -> None:
         super().__init__()
         names = [term.name for term in terms]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated or not names:
+        duplicates = sorted({name for name in names if names.count(name) > 1})
+        if duplicates or not names:
             raise ReidError(
                 f"terms must be at least one, each with a name of its own, got {names}; "
-                + (f"rename one of each: {', '.join(repeated)}" if repeated else "add a term")
+                + (f"rename one of each: {', '.join(duplicates)}" if duplicates else "add a term")
             )
         self.terms = nn.ModuleDict({term.name: term.loss for term in terms})
-        self._weights = {term.name: float(term.weight) for term in terms}
-        self._inputs = {term.name: tuple(term.inputs) for term in terms}
-        for term in terms:
-            if isinstance(term.loss, CenterLoss):
-                term.loss.center_gradient_scale = 1.0 / term.weight
+        self._summands = tuple(terms)
 
-    def forward(self, features: Mapping[str, Tensor], ids: Tensor, valid: Tensor | None = None) -> ObjectiveReport:
+    def forward(self, features: Mapping[str, Mapping[str, Tensor]], ids: Tensor) -> ObjectiveReport:
         """Value of the objective on a batch.
 
         Args:
-            features: name -> (N, D) floating point.
+            features: view -> feature -> (N, D) floating point.
             ids: (N,) integer identities, numbered from 0.
-            valid: (N,) bool, False for padding, which enters no term.
 
         Raises:
             ReidError: if a term needs a feature that is not there.
         """
         values: dict[str, Tensor] = {}
         statistics: dict[str, Tensor] = {}
-        for name, loss in self.terms.items():
-            inputs = self._select(name, features)
-            with_statistics = getattr(loss, "with_statistics", None)
-            if with_statistics is not None:
-                values[name], figures = with_statistics(*inputs, ids, valid)
-                statistics.update({f"{name}/{key}": figure for key, figure in figures.items()})
-            else:
-                values[name] = loss(*inputs, ids, valid)
-        total = torch.stack([self._weights[name] * value for name, value in values.items()]).sum()
+        for term in self._summands:
+            values[term.name], figures = _evaluate(term, *_embeddings(term, features), ids)
+            statistics |= {f"{term.name}/{key}": figure for key, figure in figures.items()}
+        total = torch.stack([term.weight * values[term.name] for term in self._summands]).sum()
         return ObjectiveReport(total, {name: value.detach() for name, value in values.items()}, statistics)
 
     @property
-    def inputs(self) -> frozenset[str]:
+    def features(self) -> frozenset[str]:
         """Names of the features that any term takes."""
-        return frozenset(name for inputs in self._inputs.values() for name in inputs)
-
-    def center_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters of the center losses, for an optimiser of their own."""
-        for loss in self.terms.values():
-            if isinstance(loss, CenterLoss):
-                yield from loss.parameters()
+        return frozenset(term.feature for term in self._summands)
 
     def network_parameters(self) -> Iterator[nn.Parameter]:
-        """All other parameters (the classifier), to be trained with the network."""
-        for loss in self.terms.values():
-            if not isinstance(loss, CenterLoss):
-                yield from loss.parameters()
+        """Parameters that are trained with the network, such as the classifier's."""
+        for term in self._summands:
+            if not _has_own_optimizer(term):
+                yield from term.loss.parameters()
+
+    def own_optimizers(self) -> dict[str, Optimizer]:
+        """A new optimizer for each term that brings one, by the term's name."""
+        return {term.name: term.loss.own_optimizer() for term in self._summands if _has_own_optimizer(term)}  # type: ignore[operator]
 
     def extra_repr(self) -> str:
         """What ``print`` shows."""
         return " + ".join(
-            f"{weight:g} {name}({', '.join(self._inputs[name])})" for name, weight in self._weights.items()
+            f"{term.weight:g} {term.name}({', '.join(f'{view}.{term.feature}' for view in term.views)})"
+            for term in self._summands
         )
 
-    def _select(self, name: str, features: Mapping[str, Tensor]) -> list[Tensor]:
-        missing = [feature for feature in self._inputs[name] if feature not in features]
-        if missing:
-            raise ReidError(
-                f"features must hold the inputs of term {name!r}: {', '.join(self._inputs[name])}; "
-                f"missing {', '.join(missing)}, available {', '.join(sorted(features)) or 'none'}; "
-                "correct the inputs of the term, or add the view that makes the feature"
-            )
-        return [features[feature] for feature in self._inputs[name]]
+
+def _has_own_optimizer(term: Term) -> bool:
+    return hasattr(term.loss, "own_optimizer")
+
+
+def _embeddings(term: Term, features: Mapping[str, Mapping[str, Tensor]]) -> list[Tensor]:
+    if absent := [view for view in term.views if term.feature not in features.get(view, {})]:
+        available = [f"{view}.{feature}" for view, part in features.items() for feature in part]
+        raise ReidError(
+            f"features must hold {term.feature} of each view of term {term.name!r}, {', '.join(term.views)}; "
+            f"missing of {', '.join(absent)}, available {', '.join(available) or 'none'}; correct the term, "
+            "or add the view"
+        )
+    return [features[view][term.feature] for view in term.views]
+
+
+def _evaluate(term: Term, *batch: Tensor) -> LossWithStatistics:
+    loss = _WithStatistics(term.loss)
+    if not _has_own_optimizer(term):
+        return loss.forward(*batch)
+    scale = 1.0 / term.weight
+    parameters = {name: _ScaleGradient.apply(value, scale) for name, value in loss.named_parameters()}
+    report: LossWithStatistics = functional_call(loss, parameters, batch)
+    return report
+
+
+class _WithStatistics(nn.Module):
+    """A loss that reports its statistics by ``forward``: functional_call calls no other method."""
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, *batch: Tensor) -> LossWithStatistics:
+        with_statistics = getattr(self.loss, "with_statistics", None)
+        if with_statistics is None:
+            return LossWithStatistics(self.loss(*batch), {})
+        report: LossWithStatistics = with_statistics(*batch)
+        return report
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """Identity whose gradient is multiplied by a constant."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, scale: float) -> Tensor:  # noqa: ANN401 (torch's own context type)
+        ctx.scale = scale
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+        return gradient * ctx.scale, None

@@ -27,7 +27,6 @@ class OptimizerConfig:
         weight_decay: of the network and the classifier.
         momentum: of SGD.
         schedule: factor on ``base_lr`` by progress in epochs.
-        center_lr: rate of the plain SGD that moves the centers; the schedule does not touch it.
         clip: largest norm of the gradient; 0 = no clipping.
     """
 
@@ -36,7 +35,6 @@ class OptimizerConfig:
     weight_decay: float
     momentum: float
     schedule: Schedule
-    center_lr: float = 0.5
     clip: float = 0.0
 
     def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:

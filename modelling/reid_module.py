@@ -7,7 +7,7 @@ import torch.distributed as dist
 from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
 from datasets.datamodule import ReidDataModule
 from datasets.sample import Batch, Views
@@ -23,17 +23,17 @@ from modelling.optimization import OptimizerConfig
 class ReidModule(LightningModule):
     """Trains an extractor on an objective and evaluates it.
 
-    Optimization is manual because the center loss has an optimizer of its own, and a second optimizer
-    leaves Lightning no automatic way.
+    Optimization is manual because a loss may bring an optimizer of its own, and a second optimizer leaves
+    Lightning no automatic way.
 
     Args:
         extractor: the network.
         network_input: uint8 batch -> network input.
-        objective: what training minimises; None for a test.
+        objective: what training minimizes; None for a test.
         optimization: how; None for a test.
-        views: suffix of the feature names -> the view of a batch. ``{"": Batch.full_resolution}`` trains on the
-            images, ``{"": Batch.full_resolution, "_low": Batch.low_resolution}`` on the images in both
-            resolutions. All views of a batch go through the network together.
+        views: name -> scale of the low resolution. ``{"main": 1}`` trains on the images, ``{"main": 1,
+            "low": 4}`` on the images and their low-resolution twins; ``DRAWN`` takes each image's own scale.
+            All views of a batch go through the network together.
         protocols: what validation and test measure.
 
     Attributes:
@@ -53,25 +53,28 @@ class ReidModule(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.extractor, self.network_input, self.objective = extractor, network_input, objective
-        self._optimization, self._protocols = optimization, protocols
-        self._views = views or {"": Batch.full_resolution}
+        self._optimization, self._views, self._protocols = (
+            optimization,
+            views or {"main": Batch.full_resolution},
+            protocols,
+        )
+        self._rates: tuple[str, ...] = ()
         self._needed: dict[int, slice | None] = {}
         self._banks: dict[int, FeatureBank] = {}
         self.results: tuple[Entry, ...] = ()
         self.vectors: dict[int, Tensor] = {}
-        if objective is not None and not any(name.startswith("bn") for name in objective.inputs):
+        if objective is not None and "bn" not in objective.features:
             # Several processes wait for the gradient of each parameter that wants one: this would never come.
             extractor.freeze_normalization()
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """The network's optimizer and, where the objective has centers, theirs."""
+        """The network's optimizer, then those that losses bring."""
         assert self.objective is not None
         assert self._optimization is not None
         network = [*self.extractor.parameters(), *self.objective.network_parameters()]
-        optimizers = [self._optimization.build(network)]
-        if centers := list(self.objective.center_parameters()):
-            optimizers.append(SGD(centers, lr=self._optimization.center_lr))
-        return optimizers
+        others = self.objective.own_optimizers()
+        self._rates = ("train/lr", *(f"train/lr_{name}" for name in others))
+        return [self._optimization.build(network), *others.values()]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step of all optimizers on one P x K batch."""
@@ -139,10 +142,9 @@ class ReidModule(LightningModule):
         inputs = [self.network_input(*view(batch), batch.erased) for view in self._views.values()]
         features = self.extractor(torch.cat(inputs) if len(inputs) > 1 else inputs[0])
         count = len(batch.images)
-        named = {}
-        for suffix, raw, bn in zip(self._views, features.raw.split(count), features.bn.split(count), strict=True):
-            named[f"raw{suffix}"], named[f"bn{suffix}"] = raw, bn
-        report: ObjectiveReport = self.objective(named, batch.labels)
+        parts = zip(self._views, features.raw.split(count), features.bn.split(count), strict=True)
+        views = {view: {"raw": raw, "bn": bn} for view, raw, bn in parts}
+        report: ObjectiveReport = self.objective(views, batch.labels)
         return report
 
     def _set_rate(self, optimizer: LightningOptimizer, batch_idx: int) -> None:
@@ -161,7 +163,7 @@ class ReidModule(LightningModule):
         terms = {f"train/{name}": value for name, value in {**report.terms, **report.statistics}.items()}
         self.log_dict(terms, on_step=True, on_epoch=True)
         self.log("train/loss", report.total.detach(), on_step=True, on_epoch=True, prog_bar=True)
-        for name, optimizer in zip(("train/lr", "train/lr_center"), optimizers, strict=False):
+        for name, optimizer in zip(self._rates, optimizers, strict=True):
             # As a tensor, which stays on the CPU: a plain number would be copied to the device, and waited for.
             self.log(name, torch.tensor(optimizer.param_groups[0]["lr"]), on_step=True, on_epoch=False)
 

@@ -23,7 +23,7 @@ from engine.build.measures import (
     validation_pairs,
 )
 from engine.build.networks import build_extractor, initial_weights
-from engine.build.objectives import low_resolution_views, metric_terms, octuplet_terms, single_view
+from engine.build.objectives import build_objective, views_of
 from engine.build.training import build_optimization, build_run_folder, build_schedule, build_trainer
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "build_extractor",
     "build_input",
     "build_low_resolution",
+    "build_objective",
     "build_optimization",
     "build_pictures",
     "build_protocols",
@@ -45,17 +46,14 @@ __all__ = [
     "check_training",
     "initial_weights",
     "loader_settings",
-    "low_resolution_views",
-    "metric_terms",
-    "octuplet_terms",
     "output_folder",
     "plain_protocol",
     "preprocessing_of",
     "resolutions",
     "scales_of",
-    "single_view",
     "test_names",
     "test_pairs",
     "trained_scales",
     "validation_pairs",
+    "views_of",
 ]

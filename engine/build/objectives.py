@@ -1,7 +1,8 @@
 """From keys to the views of a batch and the terms of an objective."""
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from operator import attrgetter
 
 from torch import nn
 from yacs.config import CfgNode
@@ -11,64 +12,83 @@ from engine.build.data import trained_scales
 from losses.center import CenterLoss
 from losses.centroid_triplet import CentroidTripletLoss
 from losses.identity import IdentityLoss
-from losses.objectives import Term
+from losses.objectives import Objective, Term
 from losses.octuplet import OctupletLoss
 from losses.triplet import BatchHardTripletLoss
 from utils.errors import ReidError
 
 
-def single_view(cfg: CfgNode) -> Views:  # noqa: ARG001 (as low_resolution_views)
-    """One view of a batch, at the scales that are trained."""
-    return {"": Batch.low_resolution}
+@dataclass(frozen=True)
+class TermBuilder:
+    """How the configuration makes a term of an objective.
+
+    Attributes:
+        loss: the configuration, number of identities and embedding size -> the loss.
+        weight: key of its weight; a weight of 0 switches the term off.
+        feature: ``raw``, ``bn``, or the key that chooses between them.
+        views: names of the views that the loss compares.
+    """
+
+    loss: Callable[[CfgNode, int, int], nn.Module]
+    weight: str
+    feature: str
+    views: tuple[str, ...] = ("main",)
+
+    def weight_in(self, cfg: CfgNode) -> float:
+        """The weight of the term."""
+        return float(attrgetter(self.weight)(cfg))
+
+    def build(self, name: str, cfg: CfgNode, num_ids: int, dim: int) -> Term:
+        """The term under a name."""
+        feature = attrgetter(self.feature)(cfg) if "." in self.feature else self.feature
+        return Term(name, self.loss(cfg, num_ids, dim), self.weight_in(cfg), feature, self.views)
 
 
-def low_resolution_views(cfg: CfgNode) -> Views:
-    """Two views of a batch: the images in full and in low resolution.
+def _octuplet(cfg: CfgNode, *_: int) -> OctupletLoss:
+    solver = cfg.SOLVER
+    return OctupletLoss(solver.OCTUPLET_MARGIN, solver.OCTUPLET_DISTANCE, solver.OCTUPLET_TERMS)
+
+
+# What SOLVER.TERMS may list. A loss of one's own is its file, a row here and the key of its weight.
+TERMS: dict[str, TermBuilder] = {
+    "identity": TermBuilder(
+        lambda cfg, num_ids, dim: IdentityLoss(num_ids, dim, cfg.SOLVER.LABEL_SMOOTHING),
+        "SOLVER.QUERY_XENT_WEIGHT", "bn",
+    ),
+    "triplet": TermBuilder(
+        lambda cfg, *_: BatchHardTripletLoss(cfg.SOLVER.MARGIN, cfg.SOLVER.DISTANCE_FUNC),
+        "SOLVER.QUERY_CONTRASTIVE_WEIGHT", "raw",
+    ),
+    "center": TermBuilder(
+        lambda cfg, num_ids, dim: CenterLoss(num_ids, dim, cfg.SOLVER.CENTER_LR), "SOLVER.CENTER_LOSS_WEIGHT", "raw"
+    ),
+    "centroid_triplet": TermBuilder(
+        lambda cfg, *_: CentroidTripletLoss(cfg.SOLVER.MARGIN, cfg.SOLVER.DISTANCE_FUNC),
+        "SOLVER.CENTROID_CONTRASTIVE_WEIGHT", "raw",
+    ),
+    "octuplet": TermBuilder(_octuplet, "SOLVER.OCTUPLET_WEIGHT", "SOLVER.OCTUPLET_FEATURE", ("main", "low")),
+}  # fmt: skip
+
+
+def build_objective(cfg: CfgNode, num_ids: int, dim: int) -> Objective:
+    """The weighted sum of the terms in SOLVER.TERMS.
+
+    Args:
+        cfg: the effective configuration, from :func:`engine.recipes.configuration`.
+        num_ids: identities of the training set.
+        dim: length of an embedding.
+    """
+    return Objective([TERMS[name].build(name, cfg, num_ids, dim) for name in cfg.SOLVER.TERMS])
+
+
+def views_of(cfg: CfgNode, *, low_resolution: bool) -> Views:
+    """The views of a batch: the images at the scales that are trained, and in full where a method has both.
 
     Raises:
-        ReidError: if no scale makes them differ.
+        ReidError: if no scale makes the two differ.
     """
+    if not low_resolution:
+        return {"main": Batch.low_resolution}
     if trained_scales(cfg) == [1]:
         raise ReidError("octuplet fine-tuning needs low-resolution twins: set --scale 2 or more, got 1")
-    return {"": Batch.full_resolution, "_low": Batch.low_resolution}
-
-
-def metric_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
-    """The terms of the baseline and CTL that have a weight.
-
-    Cross entropy after the BNNeck, triplet, center (Luo et al. 2019) and centroid triplet (Wieczorek et al.
-    2021) before it.
-
-    Raises:
-        ReidError: if none has a weight.
-    """
-    terms = _weighted_terms(cfg, num_ids, dim)
-    if not terms:
-        raise ReidError(
-            "one of SOLVER.QUERY_XENT_WEIGHT, SOLVER.QUERY_CONTRASTIVE_WEIGHT, SOLVER.CENTER_LOSS_WEIGHT and "
-            "SOLVER.CENTROID_CONTRASTIVE_WEIGHT must be above 0, got 0 for all; give one a weight, e.g. 1"
-        )
-    return terms
-
-
-def octuplet_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
-    """The octuplet loss between the images and their twins (Knoche et al. 2023), and what has a weight."""
-    solver = cfg.SOLVER
-    loss = OctupletLoss(solver.OCTUPLET_MARGIN, solver.OCTUPLET_DISTANCE, tuple(solver.OCTUPLET_TERMS))
-    feature = solver.OCTUPLET_FEATURE
-    term = Term("octuplet", loss, solver.OCTUPLET_WEIGHT, (feature, f"{feature}_low"))
-    return [term, *_weighted_terms(cfg, num_ids, dim)]
-
-
-def _weighted_terms(cfg: CfgNode, num_ids: int, dim: int) -> list[Term]:
-    solver = cfg.SOLVER
-    identity = partial(IdentityLoss, num_ids, dim, solver.LABEL_SMOOTHING)
-    triplet = partial(BatchHardTripletLoss, solver.MARGIN, solver.DISTANCE_FUNC)
-    centroids = partial(CentroidTripletLoss, solver.MARGIN, solver.DISTANCE_FUNC)
-    named: list[tuple[str, Callable[[], nn.Module], float, str]] = [
-        ("identity", identity, solver.QUERY_XENT_WEIGHT, "bn"),
-        ("triplet", triplet, solver.QUERY_CONTRASTIVE_WEIGHT, "raw"),
-        ("center", partial(CenterLoss, num_ids, dim), solver.CENTER_LOSS_WEIGHT, "raw"),
-        ("centroid_triplet", centroids, solver.CENTROID_CONTRASTIVE_WEIGHT, "raw"),
-    ]
-    return [Term(name, make(), weight, (feature,)) for name, make, weight, feature in named if weight]
+    return {"main": Batch.full_resolution, "low": Batch.low_resolution}

@@ -33,7 +33,6 @@ def build_optimization(cfg: CfgNode) -> OptimizerConfig:
         solver.WEIGHT_DECAY,
         solver.MOMENTUM,
         build_schedule(cfg),
-        solver.CENTER_LR,
         solver.GRADIENT_CLIP_VAL,
     )
 

@@ -43,6 +43,8 @@ def test_tree_survives_yaml() -> None:
         ("INPUT.SIZE_TRAIN", "(128, 64)", [128, 64]),
         ("INPUT.PIXEL_MEAN", "[0, 0.5, 1]", [0.0, 0.5, 1.0]),
         ("DATASETS.NAMES", "2024", "2024"),
+        ("SOLVER.TERMS", "['identity', 'triplet']", ["identity", "triplet"]),
+        ("INPUT.LR_SCALES", "[2]", [2]),
     ],
 )
 def test_text_becomes_the_type_of_the_default(name: str, text: str, value: object) -> None:
@@ -76,6 +78,9 @@ def test_text_becomes_the_type_of_the_default(name: str, text: str, value: objec
         ("SOLVER.LR_STEPS", "{[]:1}", r"SOLVER\.LR_STEPS must be rising numbers"),
         ("INPUT.LR_SCALES", "two", r"a list of numbers, .* write \"\[2, 4\]\"$"),
         ("SOLVER.LR_STEPS", "[70, 40]", r"rising numbers"),
+        ("SOLVER.TERMS", "center", r"a list of names, each once, .* write \"\['center'\]\"$"),
+        ("SOLVER.TERMS", "[center]", r"a list of names, .* write \"\['identity', 'triplet'\]\"$"),
+        ("SOLVER.TERMS", "['center', 'center']", r"SOLVER\.TERMS must be a list of names, each once, got"),
         ("REPRODUCIBLE_SEED", "5000000000", r"REPRODUCIBLE_SEED must be from 0 to"),
         ("SOLVER.BASE_LR", "1e999", r"SOLVER\.BASE_LR must be greater than 0"),
         ("SOLVER.BASE_LR", "9" * 400, r"SOLVER\.BASE_LR must be greater than 0, got '9{199}\.\.\.$"),

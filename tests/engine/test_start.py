@@ -29,8 +29,8 @@ def parsed(*arguments: str) -> Settings:
 
 def objective(num_ids: int = 5) -> Objective:
     return Objective([
-        Term("identity", IdentityLoss(num_ids, 4), 1.0, ("bn",)),
-        Term("center", CenterLoss(num_ids, 4), 0.5, ("raw",)),
+        Term("identity", IdentityLoss(num_ids, 4), 1.0, "bn"),
+        Term("center", CenterLoss(num_ids, 4), 0.5, "raw"),
     ])  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def test_classifier_and_centers_of_the_same_people_go_on(caplog: pytest.LogCaptu
         assert taken_over(objective(), checkpoint_of(objective(), "d1"), "d1") == names
         assert {record.getMessage() for record in caplog.records} == {f"{name} is that of the file" for name in names}
         caplog.clear()
-        alone = Objective([Term("identity", IdentityLoss(5, 4), 1.0, ("bn",))])
+        alone = Objective([Term("identity", IdentityLoss(5, 4), 1.0, "bn")])
         assert taken_over(objective(), checkpoint_of(alone, "d1"), "d1") == {"terms.identity.classifier.weight"}
         assert "terms.center.centers starts anew: none of these people in the file" in caplog.text
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from utils.distance import Metric
+
 
 class LossBatch(NamedTuple):
     """A batch in float64, and the name it shows in the test's id."""
@@ -14,7 +16,6 @@ class LossBatch(NamedTuple):
     name: str
     embeddings: Tensor
     ids: Tensor
-    valid: Tensor | None
 
 
 def _batches() -> list[LossBatch]:
@@ -26,17 +27,13 @@ def _batches() -> list[LossBatch]:
     even = torch.arange(5).repeat_interleave(4)
     order = torch.randperm(20, generator=generator)
     uneven = torch.tensor([3, 9, 3, 3, 1, 9, 5, 9, 3, 1, 5, 2])
-    padding = torch.rand(20, generator=generator) > 0.3
     return [
-        LossBatch("even", vectors(20), even, None),
-        LossBatch("shuffled", vectors(20), even[order], None),
-        LossBatch("uneven", vectors(12), uneven, None),
-        LossBatch("padded", vectors(20), even, padding),
-        LossBatch("all_valid", vectors(20), even, torch.ones(20, dtype=torch.bool)),
-        LossBatch("all_padding", vectors(8), even[:8], torch.zeros(8, dtype=torch.bool)),
-        LossBatch("one_identity", vectors(4), torch.zeros(4, dtype=torch.long), None),
-        LossBatch("all_different", vectors(4), torch.arange(4), None),
-        LossBatch("one_image", vectors(1), torch.tensor([3]), None),
+        LossBatch("even", vectors(20), even),
+        LossBatch("shuffled", vectors(20), even[order]),
+        LossBatch("uneven", vectors(12), uneven),
+        LossBatch("one_identity", vectors(4), torch.zeros(4, dtype=torch.long)),
+        LossBatch("all_different", vectors(4), torch.arange(4)),
+        LossBatch("one_image", vectors(1), torch.tensor([3])),
     ]
 
 
@@ -44,6 +41,19 @@ def _batches() -> list[LossBatch]:
 def batch(request: pytest.FixtureRequest) -> LossBatch:
     """Each of the batches, in turn."""
     result: LossBatch = request.param
+    return result
+
+
+@pytest.fixture(
+    params=[
+        (None, "euclidean"), (0.0, "euclidean"), (3.0, "euclidean"), (5.0, "sqeuclidean"), (None, "cosine"),
+        (0.3, "cosine"),
+    ],
+    ids=str,
+)  # fmt: skip
+def mining_arguments(request: pytest.FixtureRequest) -> tuple[float | None, Metric]:
+    """Margins and distances of a triplet loss, in turn."""
+    result: tuple[float | None, Metric] = request.param
     return result
 
 

@@ -10,13 +10,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from losses.center import CenterLoss
 from losses.centroid_triplet import CentroidTripletLoss
 from losses.identity import IdentityLoss
+from losses.objectives import Objective, Term
 from losses.octuplet import OctupletLoss
 from losses.triplet import BatchHardTripletLoss
 from utils.distance import METRICS, Metric
 
 DIM = 16
 IDS = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2, 2, 3])
-VALID = torch.tensor([True, True, True, False, True, True, False, True, True, True])
 
 
 class _BothViews(nn.Module):
@@ -26,12 +26,12 @@ class _BothViews(nn.Module):
         super().__init__()
         self.loss = loss
 
-    def forward(self, embeddings: Tensor, ids: Tensor, valid: Tensor | None = None) -> Tensor:
-        result: Tensor = self.loss(embeddings, 0.5 * embeddings, ids, valid)
+    def forward(self, embeddings: Tensor, ids: Tensor) -> Tensor:
+        result: Tensor = self.loss(embeddings, 0.5 * embeddings, ids)
         return result
 
-    def with_statistics(self, embeddings: Tensor, ids: Tensor, valid: Tensor | None = None) -> object:
-        return self.loss.with_statistics(embeddings, 0.5 * embeddings, ids, valid)
+    def with_statistics(self, embeddings: Tensor, ids: Tensor) -> object:
+        return self.loss.with_statistics(embeddings, 0.5 * embeddings, ids)
 
 
 def _triplet_like(metric: Metric) -> dict[str, Callable[[], nn.Module]]:
@@ -83,13 +83,11 @@ class _NoWaiting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("valid", [None, VALID], ids=["full", "padded"])
-def test_never_waits_for_the_device(loss: nn.Module, valid: Tensor | None) -> None:
+def test_never_waits_for_the_device(loss: nn.Module) -> None:
     embeddings = embeddings_of()
     with _NoWaiting():
-        loss(embeddings, IDS, valid).backward()
-        if hasattr(loss, "with_statistics"):
-            loss.with_statistics(embeddings, IDS, valid)
+        loss(embeddings, IDS).backward()
+        Objective([Term("some", loss, 0.5, "raw")])({"main": {"raw": embeddings}}, IDS).total.backward()
 
 
 @pytest.mark.parametrize(
@@ -101,14 +99,13 @@ def test_the_test_above_can_fail(wait: Callable[[Tensor], object]) -> None:
         wait(torch.ones(1))
 
 
-@pytest.mark.parametrize("valid", [None, VALID], ids=["full", "padded"])
-def test_bf16_input_under_autocast_gives_float32_without_nan(loss: nn.Module, valid: Tensor | None) -> None:
+def test_bf16_input_under_autocast_gives_float32_without_nan(loss: nn.Module) -> None:
     embeddings = embeddings_of().detach().bfloat16().requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        value = loss(embeddings, IDS, valid)
+        value = loss(embeddings, IDS)
     value.backward()
     full = embeddings.detach().float().requires_grad_()
-    reference = loss(full, IDS, valid)
+    reference = loss(full, IDS)
     (gradient,) = torch.autograd.grad(reference, full)
     assert value.dtype == torch.float32
     assert embeddings.grad is not None
@@ -124,23 +121,10 @@ def test_autocast_changes_nothing_but_the_classifier(triplet_like: nn.Module) ->
     torch.testing.assert_close(value, triplet_like(embeddings, IDS), rtol=1e-6, atol=1e-6)
 
 
-def test_padding_leaves_no_trace(loss: nn.Module) -> None:
+@pytest.mark.parametrize("ids", [torch.arange(len(IDS)), torch.zeros_like(IDS)], ids=["different", "equal"])
+def test_nothing_to_compare_gives_zero_with_a_graph(triplet_like: nn.Module, ids: Tensor) -> None:
     embeddings = embeddings_of()
-    kept = embeddings.detach()[VALID].requires_grad_()
-    spoilt = embeddings.detach().clone()
-    spoilt[~VALID] = torch.nan
-    spoilt.requires_grad_()
-    with_padding, without = loss(spoilt, IDS, VALID), loss(kept, IDS[VALID])
-    torch.testing.assert_close(with_padding, without)
-    (gradient,) = torch.autograd.grad(with_padding, spoilt)
-    (expected,) = torch.autograd.grad(without, kept)
-    torch.testing.assert_close(gradient[VALID], expected)
-    assert (gradient[~VALID] == 0).all()
-
-
-def test_nothing_to_compare_gives_zero_with_a_graph(loss: nn.Module) -> None:
-    embeddings = embeddings_of()
-    value = loss(embeddings, IDS, torch.zeros(len(IDS), dtype=torch.bool))
+    value = triplet_like(embeddings, ids)
     value.backward()
     assert float(value.detach()) == 0
     assert embeddings.grad is not None
@@ -161,8 +145,8 @@ def test_statistics_come_with_the_very_loss(loss: nn.Module) -> None:
     if isinstance(loss, CenterLoss):
         pytest.skip("has no statistics")
     embeddings = embeddings_of()
-    value, statistics = loss.with_statistics(embeddings, IDS, VALID)
-    assert torch.equal(value, loss(embeddings, IDS, VALID))
+    value, statistics = loss.with_statistics(embeddings, IDS)
+    assert torch.equal(value, loss(embeddings, IDS))
     assert value.requires_grad
     assert all(figure.shape == () and not figure.requires_grad for figure in statistics.values())
     assert all(torch.isfinite(figure) for figure in statistics.values())
@@ -178,14 +162,14 @@ def test_a_diverged_network_shows(loss: nn.Module) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_equals_cpu_and_does_not_synchronise(loss: nn.Module) -> None:
     embeddings = embeddings_of()
-    expected = loss(embeddings, IDS, VALID)
+    expected = loss(embeddings, IDS)
     (gradient,) = torch.autograd.grad(expected, embeddings)
     loss.cuda()
     on_device = embeddings.detach().cuda().requires_grad_()
-    ids, valid = IDS.cuda(), VALID.cuda()
+    ids = IDS.cuda()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        value = loss(on_device, ids, valid)
+        value = loss(on_device, ids)
         (device_gradient,) = torch.autograd.grad(value, on_device)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from benchmarks.plain_losses import plain_identity
 from losses.identity import IdentityLoss
 from tests.losses.conftest import LossBatch, assert_equals_twin
+from tests.reference.losses import plain_identity
 from utils.errors import ReidError
 
 
@@ -12,8 +12,8 @@ def test_equals_plain_twin(batch: LossBatch, smoothing: float) -> None:
     weight = torch.randn(10, 12, dtype=torch.float64)
     loss = IdentityLoss(10, 12, smoothing)
     assert_equals_twin(
-        lambda x, w: torch.func.functional_call(loss, {"classifier.weight": w}, (x, batch.ids, batch.valid)),
-        lambda x, w: plain_identity(x, w, batch.ids, smoothing, batch.valid),
+        lambda x, w: torch.func.functional_call(loss, {"classifier.weight": w}, (x, batch.ids)),
+        lambda x, w: plain_identity(x, w, batch.ids, smoothing),
         (batch.embeddings, weight),
     )
 
@@ -25,18 +25,12 @@ def test_classifier_has_no_bias_and_starts_small() -> None:
     assert float(classifier.weight.detach().std()) == pytest.approx(0.001, rel=0.05)
 
 
-@pytest.mark.parametrize("valid", [None, torch.tensor([True, True, True, False])])
-def test_accuracy(valid: torch.Tensor | None) -> None:
+def test_accuracy() -> None:
     loss = IdentityLoss(3, 3)
     torch.nn.init.eye_(loss.classifier.weight)
     features = torch.eye(3)[[0, 1, 2, 2]]
-    result = loss.with_statistics(features, torch.tensor([0, 1, 0, 2]), valid)
-    assert float(result.statistics["accuracy"]) == pytest.approx(3 / 4 if valid is None else 2 / 3)
-
-
-def test_padding_may_carry_any_id() -> None:
-    ids = torch.tensor([0, -1])
-    assert torch.isfinite(IdentityLoss(3, 4)(torch.randn(2, 4), ids, torch.tensor([True, False])))
+    result = loss.with_statistics(features, torch.tensor([0, 1, 0, 2]))
+    assert float(result.statistics["accuracy"]) == pytest.approx(3 / 4)
 
 
 def test_bad_arguments_are_refused() -> None:
@@ -44,5 +38,7 @@ def test_bad_arguments_are_refused() -> None:
         IdentityLoss(3, 0)
     with pytest.raises(ReidError, match=r"label_smoothing must be >= 0 and < 1, got 1\.0; 0\.1 is usual"):
         IdentityLoss(3, 4, 1.0)
-    with pytest.raises(ReidError, match="bn_features must have 4 columns, the dim of IdentityLoss, got 5"):
+    with pytest.raises(
+        ReidError, match="embeddings must have 4 columns, the dim of this loss, got 5; build the loss"
+    ):
         IdentityLoss(3, 4)(torch.ones(1, 5), torch.zeros(1, dtype=torch.long))

@@ -1,36 +1,35 @@
 import pytest
 import torch
 
+from losses.centroid_triplet import CentroidTripletLoss
 from losses.mining import (
+    MinedLoss,
+    MiningLoss,
     PairMasks,
-    check_batch,
-    check_margin,
     hardest_pairs,
     pair_masks,
     pair_statistics,
     triplet_losses,
-    without_padding,
 )
+from losses.octuplet import OctupletLoss
+from losses.triplet import BatchHardTripletLoss
 from utils.errors import ReidError
 
 IDS = torch.tensor([1, 2, 1, 3])
 
 
 def test_masks_equal_plain_loops() -> None:
-    valid = torch.tensor([True, True, True, False])
-    masks = pair_masks(IDS, valid)
+    masks = pair_masks(IDS)
     for i in range(4):
         for j in range(4):
-            both = bool(valid[i] and valid[j])
-            assert masks.positives[i, j] == (both and i != j and IDS[i] == IDS[j])
-            assert masks.negatives[i, j] == (both and IDS[i] != IDS[j])
-    assert torch.equal(pair_masks(IDS).negatives, IDS[:, None] != IDS[None, :])
+            assert masks.positives[i, j] == (i != j and IDS[i] == IDS[j])
+            assert masks.negatives[i, j] == (IDS[i] != IDS[j])
 
 
 def test_hardest_pairs_by_hand() -> None:
     distances = torch.tensor([[0.0, 5.0, 2.0, 4.0], [5.0, 0.0, 1.0, 3.0], [2.0, 1.0, 0.0, 6.0], [4.0, 3.0, 6.0, 0.0]])
     pairs = hardest_pairs(distances, pair_masks(IDS))
-    assert pairs.defined.tolist() == [True, False, True, False]
+    assert pairs.valid.tolist() == [True, False, True, False]
     assert pairs.positive.tolist() == [2.0, 0.0, 2.0, 0.0]
     assert pairs.negative.tolist() == [4.0, 0.0, 1.0, 0.0]
     assert triplet_losses(pairs, 0.5).tolist() == [0.0, 0.0, 1.5, 0.0]
@@ -61,31 +60,36 @@ def test_a_nan_is_not_hidden() -> None:
     ]
 
 
-def test_padding_is_zeroed_even_if_nan() -> None:
-    embeddings = torch.tensor([[1.0], [torch.nan]])
-    assert without_padding(embeddings, None) is embeddings
-    assert without_padding(embeddings, torch.tensor([True, False])).tolist() == [[1.0], [0.0]]
+class _NearestNegative(MiningLoss):
+    """The least that a subclass needs."""
+
+    def compute(self, embeddings: torch.Tensor, ids: torch.Tensor) -> MinedLoss:
+        pairs = hardest_pairs(torch.cdist(embeddings, embeddings), pair_masks(ids))
+        return MinedLoss(-pairs.negative.sum(), pairs, lambda: {"rows": torch.tensor(len(ids))})
 
 
-@pytest.mark.parametrize("margin", [-0.1, float("nan"), float("inf")])
-def test_bad_margin_is_refused(margin: float) -> None:
-    with pytest.raises(ReidError, match=r"margin must be a finite number >= 0, or None .* got .*; 0\.3 is usual"):
-        check_margin(margin)
+def test_a_subclass_needs_its_mathematics_alone() -> None:
+    loss = _NearestNegative(0.5)
+    embeddings = torch.tensor([[0.0], [3.0], [1.0], [9.0]])
+    assert float(loss(embeddings, IDS)) == -5.0
+    value, statistics = loss.with_statistics(embeddings, IDS)
+    assert float(value) == -5.0
+    assert {name: float(figure) for name, figure in statistics.items()} == {
+        "hardest_positive": 1.0,
+        "hardest_negative": 2.5,
+        "active": 0.0,
+        "rows": 4.0,
+    }
+    assert repr(loss) == "_NearestNegative(margin=0.5, distance='euclidean')"
+    assert repr(OctupletLoss(None, "cosine", ("hl",))) == (
+        "OctupletLoss(margin=None, distance='cosine', terms=('hl',))"
+    )
 
 
-@pytest.mark.parametrize("embeddings", [torch.ones(4), torch.ones(0, 3), torch.ones(4, 3, dtype=torch.int64)])
-def test_bad_embeddings_are_refused(embeddings: torch.Tensor) -> None:
-    with pytest.raises(ReidError, match=r"embeddings must be a floating-point matrix .* got shape \("):
-        check_batch(embeddings, IDS, None)
-
-
-@pytest.mark.parametrize("ids", [IDS[:3], IDS[:, None], IDS.float(), IDS > 1])
-def test_bad_ids_are_refused(ids: torch.Tensor) -> None:
-    with pytest.raises(ReidError, match=r"ids must be integers of shape \(4,\), .* got shape"):
-        check_batch(torch.ones(4, 3), ids, None)
-
-
-@pytest.mark.parametrize("valid", [IDS[:3] > 0, IDS])
-def test_bad_valid_is_refused(valid: torch.Tensor) -> None:
-    with pytest.raises(ReidError, match=r"valid must be a bool mask of shape \(4,\), .* got shape"):
-        check_batch(torch.ones(4, 3), IDS, valid)
+@pytest.mark.parametrize("kind", [BatchHardTripletLoss, CentroidTripletLoss, OctupletLoss])
+def test_bad_arguments_are_refused(kind: type[MiningLoss]) -> None:
+    for margin in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(ReidError, match=r"margin must be a finite number >= 0, or None .* got .*; 0\.3 is usual"):
+            kind(margin)
+    with pytest.raises(ReidError, match="metric must be one of"):
+        kind(0.3, "manhattan")  # type: ignore[arg-type]

@@ -3,8 +3,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from losses.base import LossWithStatistics
 from losses.center import CenterLoss
 from losses.centroid_triplet import CentroidTripletLoss
 from losses.identity import IdentityLoss
@@ -21,19 +22,20 @@ def strong_objective(center_weight: float = 5e-4) -> Objective:
     torch.manual_seed(0)
     return Objective(
         [
-            Term("identity", IdentityLoss(NUM_IDS, DIM), 1.0, ("bn",)),
-            Term("triplet", BatchHardTripletLoss(0.3), 1.0, ("raw",)),
-            Term("center", CenterLoss(NUM_IDS, DIM), center_weight, ("raw",)),
-            Term("centroid_triplet", CentroidTripletLoss(0.3), 0.5, ("raw",)),
-            Term("octuplet", OctupletLoss(), 2.0, ("raw", "raw_low")),
+            Term("identity", IdentityLoss(NUM_IDS, DIM), 1.0, "bn"),
+            Term("triplet", BatchHardTripletLoss(0.3), 1.0, "raw"),
+            Term("center", CenterLoss(NUM_IDS, DIM), center_weight, "raw"),
+            Term("centroid_triplet", CentroidTripletLoss(0.3), 0.5, "raw"),
+            Term("octuplet", OctupletLoss(), 2.0, "raw", ("main", "low")),
         ]
     )
 
 
-def features() -> dict[str, Tensor]:
+def features() -> dict[str, dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(2)
     return {
-        name: torch.randn(len(IDS), DIM, generator=generator, requires_grad=True) for name in ("raw", "bn", "raw_low")
+        view: {name: torch.randn(len(IDS), DIM, generator=generator, requires_grad=True) for name in ("raw", "bn")}
+        for view in ("main", "low")
     }
 
 
@@ -41,11 +43,11 @@ def test_total_is_the_weighted_sum_of_the_terms() -> None:
     objective, inputs = strong_objective(), features()
     report = objective(inputs, IDS)
     alone = {
-        "identity": objective.terms["identity"](inputs["bn"], IDS),
-        "triplet": objective.terms["triplet"](inputs["raw"], IDS),
-        "center": objective.terms["center"](inputs["raw"], IDS),
-        "centroid_triplet": objective.terms["centroid_triplet"](inputs["raw"], IDS),
-        "octuplet": objective.terms["octuplet"](inputs["raw"], inputs["raw_low"], IDS),
+        "identity": objective.terms["identity"](inputs["main"]["bn"], IDS),
+        "triplet": objective.terms["triplet"](inputs["main"]["raw"], IDS),
+        "center": objective.terms["center"](inputs["main"]["raw"], IDS),
+        "centroid_triplet": objective.terms["centroid_triplet"](inputs["main"]["raw"], IDS),
+        "octuplet": objective.terms["octuplet"](inputs["main"]["raw"], inputs["low"]["raw"], IDS),
     }
     assert list(report.terms) == list(alone)
     for name, value in alone.items():
@@ -69,42 +71,63 @@ def test_statistics_carry_the_name_of_their_term() -> None:
     assert not any(value.requires_grad for value in statistics.values())
 
 
-def test_padding_reaches_every_term() -> None:
+def test_one_step_of_both_optimizers_is_that_of_separate_training() -> None:
     objective, inputs = strong_objective(), features()
-    valid = torch.tensor([True] * 6 + [False] * 2)
-    padded = objective(inputs, IDS, valid)
-    kept = objective({name: value[:6] for name, value in inputs.items()}, IDS[:6])
-    torch.testing.assert_close(padded.total, kept.total)
-
-
-def test_one_step_of_both_optimisers_is_that_of_separate_training() -> None:
-    objective, inputs = strong_objective(), features()
-    center = copy.deepcopy(objective.terms["center"])
-    before = center.centers.detach().clone()
+    before = objective.terms["center"].centers.detach().clone()
     network = torch.optim.SGD(objective.network_parameters(), lr=0.1)
-    centers = torch.optim.SGD(objective.center_parameters(), lr=0.5)
+    (centers,) = objective.own_optimizers().values()
     objective(inputs, IDS).total.backward()
-    raw_gradient = inputs["raw"].grad
-    assert raw_gradient is not None
     network.step()
     centers.step()
-    # Two images of each of four identities: the mean over 8 images moves a centre by 0.5 * 2 * sum / 8.
-    moved = before.clone()
-    for row, identity in zip(inputs["raw"].detach(), IDS.tolist(), strict=True):
-        moved[identity] += 0.5 * 2.0 * (row - before[identity]) / len(IDS)
-    torch.testing.assert_close(objective.terms["center"].centers.detach(), moved, rtol=1e-4, atol=1e-5)
+    # Two images of each of four identities: the mean over 8 images moves a center by 0.5 * 2 * sum / 8.
+    after = before.clone()
+    for row, identity in zip(inputs["main"]["raw"].detach(), IDS.tolist(), strict=True):
+        after[identity] += 0.5 * 2.0 * (row - before[identity]) / len(IDS)
+    torch.testing.assert_close(objective.terms["center"].centers.detach(), after, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("weight", [5e-4, 1.0, 3.0])
 def test_the_weight_scales_the_gradient_of_the_features_only(weight: float) -> None:
     center = CenterLoss(NUM_IDS, DIM)
     plain = copy.deepcopy(center)
-    raw = features()["raw"]
-    Objective([Term("center", center, weight, ("raw",))])({"raw": raw}, IDS).total.backward()
+    raw = features()["main"]["raw"]
+    Objective([Term("center", center, weight, "raw")])({"main": {"raw": raw}}, IDS).total.backward()
     same = raw.detach().clone().requires_grad_()
     plain(same, IDS).backward()
     torch.testing.assert_close(raw.grad, weight * same.grad)
     torch.testing.assert_close(center.centers.grad, plain.centers.grad)
+
+
+class _Proxies(nn.Module):
+    """Another loss with an optimizer of its own, and with statistics; its parameters lie in a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(DIM, NUM_IDS)
+
+    def forward(self, embeddings: Tensor, ids: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(self.layer(embeddings), ids)
+
+    def with_statistics(self, embeddings: Tensor, ids: Tensor) -> LossWithStatistics:
+        return LossWithStatistics(self(embeddings, ids), {"norm": self.layer.weight.detach().norm()})
+
+    def own_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=0.125)
+
+
+def test_any_loss_may_bring_an_optimizer_that_its_weight_leaves_alone() -> None:
+    proxies, raw = _Proxies(), features()["main"]["raw"]
+    plain, same = copy.deepcopy(proxies), raw.detach().clone().requires_grad_()
+    objective = Objective([Term("proxies", proxies, 1e-3, "raw"), term()()])
+    report = objective({"main": {"raw": raw}}, IDS)
+    report.total.backward()
+    plain(same, IDS).backward()
+    torch.testing.assert_close(proxies.layer.weight.grad, plain.layer.weight.grad)
+    torch.testing.assert_close(proxies.layer.bias.grad, plain.layer.bias.grad)
+    assert set(report.statistics) > {"proxies/norm"}
+    assert list(objective.network_parameters()) == []
+    optimizers = objective.own_optimizers()
+    assert {name: optimizer.param_groups[0]["lr"] for name, optimizer in optimizers.items()} == {"proxies": 0.125}
 
 
 def test_names_in_the_state_dict() -> None:
@@ -116,20 +139,33 @@ def test_names_in_the_state_dict() -> None:
 
 def test_parameters_are_split_and_complete() -> None:
     objective = strong_objective()
-    centers, network = list(objective.center_parameters()), list(objective.network_parameters())
-    assert [id(p) for p in centers] == [id(objective.terms["center"].centers)]
-    assert [id(p) for p in network] == [id(objective.terms["identity"].classifier.weight)]
+    (optimizer,) = objective.own_optimizers().values()
+    assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(objective.terms["center"].centers)]
+    assert [id(p) for p in objective.network_parameters()] == [id(objective.terms["identity"].classifier.weight)]
     assert len(list(objective.parameters())) == 2
 
 
 def test_repr_reads_as_a_formula() -> None:
-    assert "1 identity(bn) + 1 triplet(raw) + 0.0005 center(raw)" in repr(strong_objective())
+    text = repr(strong_objective())
+    assert "1 identity(main.bn) + 1 triplet(main.raw) + 0.0005 center(main.raw)" in text
+    assert "2 octuplet(main.raw, low.raw)" in text
 
 
-def test_missing_feature_is_refused_with_the_available_ones() -> None:
+def test_it_tells_which_features_its_terms_take() -> None:
+    assert strong_objective().features == {"bn", "raw"}
+    assert Objective([term(views=("main", "low"))()]).features == {"raw"}
+
+
+@pytest.mark.parametrize("absent", ["low", "raw"])
+def test_missing_feature_is_refused_with_the_available_ones(absent: str) -> None:
     inputs = features()
-    del inputs["raw_low"]
-    with pytest.raises(ReidError, match=r"inputs of term 'octuplet'.*missing raw_low, available bn, raw;"):
+    if absent == "low":
+        del inputs["low"]
+    else:
+        del inputs["low"]["raw"]
+    available = "main.raw, main.bn" + (", low.bn" if absent == "raw" else "")
+    message = f"must hold raw of each view of term 'octuplet', main, low; missing of low, available {available};"
+    with pytest.raises(ReidError, match=message):
         strong_objective()(inputs, IDS)
 
 
@@ -138,7 +174,7 @@ def term(**changes: object) -> Callable[[], Term]:
         "name": "triplet",
         "loss": BatchHardTripletLoss(0.3),
         "weight": 1.0,
-        "inputs": ("raw",),
+        "feature": "raw",
         **changes,
     }
     return lambda: Term(**arguments)  # type: ignore[arg-type]
@@ -150,8 +186,8 @@ def term(**changes: object) -> Callable[[], Term]:
         (term(weight=0.0), r"weight of term 'triplet' must be .* > 0, got 0\.0; leave the term out"),
         (term(weight=float("nan")), "weight of term 'triplet' must be a finite number"),
         (term(name="a.b"), "name of a term must be a Python identifier, got 'a.b'"),
-        (term(inputs="raw"), r"inputs of term 'triplet' must be a tuple .* got 'raw'"),
-        (term(inputs=()), "inputs of term 'triplet' must be a tuple of at least one"),
+        (term(views="main"), r"views of term 'triplet' must be a tuple .* got 'main'; write \('main',\)"),
+        (term(views=()), "views of term 'triplet' must be a tuple of at least one"),
     ],
 )
 def test_bad_terms_are_refused(make: Callable[[], Term], message: str) -> None:

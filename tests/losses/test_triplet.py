@@ -3,30 +3,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.plain_losses import plain_triplet
 from losses.triplet import BatchHardTripletLoss
 from tests.losses.conftest import LossBatch, assert_equals_twin
+from tests.reference.losses import plain_triplet
 from utils.distance import Metric
-from utils.errors import ReidError
 
 
-@pytest.mark.parametrize(
-    ("metric", "margin"),
-    [
-        ("euclidean", None),
-        ("euclidean", 0.0),
-        ("euclidean", 3.0),
-        ("sqeuclidean", 5.0),
-        ("cosine", None),
-        ("cosine", 0.3),
-    ],
-)
-def test_equals_plain_twin(batch: LossBatch, margin: float | None, metric: Metric) -> None:
-    loss = BatchHardTripletLoss(margin, metric)
+def test_equals_plain_twin(batch: LossBatch, mining_arguments: tuple[float | None, Metric]) -> None:
+    loss = BatchHardTripletLoss(*mining_arguments)
     assert_equals_twin(
-        lambda x: loss(x, batch.ids, batch.valid),
-        lambda x: plain_triplet(x, batch.ids, margin, metric, batch.valid),
-        (batch.embeddings,),
+        lambda x: loss(x, batch.ids), lambda x: plain_triplet(x, batch.ids, *mining_arguments), (batch.embeddings,)
     )
 
 
@@ -52,14 +38,3 @@ def test_order_shift_and_labels_do_not_matter(seed: int, ids: list[int]) -> None
     torch.testing.assert_close(loss(embeddings[order], labels[order]), value)
     torch.testing.assert_close(loss(embeddings + 1.5, labels), value)
     torch.testing.assert_close(loss(embeddings, 40 - 7 * labels), value)
-
-
-def test_bad_arguments_are_refused() -> None:
-    with pytest.raises(ReidError, match="margin must be"):
-        BatchHardTripletLoss(-1.0)
-    with pytest.raises(ReidError, match="metric must be one of"):
-        BatchHardTripletLoss(0.3, "manhattan")  # type: ignore[arg-type]
-
-
-def test_repr_shows_the_arguments() -> None:
-    assert repr(BatchHardTripletLoss(None, "cosine")) == "BatchHardTripletLoss(margin=None, distance='cosine')"

@@ -1,7 +1,7 @@
 """Plain-loop twins of the losses: one anchor, one group, one identity at a time, as the papers read.
 
 The tests hold the losses to them, and ``benchmarks/losses.py`` measures the losses against them. They share
-no code with the package and do not mask: padding is removed before anything is computed.
+no code with the package.
 """
 
 import torch
@@ -38,16 +38,8 @@ def plain_anchor_losses(vectors: Tensor, ids: Tensor, margin: float | None, metr
     return losses
 
 
-def plain_triplet(
-    embeddings: Tensor,
-    ids: Tensor,
-    margin: float | None,
-    metric: str = "euclidean",
-    valid: Tensor | None = None,
-) -> Tensor:
+def plain_triplet(embeddings: Tensor, ids: Tensor, margin: float | None, metric: str = "euclidean") -> Tensor:
     """Twin of BatchHardTripletLoss."""
-    if valid is not None:
-        embeddings, ids = embeddings[valid], ids[valid]
     losses = plain_anchor_losses(embeddings, ids, margin, metric)
     return torch.stack(losses).mean() if losses else embeddings.sum() * 0.0
 
@@ -74,17 +66,11 @@ def plain_centroid_groups(embeddings: Tensor, ids: Tensor) -> list[tuple[Tensor,
 
 
 def plain_centroid_triplet(
-    embeddings: Tensor,
-    ids: Tensor,
-    margin: float | None,
-    metric: str = "euclidean",
-    valid: Tensor | None = None,
+    embeddings: Tensor, ids: Tensor, margin: float | None, metric: str = "euclidean"
 ) -> Tensor:
     """Twin of CentroidTripletLoss."""
-    if valid is not None:
-        embeddings, ids = embeddings[valid], ids[valid]
     means = []
-    for vectors, labels in plain_centroid_groups(embeddings, ids) if len(ids) else []:
+    for vectors, labels in plain_centroid_groups(embeddings, ids):
         losses = plain_anchor_losses(vectors, labels, margin, metric)
         if losses:
             means.append(torch.stack(losses).mean())
@@ -98,11 +84,8 @@ def plain_octuplet(
     margin: float | None,
     metric: str = "euclidean",
     terms: tuple[str, ...] = ("hh", "hl", "lh", "ll"),
-    valid: Tensor | None = None,
 ) -> Tensor:
     """Twin of OctupletLoss."""
-    if valid is not None:
-        high, low, ids = high[valid], low[valid], ids[valid]
     views = {"h": high, "l": low}
     losses = []
     for index in range(len(ids)):
@@ -117,26 +100,20 @@ def plain_octuplet(
     return torch.stack(losses).sum() * len(terms) / len(losses) if losses else (high + low).sum() * 0.0
 
 
-def plain_center(embeddings: Tensor, centers: Tensor, ids: Tensor, valid: Tensor | None = None) -> Tensor:
+def plain_center(embeddings: Tensor, centers: Tensor, ids: Tensor) -> Tensor:
     """Twin of CenterLoss."""
-    if valid is not None:
-        embeddings, ids = embeddings[valid], ids[valid]
     total = embeddings.sum() * 0.0
     for vector, identity in zip(embeddings, ids.tolist(), strict=True):
         total = total + (vector - centers[identity]).square().sum()
-    return total / max(len(ids), 1)
+    return total / len(ids)
 
 
-def plain_identity(
-    features: Tensor, weight: Tensor, ids: Tensor, smoothing: float, valid: Tensor | None = None
-) -> Tensor:
+def plain_identity(features: Tensor, weight: Tensor, ids: Tensor, smoothing: float) -> Tensor:
     """Twin of IdentityLoss."""
-    if valid is not None:
-        features, ids = features[valid], ids[valid]
     total = features.sum() * 0.0
     for feature, identity in zip(features, ids.tolist(), strict=True):
         log_probabilities = F.log_softmax(weight @ feature, dim=0)
         target = torch.full_like(log_probabilities, smoothing / len(weight))
         target[identity] += 1.0 - smoothing
         total = total - (target * log_probabilities).sum()
-    return total / max(len(ids), 1)
+    return total / len(ids)

@@ -1,0 +1,172 @@
+"""Which losses a run adds up: those of its method, of SOLVER.TERMS, and of weights that the user sets."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from configs import SCHEMA, get_cfg, read_config, to_yaml, with_values
+from engine import build
+from engine.build.objectives import TERMS, TermBuilder
+from engine.checkpoint import SECTION, Checkpoint, read_weights
+from engine.cli import Settings
+from engine.recipes import BASELINE, CTL, OCTUPLET, OCTUPLET_CTL, Recipe, configuration
+from tests.support import fit
+from utils.errors import ReidError
+
+METRIC_TERMS = ["identity", "triplet", "center", "centroid_triplet"]
+WEIGHTS = {name: TERMS[name].weight for name in METRIC_TERMS}
+CENTROID = WEIGHTS["centroid_triplet"]
+
+
+def terms(recipe: Recipe, overrides: dict[str, Any] | None = None, file: dict[str, Any] | None = None) -> list[str]:
+    return list(configuration(recipe, Settings(file or {}, overrides or {})).SOLVER.TERMS)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "names"),
+    [
+        (BASELINE, METRIC_TERMS[:3]),
+        (CTL, METRIC_TERMS),
+        (OCTUPLET, ["octuplet"]),
+        (OCTUPLET_CTL, ["octuplet"]),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_method_names_its_terms(recipe: Recipe, names: list[str]) -> None:
+    assert terms(recipe) == names
+
+
+@pytest.mark.parametrize("layer", ["file", "overrides"])
+def test_a_weight_above_0_joins_and_one_of_0_switches_off(layer: str) -> None:
+    assert terms(BASELINE, **{layer: {CENTROID: 1.0}}) == METRIC_TERMS
+    assert terms(BASELINE, **{layer: {WEIGHTS["center"]: 0.0}}) == ["identity", "triplet"]
+    assert terms(OCTUPLET, **{layer: {WEIGHTS["identity"]: 1.0}}) == ["octuplet", "identity"]
+    assert terms(OCTUPLET, **{layer: dict.fromkeys(WEIGHTS.values(), 0.5)}) == ["octuplet", *METRIC_TERMS]
+
+
+def test_the_command_line_decides_over_the_file() -> None:
+    assert terms(BASELINE, {CENTROID: 0.0}, {CENTROID: 1.0}) == METRIC_TERMS[:3]
+    assert terms(BASELINE, {"SOLVER.TERMS": ["center"]}, {"SOLVER.TERMS": ["triplet"]}) == ["center"]
+    assert terms(BASELINE, {"SOLVER.TERMS": []}, {"SOLVER.TERMS": ["triplet"]}) == METRIC_TERMS[:3]
+    assert terms(BASELINE, {CENTROID: 1.0}, {"SOLVER.TERMS": ["triplet"]}) == ["triplet", "centroid_triplet"]
+
+
+def test_a_list_decides_over_the_weights_beside_it() -> None:
+    """So the config.yml of a run, which sets every key, is that run again."""
+    for recipe in (BASELINE, CTL, OCTUPLET):
+        cfg = configuration(recipe, Settings({}, {WEIGHTS["identity"]: 0.5, WEIGHTS["center"]: 0.0}))
+        assert configuration(recipe, Settings(read_config(to_yaml(cfg)), {})) == cfg
+
+
+def test_an_old_config_file_has_no_list_and_zeroes_the_others() -> None:
+    values = read_config(to_yaml(with_values(get_cfg(), {CENTROID: 0.0})))
+    del values["SOLVER.TERMS"]
+    assert terms(BASELINE, file=values) == METRIC_TERMS[:3]
+    assert terms(OCTUPLET, file=values | dict.fromkeys(WEIGHTS.values(), 0.0)) == ["octuplet"]
+
+
+def test_unknown_terms_and_those_of_other_views_are_refused() -> None:
+    with pytest.raises(
+        ReidError, match=r"SOLVER\.TERMS must be one of identity, .*got 'tripled'; did you mean triplet"
+    ):
+        terms(CTL, {"SOLVER.TERMS": ["tripled"]})
+    with pytest.raises(
+        ReidError, match=r"that method baseline has the images for, got octuplet, which needs low-res"
+    ):
+        terms(BASELINE, {"SOLVER.TERMS": ["identity", "octuplet"]})
+    assert terms(BASELINE, {"SOLVER.OCTUPLET_WEIGHT": 2.0}) == METRIC_TERMS[:3]  # a file may serve several scripts
+
+
+def test_an_objective_needs_a_weight() -> None:
+    off = dict.fromkeys(WEIGHTS.values(), 0.0)
+    message = (
+        r"one of SOLVER\.QUERY_XENT_WEIGHT, SOLVER\.QUERY_CONTRASTIVE_WEIGHT, SOLVER\.CENTER_LOSS_WEIGHT and "
+        r"SOLVER\.CENTROID_CONTRASTIVE_WEIGHT must be above 0, got 0 for all; give one a weight, e\.g\. 1"
+    )
+    for recipe in (BASELINE, CTL):
+        with pytest.raises(ReidError, match=message):
+            terms(recipe, off)
+
+
+class _Norm(nn.Module):
+    """Somebody's loss: a plain module."""
+
+    def forward(self, embeddings: Tensor, ids: Tensor) -> Tensor:
+        return embeddings.norm(dim=1).mean()
+
+
+def test_a_new_loss_is_a_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TERMS, "norm", TermBuilder(lambda *_: _Norm(), "SOLVER.MARGIN", "raw"))
+    cfg = configuration(BASELINE, Settings({}, {"SOLVER.TERMS": ["norm", "center"]}))
+    objective = build.build_objective(cfg, 3, 2)
+    report = objective({"main": {"raw": torch.tensor([[3.0, 4.0]])}}, torch.tensor([1]))
+    assert report.terms["norm"] == 5.0
+    assert float(report.total.detach()) == pytest.approx(
+        cfg.SOLVER.MARGIN * 5.0 + 5e-4 * float(report.terms["center"])
+    )
+
+
+def test_the_keys_of_the_table_exist() -> None:
+    for row in TERMS.values():
+        assert row.weight in SCHEMA
+        assert row.feature in {"raw", "bn", *SCHEMA}
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """What goes on from the first epoch of a run of CTL's losses by the baseline."""
+
+    arguments: list[str]
+    first: Path
+
+    def fit(self, *more: str) -> Checkpoint:
+        path = ("MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH", str(self.first))
+        weights = read_weights(fit(self.arguments, *path, *more).folder / "1_last.pth")
+        assert isinstance(weights, Checkpoint)
+        return weights
+
+
+@pytest.fixture
+def resumption(tiny_arguments: list[str]) -> Resumption:
+    folder = fit(tiny_arguments, CENTROID, "0.5", WEIGHTS["identity"], "0").folder
+    return Resumption(tiny_arguments, folder / "0.pth")
+
+
+NAMES = ["triplet", "center", "centroid_triplet"]
+
+
+def test_a_resumed_run_keeps_its_terms(resumption: Resumption) -> None:
+    before = read_weights(resumption.first)
+    assert isinstance(before, Checkpoint)
+    assert before.config["SOLVER.TERMS"] == NAMES
+    assert resumption.fit().config["SOLVER.TERMS"] == NAMES
+    with pytest.raises(ReidError, match=r"a resumed run keeps its settings, got SOLVER\.TERMS \(\['triplet', .* -> "):
+        resumption.fit("SOLVER.TERMS", "['identity']")
+
+
+def test_a_resumed_run_gets_no_term_by_its_default_weight(tiny_arguments: list[str]) -> None:
+    first = fit(tiny_arguments).folder / "0.pth"
+    weight = str(SCHEMA[CENTROID].default)
+    with pytest.raises(ReidError, match=r"keeps its settings, got SOLVER\.TERMS .*, by the weight of another term"):
+        Resumption(tiny_arguments, first).fit(CENTROID, weight)
+
+
+def test_a_checkpoint_without_a_list_goes_on_by_its_weights(
+    resumption: Resumption, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A term that is younger than the checkpoint does not join, whatever its weight is by default."""
+    monkeypatch.setitem(TERMS, "norm", TermBuilder(lambda *_: _Norm(), "SOLVER.MARGIN", "raw"))
+    straight = read_weights(resumption.first.with_name("1_last.pth"))
+    content = torch.load(resumption.first, weights_only=True)
+    lines = content[SECTION]["config"].splitlines()
+    content[SECTION]["config"] = "\n".join(line for line in lines if "TERMS: [triplet" not in line)
+    assert len(content[SECTION]["config"].splitlines()) == len(lines) - 1
+    torch.save(content, resumption.first)
+    weights = resumption.fit()
+    assert weights.config["SOLVER.TERMS"] == NAMES
+    assert isinstance(straight, Checkpoint)
+    assert all(torch.equal(value, weights.state[name]) for name, value in straight.state.items())
