@@ -6,14 +6,12 @@ python finetune_octuplet.py --scale 4 MODEL.PRETRAIN_PATH logs/market1501/resnet
 import sys
 from collections.abc import Sequence
 
-from engine.cli import run_script
-from engine.recipes import OCTUPLET
-from engine.run import fit
+from engine.cli import train_script
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fine-tune; return the exit code."""
-    return run_script(lambda settings: fit(OCTUPLET, settings), __doc__ or "", argv)
+    return train_script("octuplet", __doc__ or "", argv)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,12 @@ python finetune_octuplet_ctl.py --scale 4 MODEL.PRETRAIN_PATH logs/market1501/re
 import sys
 from collections.abc import Sequence
 
-from engine.cli import run_script
-from engine.recipes import OCTUPLET_CTL
-from engine.run import fit
+from engine.cli import train_script
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fine-tune; return the exit code."""
-    return run_script(lambda settings: fit(OCTUPLET_CTL, settings), __doc__ or "", argv)
+    return train_script("octuplet_ctl", __doc__ or "", argv)
 
 
 if __name__ == "__main__":

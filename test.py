@@ -6,13 +6,12 @@ python test.py DATASETS.NAMES market1501 MODEL.PRETRAIN_PATH logs/market1501/res
 import sys
 from collections.abc import Sequence
 
-from engine.cli import run_script
-from engine.run import evaluate
+from engine.cli import evaluation_script
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate; return the exit code."""
-    return run_script(evaluate, __doc__ or "", argv)
+    return evaluation_script(__doc__ or "", argv)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,12 @@ python train.py MODEL.RESUME_TRAINING True MODEL.PRETRAIN_PATH logs/market1501/r
 import sys
 from collections.abc import Sequence
 
-from engine.cli import run_script
-from engine.recipes import BASELINE
-from engine.run import fit
+from engine.cli import train_script
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; return the exit code."""
-    return run_script(lambda settings: fit(BASELINE, settings), __doc__ or "", argv)
+    return train_script("baseline", __doc__ or "", argv)
 
 
 if __name__ == "__main__":

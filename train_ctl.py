@@ -7,14 +7,12 @@ python train_ctl.py MODEL.RESUME_TRAINING True MODEL.PRETRAIN_PATH logs/market15
 import sys
 from collections.abc import Sequence
 
-from engine.cli import run_script
-from engine.recipes import CTL
-from engine.run import fit
+from engine.cli import train_script
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; return the exit code."""
-    return run_script(lambda settings: fit(CTL, settings), __doc__ or "", argv)
+    return train_script("ctl", __doc__ or "", argv)
 
 
 if __name__ == "__main__":

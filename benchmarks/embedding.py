@@ -21,14 +21,15 @@ import torch
 
 from datasets.preprocessing import Preprocessing
 from datasets.synthetic import SyntheticSpec, draw_dataset
-from datasets.transforms import TestTransform
-from engine import build
-from engine.cli import Settings
+from datasets.transforms import NetworkInput, TestTransform
+from engine.builders.data import preprocessing_of
+from engine.builders.model import build_network
 from engine.model import TrainedModel
+from engine.settings import Settings
 from inference.device import choose_device, choose_precision, prepare, type_of
 from inference.extract import Extractor
 from inference.image_files import list_images
-from modelling.backbones import backbone
+from modelling import backbones as records
 from utils.images import read_image
 from utils.memory import keep_freed_memory
 
@@ -37,18 +38,15 @@ _SIZE = (256, 128)
 
 def make_model(backbone: str) -> TrainedModel:
     """Random weights; speed does not depend on them."""
-    cfg = Settings({}, {"MODEL.NAME": backbone, "MODEL.PRETRAINED": False}).resolve()
+    cfg = Settings({}, {"MODEL.NAME": backbone, "MODEL.PRETRAINED": False}).cfg
     torch.manual_seed(0)
-    network = build.build_extractor(cfg).eval()
-    mean, std = tuple(cfg.INPUT.PIXEL_MEAN), tuple(cfg.INPUT.PIXEL_STD)
-    return TrainedModel(
-        network, backbone, build.build_input(cfg), Path(backbone), "", _SIZE, mean, std, "bilinear", 1, True
-    )
+    network = build_network(cfg).eval()
+    return TrainedModel(network, records.backbone(backbone), preprocessing_of(cfg), Path(backbone), "")
 
 
 def bare_network(model: TrainedModel, precision: str, batch: int, device: torch.device) -> Callable[[int], None]:
     """The forward alone, on one batch that lies ready."""
-    network = prepare(model.network, backbone(model.backbone), device, precision)
+    network = prepare(model.network, model.record, device, precision)
     images = torch.randn(batch, 3, *_SIZE, device=device, dtype=type_of(precision))
     images = images.contiguous(memory_format=torch.channels_last)
 
@@ -62,7 +60,7 @@ def bare_network(model: TrainedModel, precision: str, batch: int, device: torch.
 
 def seeds_way(model: TrainedModel, paths: list[str], batch: int, device: torch.device) -> Callable[[int], None]:
     """Decode, then compute, then fetch, one batch after another."""
-    network, network_input = model.network.to(device), model.network_input.to(device)
+    network, network_input = model.network.to(device), NetworkInput(model.preprocessing).to(device)
     transform = TestTransform(Preprocessing(_SIZE))
 
     @torch.no_grad()
@@ -107,7 +105,7 @@ def main() -> None:
         keep_freed_memory()  # for all rows, as the scripts do
     name, batch = options.backbone, options.batch
     device = choose_device("auto")
-    precisions = dict.fromkeys((choose_precision("auto", device, backbone(name)), "fp32"))
+    precisions = dict.fromkeys((choose_precision("auto", device, records.backbone(name)), "fp32"))
     with tempfile.TemporaryDirectory() as folder:
         spec = SyntheticSpec(train_ids=16, test_ids=2, cameras=4, images_per_camera=4)
         drawn = list_images(draw_dataset(Path(folder, "synthetic"), spec) / "bounding_box_train").paths.tolist()

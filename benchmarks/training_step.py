@@ -22,10 +22,15 @@ from datasets.datamodule import LoaderSettings, ReidDataModule
 from datasets.preprocessing import Preprocessing
 from datasets.readers import read_dataset
 from datasets.synthetic import SyntheticSpec, draw_dataset
-from engine import build
-from engine.cli import Settings
-from engine.folders import new_run
-from engine.recipes import BASELINE, configuration
+from engine.builders.data import build_input
+from engine.builders.evaluation import build_protocols
+from engine.builders.model import build_network
+from engine.builders.objective import build_objective, build_views
+from engine.builders.trainer import build_optimizer_config, build_trainer
+from engine.methods import BASELINE
+from engine.runs import new_run
+from engine.settings import Settings, training_cfg
+from modelling.evaluator import Evaluator
 from modelling.reid_module import ReidModule
 
 
@@ -42,12 +47,13 @@ class Clock(Callback):
 
 def make_module(settings: Settings, num_ids: int) -> ReidModule:
     """A fresh module with the same weights each time."""
-    cfg = configuration(BASELINE, settings)
+    cfg = training_cfg(settings, BASELINE, None, resume=False)
     torch.manual_seed(0)
-    extractor = build.build_extractor(cfg)
-    objective = build.build_objective(cfg, num_ids, extractor.dim)
-    protocols = build.build_protocols(cfg, [(1, 1)], rule=True)
-    return ReidModule(extractor, build.build_input(cfg), protocols, objective, build.build_optimization(cfg))
+    network = build_network(cfg)
+    objective = build_objective(cfg, num_ids, network.dim)
+    views = build_views(cfg, low_resolution=False)
+    evaluator = Evaluator(build_protocols(cfg, [(1, 1)], camera_rule=True), [], [])
+    return ReidModule(network, build_input(cfg), evaluator, objective, build_optimizer_config(cfg), views)
 
 
 def bare_epoch(module: ReidModule, data: ReidDataModule, device: torch.device) -> float:
@@ -59,7 +65,7 @@ def bare_epoch(module: ReidModule, data: ReidDataModule, device: torch.device) -
     ends = []
     for batch in loader:
         images = module.network_input(batch.images.to(device), 1, batch.erased.to(device))
-        features = module.extractor(images)
+        features = module.network(images)
         total = objective({"main": features._asdict()}, batch.labels.to(device)).total
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -73,10 +79,10 @@ def bare_epoch(module: ReidModule, data: ReidDataModule, device: torch.device) -
 def framework_epoch(module: ReidModule, data: ReidDataModule, settings: Settings) -> float:
     """Seconds per step of `Trainer.fit` with logging, from the first step's data to the last step's end."""
     with tempfile.TemporaryDirectory() as folder:
-        cfg = settings.resolve()
+        cfg = settings.cfg
         run = new_run(Path(folder, "logs"), Path(folder, "runs"), Path("a/b/c"))
         clock = Clock()
-        trainer = build.build_trainer(cfg, run, [clock])
+        trainer = build_trainer(cfg, run, [clock])
         trainer.fit(module, train_dataloaders=data.train_dataloader())
         return statistics.median(numpy.diff(clock.ends))
 

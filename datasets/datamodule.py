@@ -63,7 +63,7 @@ class ReidDataModule(LightningDataModule):
         low_resolution: LowResolutionFiles | None = None,
     ) -> None:
         super().__init__()
-        self.splits, self._low_resolution = splits, low_resolution or LowResolutionFiles()
+        self.splits, self.low_resolution = splits, low_resolution or LowResolutionFiles()
         self._settings, self._resume_at = settings, resume_at
         self._label_of = {person: label for label, person in enumerate(identities(splits.train))}
 
@@ -88,7 +88,7 @@ class ReidDataModule(LightningDataModule):
         sampler.start_at(*self._resume_at)
         transform = TrainTransform(preprocessing, settings.augmentation, settings.scales)
         return ResumableLoader(
-            ImageDataset(self.splits.train, labels, transform, self._low_resolution.train),
+            ImageDataset(self.splits.train, labels, transform, self.low_resolution.train),
             batch_sampler=sampler,
             **self._loader_options(),
         )
@@ -99,7 +99,7 @@ class ReidDataModule(LightningDataModule):
         labels = [sample.person_id for sample in samples]
         transform = TestTransform(self._settings.preprocessing)
         return DataLoader(
-            ImageDataset(samples, labels, transform, self._low_resolution.test),
+            ImageDataset(samples, labels, transform, self.low_resolution.test),
             batch_size=self._settings.test_batch,
             sampler=SequentialShare(len(samples), self._share()),
             **self._loader_options(),

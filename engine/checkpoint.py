@@ -1,4 +1,4 @@
-"""The checkpoint file: what we add to Lightning's, and how any file under MODEL.PRETRAIN_PATH is read."""
+"""The checkpoint of a run: what we add to Lightning's file, and how it is read again."""
 
 import sys
 from collections.abc import Mapping
@@ -8,23 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from configs import SCHEMA, read_config
-from modelling.network import ReidNetwork
-from modelling.weights.file import check_fit, read_content
-from modelling.weights.foreign import ForeignWeights, recognize
+from datasets.preprocessing import Preprocessing
+from modelling.backbones import backbone
+from modelling.weights.file import read_content
+from modelling.weights.weights import Weights
 from utils.errors import ReidError
 
-SECTION = "reid"  # our part of a Lightning checkpoint
+SECTION = "reid"
+"""Our part of a Lightning checkpoint."""
 
+_NETWORK = ("network.", "extractor.")  # begins the names of the network's tensors, now and in older files
+_OBJECTIVE = "objective."  # begins those of classifier and centers
 _NEEDED_TO_RESUME = ("optimizer_states", "loops", "callbacks", "rng")
-
-# What a checkpoint's tensors depend on: a configuration that says otherwise cannot be meant.
-ARCHITECTURE_KEYS = (
-    "MODEL.NAME", "MODEL.LAST_STRIDE", "MODEL.STEM_RELU", "MODEL.STEM_POOL", "MODEL.HEAD", "MODEL.POOLING",
-    "MODEL.EMBEDDING_DIM",
-)  # fmt: skip
+# What a run added up before SOLVER.TERMS: the octuplet loss in its methods, and whatever of these had a weight.
+_WEIGHTS = {
+    "identity": "SOLVER.QUERY_XENT_WEIGHT",
+    "triplet": "SOLVER.QUERY_CONTRASTIVE_WEIGHT",
+    "center": "SOLVER.CENTER_LOSS_WEIGHT",
+    "centroid_triplet": "SOLVER.CENTROID_CONTRASTIVE_WEIGHT",
+}
+_ARCHITECTURE = ("name", "head", "pooling", "embedding_dim")  # with the options of the backbone
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class RunCard:
         scale: low-resolution scale of training.
         method: ``baseline``, ...
         data: digest of the training files and identities, by which a resumption knows its data again.
+        scales: all resolutions that the network saw, full resolution (1) among them if so.
     """
 
     config: str
@@ -46,34 +53,34 @@ class RunCard:
     scale: int
     method: str
     data: str = ""
+    scales: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint of ours.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Checkpoint(Weights):
+    """A checkpoint of ours, whole or weights alone.
 
     Attributes:
-        path: the file.
-        card: see :class:`RunCard`.
-        config: the run's configuration by key.
-        epoch: the last epoch it has begun.
+        card: what it says about its run.
+        epoch: the last epoch that the run has begun.
         position: epoch and batch at which training goes on.
         world_size: processes that trained.
-        state: weights by name.
         lacking: what a resumption needs and the file does not hold; weights alone may be used and shared.
     """
 
-    path: Path
     card: RunCard
-    config: dict[str, Any]
     epoch: int
     position: tuple[int, int]
     world_size: int
-    state: dict[str, Tensor]
     lacking: tuple[str, ...] = ()
 
+    @property
+    def scales(self) -> frozenset[int]:
+        """Low-resolution scales of the images it was trained on."""
+        return frozenset(self.card.scales or self.config["INPUT.LR_SCALES"] or (self.card.scale,))
 
-Weights = Checkpoint | ForeignWeights
+    def _tensors_for(self, network: nn.Module) -> Mapping[str, Tensor]:  # noqa: ARG002 (they are of this network)
+        return self.state
 
 
 def section(card: RunCard, epoch: int, position: tuple[int, int], world_size: int) -> dict[str, Any]:
@@ -84,90 +91,59 @@ def section(card: RunCard, epoch: int, position: tuple[int, int], world_size: in
         "pytorch_lightning": version("pytorch-lightning"),
     }
     place = {"epoch": epoch, "position": list(position), "world_size": world_size}
-    return {**vars(card), **place, "versions": versions}
+    return {**vars(card), "scales": list(card.scales), **place, "versions": versions}
 
 
-def read_weights(path: Path, model_name: str = "") -> Weights:
-    """Read a file; its content decides what it is.
-
-    Args:
-        path: the file.
-        model_name: MODEL.NAME where it was given; tells apart what tensors alone do not.
+def read_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint in the content of a file.
 
     Raises:
-        ReidError: if the file is missing, needs more than plain tensors to load, or is neither a checkpoint
-            of ours nor of a project we know.
+        ReidError: if it is damaged.
     """
-    content = read_content(path)
-    if SECTION in content:
-        return _as_checkpoint(path, content)
-    foreign = recognize(content, path, model_name)
-    if foreign is None:
-        raise ReidError(
-            f"MODEL.PRETRAIN_PATH must be a checkpoint of this framework or weights of a project it knows, "
-            f"got {path}, which is neither (its first entries: {', '.join(map(str, list(content)[:4]))})"
-        )
-    return foreign
-
-
-def architecture_of(weights: Weights) -> dict[str, Any]:
-    """The keys that a file decides, with its values; a plain backbone decides its name alone."""
-    if isinstance(weights, Checkpoint):
-        return {name: weights.config[name] for name in ARCHITECTURE_KEYS}
-    return {f"MODEL.{name.upper()}": value for name, value in weights.architecture.items()}
-
-
-def check_architecture(weights: Weights, wanted: Mapping[str, Any]) -> None:
-    """Refuse explicit settings that contradict the file.
-
-    Args:
-        weights: the file that is going to be loaded.
-        wanted: explicitly set values by key.
-
-    Raises:
-        ReidError: naming each difference.
-    """
-    differences = [
-        f"{name} is {value} in the file and {wanted[name]} here"
-        for name, value in architecture_of(weights).items()
-        if name in wanted and wanted[name] != value
-    ]
-    if differences:
-        raise ReidError(
-            f"the configuration contradicts {weights.path}: {'; '.join(differences)}; "
-            "leave these keys (or --config_file) out: the file knows them"
-        )
+    try:
+        ours = dict(content[SECTION])
+        epoch, (next_epoch, next_batch) = ours["epoch"], ours["position"]
+        card = RunCard(**{field.name: ours[field.name] for field in fields(RunCard) if field.name in ours})
+        config = {name: key.default for name, key in SCHEMA.items()} | read_config(card.config, lenient=True)
+        tensors, world_size = dict(content["state_dict"]), ours.get("world_size", 1)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReidError(f"{path} is a damaged checkpoint: {type(error).__name__} {error}") from error
+    if not config["SOLVER.TERMS"]:
+        own = ["octuplet"] if card.method.startswith("octuplet") else []
+        config["SOLVER.TERMS"] = [*own, *(name for name, key in _WEIGHTS.items() if config[key])]
+    options = (*_ARCHITECTURE, *backbone(config["MODEL.NAME"]).options)
+    return Checkpoint(
+        path,
+        f"checkpoint of {card.method}",
+        _below(tensors, _NETWORK),
+        {option: config[f"MODEL.{option.upper()}"] for option in options},
+        _preprocessing(config),
+        card.num_ids,
+        config=config,
+        objective=_below(tensors, (_OBJECTIVE,)),
+        data=card.data,
+        card=card,
+        epoch=epoch,
+        position=(next_epoch, next_batch),
+        world_size=world_size,
+        lacking=tuple(name for name in _NEEDED_TO_RESUME if name not in content),
+    )
 
 
 def epoch_of(path: Path) -> int:
     """The last epoch that a checkpoint of ours has begun.
 
     Raises:
-        ReidError: if the file is none, or damaged.
+        ReidError: if the file is no checkpoint, or damaged.
     """
-    return _as_checkpoint(path, read_content(path)).epoch
+    return read_checkpoint(path, read_content(path)).epoch
 
 
-def load_extractor(extractor: ReidNetwork, checkpoint: Checkpoint) -> None:
-    """Fill the network with the checkpoint's weights; classifier and centers are not its business.
-
-    Raises:
-        ReidError: if a tensor is missing or misshapen.
-    """
-    prefix = "extractor."
-    state = {name.removeprefix(prefix): value for name, value in checkpoint.state.items() if name.startswith(prefix)}
-    check_fit(extractor.state_dict(), state, frozenset(), str(checkpoint.path))
-    extractor.load_state_dict(state, strict=False)
+def _below(tensors: Mapping[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    """The tensors whose names begin with one of the prefixes, without it."""
+    return {name.partition(".")[2]: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
 
 
-def _as_checkpoint(path: Path, content: dict[str, Any]) -> Checkpoint:
-    try:
-        ours = dict(content[SECTION])
-        epoch, (next_epoch, next_batch) = ours["epoch"], ours["position"]
-        card = RunCard(**{field.name: ours[field.name] for field in fields(RunCard) if field.name in ours})
-        config = {name: key.default for name, key in SCHEMA.items()} | read_config(card.config, lenient=True)
-        state, world_size = dict(content["state_dict"]), ours.get("world_size", 1)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ReidError(f"{path} is a damaged checkpoint: {type(error).__name__} {error}") from error
-    lacking = tuple(name for name in _NEEDED_TO_RESUME if name not in content)
-    return Checkpoint(path, card, config, epoch, (next_epoch, next_batch), world_size, state, lacking)
+def _preprocessing(config: Mapping[str, Any]) -> Preprocessing:
+    size, mean, std = (tuple(config[f"INPUT.{name}"]) for name in ("SIZE_TEST", "PIXEL_MEAN", "PIXEL_STD"))
+    return Preprocessing(size, mean, std, config["INPUT.INTERPOLATION"], antialias=config["INPUT.LR_ANTIALIAS"])

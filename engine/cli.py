@@ -1,19 +1,20 @@
-"""From a command line to settings, and from an exception to one clear line and an exit code."""
+"""From a command line to settings, and from an exception to one clear line and an exit code.
+
+Scripts import torch, which takes seconds, when their command line is understood and not before.
+"""
 
 import argparse
+import importlib.util
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
 from tqdm import tqdm
-from yacs.config import CfgNode
 
-from configs import SCHEMA, get_cfg, read_config, with_values
+from configs import SCHEMA, read_config
 from configs.schema import checked_value
+from engine.settings import Settings
 from utils.command_line import EXIT_USER_ERROR, OneLineParser
 from utils.errors import ReidError, did_you_mean, one_line
 from utils.log import setup_logging
@@ -32,40 +33,10 @@ All keys with their meaning, unit and allowed values:  python -m configs
 
 
 class InterruptedRun(Exception):  # noqa: N818 (an interruption is no error)
-    """The user, or the cluster, asked a run to stop; what it had reached is saved."""
+    """The user, or the cluster, asked a run to stop; its progress is saved."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the user asked for, in the two layers that may override one another differently.
-
-    Attributes:
-        file: values of ``--config_file`` by key.
-        overrides: values of the command line by key.
-    """
-
-    file: dict[str, Any]
-    overrides: dict[str, Any]
-
-    @classmethod
-    def parse(cls, argv: Sequence[str]) -> "Settings":
-        """Settings from the arguments of a training or test script, without the program's name."""
-        return read_settings(build_parser("").parse_intermixed_args(argv))
-
-    def resolve(self, *below: dict[str, Any], above_file: dict[str, Any] | None = None) -> CfgNode:
-        """The frozen tree: defaults, ``below``, the file, ``above_file``, then the command line."""
-        cfg = get_cfg()
-        for layer in (*below, self.file, above_file or {}, self.overrides):
-            cfg = with_values(cfg, layer)
-        cfg.freeze()
-        return cfg
-
-    def get(self, name: str) -> Any:  # noqa: ANN401 (a key may hold any plain type)
-        """The value of one key where no checkpoint has a say."""
-        return self.overrides.get(name, self.file.get(name, SCHEMA[name].default))
-
-
-def build_parser(description: str) -> argparse.ArgumentParser:
+def build_parser(description: str = "") -> argparse.ArgumentParser:
     """The options that all training and test scripts share."""
     parser = OneLineParser(
         description=description, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -77,16 +48,29 @@ def build_parser(description: str) -> argparse.ArgumentParser:
         metavar="N",
         help="low resolution: bicubic-downsample the images by N and upsample them again (= INPUT.SCALE N)",
     )
+    plugin = "Python file of your own that adds backbones, losses, data sets, ...: see CONTRIBUTING.md"
+    parser.add_argument("--plugin", type=Path, action="append", default=[], metavar="FILE.py", help=plugin)
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="overrides of the configuration")
     return parser
 
 
+def parse(argv: Sequence[str]) -> Settings:
+    """Settings from the arguments of a training or test script, without the program's name.
+
+    Raises:
+        ReidError: as :func:`read_settings`.
+    """
+    return read_settings(build_parser().parse_intermixed_args(argv))
+
+
 def read_settings(options: argparse.Namespace) -> Settings:
-    """Settings from parsed options.
+    """Settings from parsed options; plugins are imported first, since they may add keys.
 
     Raises:
         ReidError: for an unknown key, a value of the wrong type, a key without value or a missing file.
     """
+    for path in options.plugin:
+        import_plugin(path)
     words: list[str] = options.overrides
     if len(words) % 2:
         hint = did_you_mean(words[-1], SCHEMA) if words[-1] not in SCHEMA else ""
@@ -97,6 +81,29 @@ def read_settings(options: argparse.Namespace) -> Settings:
         if overrides.setdefault("INPUT.SCALE", scale) != scale:
             raise ReidError(f"--scale is INPUT.SCALE, got {scale} and {overrides['INPUT.SCALE']}; leave one out")
     return Settings(read_config(options.config_file) if options.config_file else {}, overrides)
+
+
+def import_plugin(path: Path) -> None:
+    """Run a Python file of the user, which adds rows to our tables; a file is run once.
+
+    Only the command line names such files: a file of weights must not run code.
+
+    Raises:
+        ReidError: if the file does not exist, is no Python file, or fails.
+    """
+    name = f"reid_plugin_{path.stem}"
+    if getattr(sys.modules.get(name), "__file__", None) == str(path.resolve()):
+        return
+    spec = importlib.util.spec_from_file_location(name, path.resolve()) if path.is_file() else None
+    if spec is None or spec.loader is None:
+        raise ReidError(f"--plugin must be an existing Python file, got {path}")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's code may fail in any way
+        del sys.modules[name]
+        raise ReidError(f"--plugin {path} fails: {type(error).__name__}: {one_line(error)}") from error
+    logger.info("plugin %s", path)
 
 
 def run_script(action: Callable[[Settings], object], description: str, argv: Sequence[str] | None) -> int:
@@ -112,15 +119,45 @@ def run_script(action: Callable[[Settings], object], description: str, argv: Seq
     """
     options = build_parser(description).parse_intermixed_args(argv)
     setup_logging()
-    return exit_code(lambda: action(read_settings(options)))
+    return exit_code(lambda: _run(action, options))
+
+
+def train_script(method: str, description: str, argv: Sequence[str] | None) -> int:
+    """:func:`run_script` for the training by a method, one of :data:`engine.methods.METHODS`."""
+
+    def fit(settings: Settings) -> None:
+        from engine import methods, run
+
+        run.fit(methods.METHODS[method], settings)
+
+    return run_script(fit, description, argv)
+
+
+def evaluation_script(description: str, argv: Sequence[str] | None) -> int:
+    """:func:`run_script` for the evaluation of a checkpoint."""
+
+    def evaluate(settings: Settings) -> None:
+        from engine import run
+
+        run.evaluate(settings)
+
+    return run_script(evaluate, description, argv)
+
+
+def _run(action: Callable[[Settings], object], options: argparse.Namespace) -> None:
+    settings = read_settings(options)
+    from engine.builders.trainer import prepare_process
+
+    prepare_process(settings.cfg)
+    action(settings)
 
 
 def exit_code(work: Callable[[], object]) -> int:
     """Do the work of a script.
 
     Returns:
-        0; 2 after a user's mistake, an error of the file system, or a loss of memory or of a process (told in one
-        line); 130 after an interruption.
+        0; 2 after a user's mistake, an error of the file system, or a loss of memory or of a process (one line
+        says which); 130 after an interruption.
     """
     try:
         work()
@@ -129,27 +166,27 @@ def exit_code(work: Callable[[], object]) -> int:
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except OSError as error:  # a folder that cannot be written, a full disk: named by the system
-        _tell(f"{error.strerror or error}: {error.filename or 'no file named'}")
+    except OSError as error:  # a folder that cannot be written, a full disk: the system names it
+        _print_error(f"{error.strerror or error}: {error.filename or 'no file named'}")
         return EXIT_USER_ERROR
     except ReidError as error:
-        _tell(_one_line(error))
+        _print_error(_message(error))
         return EXIT_USER_ERROR
     except RuntimeError as error:
         if (remedy := _remedy(error)) is None:
             raise
-        _tell(f"{one_line(error)[:200]}; {remedy}")
+        _print_error(f"{one_line(error)[:200]}; {remedy}")
         return EXIT_USER_ERROR
     return 0
 
 
-def _tell(mistake: str) -> None:
+def _print_error(mistake: str) -> None:
     tqdm.write(f"error: {mistake}", file=sys.stderr)  # beside a progress bar, not at its end
 
 
 def _remedy(error: RuntimeError) -> str | None:
     """What helps where torch reports the machine's limits or the end of a process, and not a fault of ours."""
-    if isinstance(error, torch.OutOfMemoryError):
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which a script that fails early never imports
         return "lower SOLVER.IMS_PER_BATCH or TEST.IMS_PER_BATCH, or set TRAINER.PRECISION bf16-mixed"
     if str(error).startswith("DataLoader worker"):
         return "if memory ran out, lower DATALOADER.NUM_WORKERS or the batch size"
@@ -158,7 +195,7 @@ def _remedy(error: RuntimeError) -> str | None:
     return None
 
 
-def _one_line(error: ReidError) -> str:
+def _message(error: ReidError) -> str:
     """The message; an error out of a loader's worker carries it at the end of a printed traceback."""
     text = str(error).strip()
     if text.startswith("Caught "):

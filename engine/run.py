@@ -1,4 +1,4 @@
-"""Training and test as functions that return what they found."""
+"""Training and test as functions that return their results."""
 
 import logging
 from dataclasses import dataclass
@@ -11,21 +11,51 @@ from yacs.config import CfgNode
 
 from configs import to_yaml
 from datasets.datamodule import ReidDataModule
-from datasets.low_resolution import LowResolutionFiles
 from datasets.sample import ReidSplits
-from engine import build, resumption, start
-from engine.checkpoint import Checkpoint, RunCard, Weights
-from engine.cli import Settings
-from engine.initial import initialise, initialise_objective
-from engine.model import trained_weights, warn_of_scale
-from engine.recipes import Recipe, configuration
-from engine.recorder import RunRecorder
-from evaluation.protocols import EvaluationData
+from engine.builders.data import (
+    build_datamodule,
+    build_input,
+    camera_rule,
+    evaluation_sets,
+    read_test_data,
+    read_training_data,
+    trained_scales,
+)
+from engine.builders.evaluation import (
+    baseline_protocol,
+    build_protocols,
+    evaluation_pairs,
+    picture_settings,
+    resolutions,
+    scales_of,
+    validation_pairs,
+)
+from engine.builders.model import build_network
+from engine.builders.objective import build_objective, build_views
+from engine.builders.trainer import build_optimizer_config, build_trainer, check_hardware
+from engine.callbacks.checkpoints import Checkpoints
+from engine.callbacks.epoch_log import EpochLog, LastValidation
+from engine.callbacks.interruption import Interruption
+from engine.checkpoint import RunCard
+from engine.methods import Method
+from engine.runs import check_resumption, digest, run_folder
+from engine.settings import Settings, training_cfg
+from engine.weights import (
+    initial_weights,
+    initialize,
+    initialize_objective,
+    resumed_checkpoint,
+    trained_weights,
+    warn_of_scale,
+)
+from evaluation.protocols import EvaluationData, verify
 from evaluation.report.tables import console_tables
 from evaluation.report.write import write_outputs, write_summary
-from evaluation.results import Entry, EvaluationProtocol, Report
+from evaluation.results import Entry, EvaluationProtocol, Report, VerificationEntry
+from modelling.evaluator import Evaluator
 from modelling.network import ReidNetwork
 from modelling.reid_module import ReidModule
+from modelling.weights.weights import Weights
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
@@ -46,48 +76,42 @@ class FitResult:
     last: tuple[Entry, ...]
 
 
-def fit(recipe: Recipe, settings: Settings) -> FitResult:
-    """Train by a recipe: from scratch, from given weights, or from where a run stopped.
+def fit(method: Method, settings: Settings) -> FitResult:
+    """Train by a method: from scratch, from weights, or from where a run stopped.
 
     Raises:
         ReidError: for anything in the settings or the data that cannot work.
-        InterruptedRun: if stopped by a signal; what was reached is saved.
+        InterruptedRun: if stopped by a signal; a checkpoint of that moment is saved.
     """
-    weights = start.given_weights(settings)
-    resumed = resumption.resumed(settings, weights, recipe)
-    inherited = start.inherited(settings, weights, recipe)
-    cfg = configuration(recipe, settings, inherited, start.above_file(settings, weights, resumed, recipe))
-    build.check_consistency(cfg)
-    build.check_training(cfg)
+    weights = initial_weights(settings, method)
+    resumed = resumed_checkpoint(settings, method, weights)
+    cfg = training_cfg(settings, method, weights, resume=resumed is not None)
+    check_hardware(cfg)
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
-    splits, validated_on = build.build_training_data(cfg)
-    views = build.views_of(cfg, low_resolution=recipe.low_resolution_view)
-    protocols = build.build_protocols(cfg, build.validation_pairs(cfg, views), rule=build.camera_rule(cfg, splits))
-    files = build.build_low_resolution(cfg, splits, build.trained_scales(cfg), build.scales_of(protocols))
-    data = ReidDataModule(splits, build.loader_settings(cfg), resumed.position if resumed else (0, 0), files)
-    card = RunCard(
-        to_yaml(cfg),
-        splits.name,
-        data.num_ids,
-        max(build.trained_scales(cfg)),
-        recipe.name,
-        resumption.digest(splits.train),
-    )
+    network = build_network(cfg)
+    splits, validation_set = read_training_data(cfg)
+    views = build_views(cfg, low_resolution=method.low_resolution_view)
+    protocols = build_protocols(cfg, validation_pairs(cfg, views), camera_rule=camera_rule(cfg, splits))
+    position = resumed.position if resumed else (0, 0)
+    data = build_datamodule(cfg, splits, scales_of(protocols), trained_scales(cfg), position)
+    card = _card(cfg, method, data)
     if resumed is not None:
-        resumption.check_resumption(resumed, cfg, card)
-    extractor = build.build_extractor(cfg)
-    objective = build.build_objective(cfg, data.num_ids, extractor.dim)
-    module = ReidModule(extractor, build.build_input(cfg), protocols, objective, build.build_optimization(cfg), views)
+        check_resumption(resumed, cfg, card)
+    objective = build_objective(cfg, data.num_ids, network.dim)
     if resumed is None:
-        initialise(module.extractor, cfg, weights)
-        initialise_objective(objective, weights, card.data)
-    folder = resumption.run_folder(cfg, card, resumed)
-    validated = build.resolutions(files.test, build.scales_of(protocols), cfg.INPUT.SIZE_TEST)
-    recorder = RunRecorder(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD, validated_on, validated)
-    trainer = build.build_trainer(cfg, folder, [recorder])
-    _announce(cfg, card, data, files, folder.logs)
+        initialize(network, cfg, weights)
+        initialize_objective(objective, weights, card.data)
+    evaluator = Evaluator(protocols, splits.query, splits.gallery)
+    optimizer_config = build_optimizer_config(cfg)
+    module = ReidModule(network, build_input(cfg), evaluator, objective, optimizer_config, views)
+    folder = run_folder(cfg, card, resumed)
+    sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
+    log = EpochLog(folder.logs, card.config, validation_set, sizes)
+    checkpoints = Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD)
+    trainer = build_trainer(cfg, folder, [LastValidation(), log, checkpoints, Interruption(checkpoints)])
+    _announce(cfg, card, data, folder.logs)
     trainer.fit(module, datamodule=data, ckpt_path=resumed.path if resumed else None, weights_only=True)
-    return FitResult(trainer, folder.logs, recorder.last)
+    return FitResult(trainer, folder.logs, evaluator.entries)
 
 
 def evaluate(settings: Settings) -> tuple[Report, ...]:
@@ -97,71 +121,90 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
         ReidError: for anything in the settings or the data that cannot work.
     """
     cfg, weights = trained_weights(settings, "test")
-    build.check_consistency(cfg)
-    _compare_inputs(cfg, weights)
-    sets = [build.build_test_data(cfg, name) for name in build.test_names(cfg)]
+    check_hardware(cfg)
+    _compare_images(cfg, weights)
+    network = build_network(cfg)
+    sets = [read_test_data(cfg, name) for name in evaluation_sets(cfg)]
     if len({splits.name for splits in sets}) < len(sets):
         names = ", ".join(splits.name for splits in sets)
         raise ReidError(
             f"data sets that are tested together must differ in name, each has a folder of results, got {names}; "
             "rename one, or make a link of another name to it"
         )
-    extractor = build.build_extractor(cfg)
-    initialise(extractor, cfg, weights)
-    folder = build.output_folder(cfg)
-    folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be is told before the work
+    initialize(network, cfg, weights)
+    folder = Path(cfg.OUTPUT_DIR)
+    folder.mkdir(parents=True, exist_ok=True)  # fails before the work, not after it
     folders = [folder / splits.name if len(sets) > 1 else folder for splits in sets]
-    reports = [_test(cfg, extractor, splits, str(weights.path), at) for splits, at in zip(sets, folders, strict=True)]
+    reports = [_test(cfg, network, splits, str(weights.path), at) for splits, at in zip(sets, folders, strict=True)]
     if len(reports) > 1:
         rank_zero_only(write_summary)(folder, reports)
     return tuple(reports)
 
 
-def _test(cfg: CfgNode, extractor: ReidNetwork, splits: ReidSplits, checkpoint: str, folder: Path) -> Report:
-    rule = build.camera_rule(cfg, splits)
-    protocols = build.build_protocols(cfg, build.test_pairs(cfg), rule=rule)
-    scales = build.scales_of(protocols)
-    files = build.build_low_resolution(cfg, splits, (), scales)
-    sizes = build.resolutions(files.test, scales, cfg.INPUT.SIZE_TEST)
+def _test(cfg: CfgNode, network: ReidNetwork, splits: ReidSplits, checkpoint: str, folder: Path) -> Report:
+    rule = camera_rule(cfg, splits)
+    protocols = build_protocols(cfg, evaluation_pairs(cfg), camera_rule=rule)
+    data = build_datamodule(cfg, splits, scales_of(protocols))
+    sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
     logger.info("testing on %s, resolution %s", splits.name, ", ".join(map(str, sizes)))
-    module = ReidModule(extractor, build.build_input(cfg), protocols)
-    trainer = build.build_trainer(cfg)
-    data = ReidDataModule(splits, build.loader_settings(cfg), low_resolution=files)
-    trainer.test(module, datamodule=data, verbose=False)
-    plain = build.plain_protocol(protocols[0], rule=rule)
-    embeddings = EvaluationData(module.vectors, splits.query, splits.gallery)
-    verification = build.build_verification(cfg, embeddings, plain)
-    report = Report(splits.name, checkpoint, module.results, verification, sizes)
+    evaluator = Evaluator(protocols, splits.query, splits.gallery, keep_vectors=True)
+    trainer = build_trainer(cfg)
+    trainer.test(ReidModule(network, build_input(cfg), evaluator), datamodule=data, verbose=False)
+    baseline = baseline_protocol(protocols[0], camera_rule=rule)
+    embeddings = EvaluationData(evaluator.vectors, splits.query, splits.gallery)
+    report = Report(splits.name, checkpoint, evaluator.entries, _verify(cfg, embeddings, baseline), sizes)
     if trainer.is_global_zero:
-        _publish(cfg, report, embeddings, plain, folder)
+        _print(report)
+        write_outputs(folder, report, embeddings, baseline, picture_settings(cfg))
+        logger.info("report: %s", folder / "report.json")
     return report
 
 
-def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, files: LowResolutionFiles, logs: Path) -> None:
+def _verify(cfg: CfgNode, data: EvaluationData, protocol: EvaluationProtocol) -> VerificationEntry | None:
+    """Which distance means the same person; None where the set has too few pairs to tell."""
+    try:
+        return verify(data, protocol, cfg.TEST.FPR)
+    except ReidError as error:
+        logger.warning("no verification: %s", error)
+        return None
+
+
+def _card(cfg: CfgNode, method: Method, data: ReidDataModule) -> RunCard:
+    scales = trained_scales(cfg)
+    views = {*scales, 1} if method.low_resolution_view else {*scales}
+    return RunCard(
+        to_yaml(cfg),
+        data.splits.name,
+        data.num_ids,
+        max(scales),
+        method.name,
+        digest(data.splits.train),
+        tuple(sorted(views)),
+    )
+
+
+def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, logs: Path) -> None:
     height, width = cfg.INPUT.SIZE_TRAIN
     images = f"{len(data.splits.train)} images of {card.num_ids} identities at {height}x{width}"
-    sizes = build.resolutions(files.train, build.trained_scales(cfg), cfg.INPUT.SIZE_TRAIN)
-    if lows := [str(size) for size in sizes if size.scale > 1]:
-        images += f", low resolution {', '.join(lows)}"
+    sizes = resolutions(data.low_resolution.train, trained_scales(cfg), cfg.INPUT.SIZE_TRAIN)
+    if low := [str(size) for size in sizes if size.scale > 1]:
+        images += f", low resolution {', '.join(low)}"
     logger.info("%s of %s on %s: %s", card.method, cfg.MODEL.NAME, card.dataset, images)
     logger.info("files in %s", logs)
 
 
-def _compare_inputs(cfg: CfgNode, weights: Weights) -> None:
+def _compare_images(cfg: CfgNode, weights: Weights) -> None:
     """Say where a test's images differ from those of the training."""
-    if isinstance(weights, Checkpoint):
-        for name in ("SIZE_TEST", "PIXEL_MEAN", "PIXEL_STD", "INTERPOLATION"):
-            given, kept = cfg.INPUT[name], weights.config[f"INPUT.{name}"]
-            if given != kept:
-                logger.warning("INPUT.%s is %s here and %s in the checkpoint", name, given, kept)
-    warn_of_scale(weights, {scale for pair in build.test_pairs(cfg) for scale in pair})
+    for name in ("SIZE_TEST", "PIXEL_MEAN", "PIXEL_STD", "INTERPOLATION"):
+        value, original = cfg.INPUT[name], weights.config.get(f"INPUT.{name}", cfg.INPUT[name])
+        if value != original:
+            logger.warning("INPUT.%s is %s here and %s in the checkpoint", name, value, original)
+    warn_of_scale(weights, {scale for pair in evaluation_pairs(cfg) for scale in pair})
 
 
-def _publish(cfg: CfgNode, report: Report, data: EvaluationData, plain: EvaluationProtocol, folder: Path) -> None:
+def _print(report: Report) -> None:
     console = Console()
     for table in console_tables(report):
         console.print(table)
     if report.verification is not None:
         console.print(report.verification.summary(), soft_wrap=True)
-    write_outputs(folder, report, data, plain, build.build_pictures(cfg))
-    logger.info("report: %s", folder / "report.json")

@@ -23,7 +23,7 @@ from pathlib import Path
 if not __package__:  # run as a script: our packages come before any of the same names
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from engine.cli import Settings
+from engine.settings import Settings
 from inference.configured import configured_extractor
 from inference.device import PRECISIONS
 from inference.extract import Extractor
@@ -66,9 +66,9 @@ def create_embeddings(settings: Settings, options: argparse.Namespace) -> Path |
     Raises:
         ReidError: for settings, images or unfinished work that do not fit.
     """
-    folder, output = Path(settings.get("DATASETS.ROOT_DIR")), Path(settings.get("OUTPUT_DIR"))
+    folder, output = Path(settings.cfg.DATASETS.ROOT_DIR), Path(settings.cfg.OUTPUT_DIR)
     paths, junk = list_images(folder, subfolders=options.images_in_subfolders, output=output)
-    centroids: bool = settings.get("MODEL.USE_CENTROIDS")
+    centroids: bool = settings.cfg.MODEL.USE_CENTROIDS
     if centroids:
         check_identities(paths)
     extractor = configured_extractor(settings, options.precision)

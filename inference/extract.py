@@ -15,14 +15,13 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from datasets.preprocessing import Preprocessing
-from datasets.transforms import TestTransform
-from engine.cli import Settings
+from datasets.transforms import NetworkInput, TestTransform
 from engine.model import TrainedModel, load_model
+from engine.settings import Settings
 from inference.device import Precision, choose_device, choose_precision, decoding_workers, prepare, type_of
 from inference.image_source import Decoded, DecodedBatch, ImageSequence, ImageSource, collate
 from inference.images_given import Images, as_sequence
 from inference.store import Embeddings, ModelCard
-from modelling.backbones import backbone
 from utils.errors import ReidError
 from utils.processes import leave_interrupts_to_main
 
@@ -87,12 +86,11 @@ class Extractor:
         self._device = choose_device(device)
         if not isinstance(checkpoint, TrainedModel):
             checkpoint = load_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint)}))
-        record = backbone(checkpoint.backbone)
-        self.precision = choose_precision(precision, self._device, record)
+        self.precision = choose_precision(precision, self._device, checkpoint.record)
         self.card = _card(checkpoint)
         self._dtype = type_of(self.precision)
-        self._network = prepare(checkpoint.network, record, self._device, self.precision)
-        self._input = checkpoint.network_input.to(self._device)
+        self._network = prepare(checkpoint.network, checkpoint.record, self._device, self.precision)
+        self._input = NetworkInput(checkpoint.preprocessing).to(self._device)
         self._batch_size = batch_size
         self._workers = decoding_workers(self._device) if workers is None else workers
 
@@ -192,9 +190,10 @@ class Extractor:
 
 
 def _card(model: TrainedModel) -> ModelCard:
+    images = model.preprocessing
     return ModelCard(
-        model.path.name, model.sha256, model.size, model.mean, model.std, model.interpolation, model.scale,
-        model.network.dim, model.antialias,
+        model.path.name, model.sha256, images.size, images.mean, images.std, images.interpolation, images.scale,
+        model.network.dim, images.antialias,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 if not __package__:  # run as a script: our packages come before any of the same names
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from engine.cli import Settings
+from engine.settings import Settings
 from inference.configured import configured_extractor
 from inference.device import PRECISIONS, choose_device
 from inference.embedded import embedded
@@ -77,7 +77,7 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
     if options.visualize < 0:
         raise ReidError(f"--visualize must be 0 (no pictures) or more, got {options.visualize}")
     wanted = Wanted(options.topk, options.max_distance)
-    device = str(choose_device(settings.get("TRAINER.ACCELERATOR")))
+    device = str(choose_device(settings.cfg.TRAINER.ACCELERATOR))
     how = IndexSettings(options.index, options.normalize_features, options.index_uri, device=device)
     gallery = open_gallery(options.gallery_data)
     _check_kind(gallery, settings)
@@ -86,7 +86,7 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
     if gallery.precision not in ("", extractor.precision):
         there, here = gallery.precision, extractor.precision
         logger.warning("the gallery was embedded in %s, the queries in %s; see --precision", there, here)
-    root, output = Path(settings.get("DATASETS.ROOT_DIR")), Path(settings.get("OUTPUT_DIR"))
+    root, output = Path(settings.cfg.DATASETS.ROOT_DIR), Path(settings.cfg.OUTPUT_DIR)
     paths, junk = list_images(root, subfolders=options.images_in_subfolders, output=output)
     logger.info("%d queries (%d more are junk) in a gallery of %d", len(paths), junk, len(gallery.embeddings))
     index = open_index(gallery, options.gallery_data, how)
@@ -103,7 +103,7 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
 
 def _check_kind(gallery: Gallery, settings: Settings) -> None:
     """Refuse MODEL.USE_CENTROIDS where it was set and the gallery is of the other kind."""
-    wanted = {**settings.file, **settings.overrides}.get("MODEL.USE_CENTROIDS")
+    wanted = settings.explicit.get("MODEL.USE_CENTROIDS")
     if wanted is not None and wanted != gallery.centroids:
         has = "one row per identity" if gallery.centroids else "one row per image"
         raise ReidError(

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from datasets.readers.market import labels_of
-from engine.cli import Settings
+from engine.settings import Settings
 from inference.accuracy import Accuracy, count_accuracy
 from inference.configured import configured_extractor
 from inference.device import PRECISIONS, choose_device
@@ -72,10 +72,10 @@ def infer(settings: Settings, options: argparse.Namespace) -> Accuracy:
     if options.query_dir is None:
         raise ReidError("--query_dir must name the folder of the query images, got none; see --help")
     wanted = Wanted(1, options.max_distance)
-    output, subfolders = Path(settings.get("OUTPUT_DIR")), options.images_in_subfolders
+    output, subfolders = Path(settings.cfg.OUTPUT_DIR), options.images_in_subfolders
     query_files = list_images(options.query_dir, subfolders=subfolders, output=output)
-    gallery_files = list_images(Path(settings.get("DATASETS.ROOT_DIR")), subfolders=subfolders, output=output)
-    centroids: bool = settings.get("MODEL.USE_CENTROIDS")
+    gallery_files = list_images(Path(settings.cfg.DATASETS.ROOT_DIR), subfolders=subfolders, output=output)
+    centroids: bool = settings.cfg.MODEL.USE_CENTROIDS
     if centroids:
         check_identities(gallery_files.paths)
     extractor = configured_extractor(settings, options.precision)
@@ -85,7 +85,7 @@ def infer(settings: Settings, options: argparse.Namespace) -> Accuracy:
         embedded(extractor, query_files.paths, output, strict=options.strict) as queries,
     ):
         gallery = _centroids(images) if centroids else images
-        device = str(choose_device(settings.get("TRAINER.ACCELERATOR")))
+        device = str(choose_device(settings.cfg.TRAINER.ACCELERATOR))
         found = build_index(gallery.vectors, device=device).search(queries.vectors, 1)
         write_predictions(output / CSV, queries, gallery, wanted.of(found))
         accuracy = count_accuracy(queries, gallery, found.indices[:, 0], centroids=centroids)

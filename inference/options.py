@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from engine.cli import InterruptedRun, Settings, run_script
+from engine.cli import InterruptedRun, run_script
+from engine.settings import Settings
 from utils.command_line import OneLineParser
 from utils.log import setup_logging
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from utils import blocks
 
 if TYPE_CHECKING:
-    from engine.recipes import Recipe
+    from engine.methods import Method
     from engine.run import FitResult
 
 
@@ -23,9 +23,9 @@ def memory_budget(number: int) -> Iterator[None]:
         blocks.MEMORY_BUDGET = before
 
 
-def fit(arguments: Sequence[str], *more: str, recipe: Recipe | None = None) -> FitResult:
-    """Train by a recipe, without one by the baseline's, with the arguments of a script."""
-    from engine import recipes, run  # Lightning takes seconds, which tests of the lower floors need not pay
-    from engine.cli import Settings
+def fit(arguments: Sequence[str], *more: str, method: Method | None = None) -> FitResult:
+    """Train by a method (None: the baseline) with the arguments of a script."""
+    from engine import methods, run  # Lightning takes seconds, which tests of the lower floors need not pay
+    from engine.cli import parse
 
-    return run.fit(recipe or recipes.BASELINE, Settings.parse([*arguments, *more]))
+    return run.fit(method or methods.BASELINE, parse([*arguments, *more]))

@@ -2,17 +2,16 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from datasets.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from modelling.backbones import backbone
-from modelling.weights.file import check_fit
 from modelling.weights.formats import FORMATS, IMAGENET_FORMAT, Format, plain_format
-from modelling.weights.names import BASE, network_name, with_our_osnet_names
+from modelling.weights.names import network_name, with_our_osnet_names
+from modelling.weights.weights import Weights
 from utils.errors import ReidError
 from utils.resolution import SMALLEST_SIDE
 
@@ -25,78 +24,7 @@ _SETTINGS = ("hyper_parameters", "hparams")  # where Lightning keeps the setting
 _IMAGENET_CLASSES = 1000
 
 
-@dataclass(frozen=True, eq=False)
-class ForeignWeights:
-    """Weights of another project, or of a backbone alone, in our terms.
-
-    Attributes:
-        path: the file; for weights that were fetched, the name of their network.
-        kind: what they are, for messages.
-        state: tensors under the names of our network, ``backbone.*`` and ``head.*``.
-        architecture: what the weights decide about the network: ``name`` and options of the backbone, ``head`` and
-            ``pooling``. A backbone alone decides its name, if its tensors tell it, and leaves everything else open.
-        preprocessing: of the images they were trained on; None for a backbone alone, which may be given any.
-        num_ids: rows of the classifier; None without one that tells identities apart.
-        left_out: the tensors that are not loaded, under the names that the file has for them.
-        size_unsure: whether the size in ``preprocessing`` is a guess among several usual ones.
-    """
-
-    path: Path
-    kind: str
-    state: Mapping[str, Tensor]
-    architecture: Mapping[str, Any]
-    preprocessing: Preprocessing | None = None
-    num_ids: int | None = None
-    left_out: Mapping[str, Tensor] = field(default_factory=dict)
-    size_unsure: bool = False
-
-    @property
-    def is_reid_model(self) -> bool:
-        """Whether they were trained on identities: then they can be tested; a backbone alone can only start a run."""
-        return self.num_ids is not None
-
-    @property
-    def has_head(self) -> bool:
-        """Whether they fill the head; a fresh BNNeck in eval mode only scales all vectors alike."""
-        return any(name.startswith("head.") for name in self.state)
-
-    def fill(self, network: nn.Module) -> None:
-        """Copy the tensors into a network and log which were loaded and which were left out.
-
-        Args:
-            network: has ``backbone`` and ``head``.
-
-        Raises:
-            ReidError: if a tensor is missing, unknown or of another shape; the message names it.
-        """
-        target, tensors = network.state_dict(), self._fitted(network)
-        optional = frozenset() if self.has_head else {name for name in target if name.startswith("head.")}
-        if self.is_reid_model:  # a fresh linear layer would scramble what was learned
-            optional -= {"head.linear.weight"}
-        check_fit(target, tensors, optional, f"{self.path} ({self.kind})")
-        network.load_state_dict(tensors, strict=False)
-        logger.info(
-            "%s (%s%s): %d tensors loaded%s; left out: %s",
-            self.path,
-            self.kind,
-            f", {self.num_ids} identities" if self.is_reid_model else "",
-            len(tensors),
-            "" if self.has_head else " into the backbone, the head is fresh",
-            ", ".join(self.left_out) or "nothing",
-        )
-
-    def _fitted(self, network: nn.Module) -> Mapping[str, Tensor]:
-        """The tensors as the backbone's record adapts them to the input size that the network was built for."""
-        fit = backbone(self.architecture["name"]).fit if "name" in self.architecture else None
-        if fit is None:
-            return self.state
-        base = {name.removeprefix(BASE): tensor for name, tensor in self.state.items() if name.startswith(BASE)}
-        head = {name: tensor for name, tensor in self.state.items() if not name.startswith(BASE)}
-        fitted = fit(network.backbone.base, {**base, **self.left_out})  # type: ignore[union-attr, arg-type]
-        return {**{BASE + name: tensor for name, tensor in fitted.items()}, **head}
-
-
-def recognize(content: Mapping[str, Any], path: Path, model_name: str = "") -> ForeignWeights | None:
+def recognize(content: Mapping[str, Any], path: Path, model_name: str = "") -> Weights | None:
     """Tell what a file of another project is.
 
     Args:
@@ -127,7 +55,7 @@ def recognize(content: Mapping[str, Any], path: Path, model_name: str = "") -> F
     return _translate(layout, tensors, content, path)
 
 
-def imagenet_weights(name: str) -> ForeignWeights:
+def imagenet_weights(name: str) -> Weights:
     """The ImageNet weights of a backbone, from a cache or by download.
 
     Args:
@@ -157,9 +85,7 @@ def _num_ids(layout: Format, tensors: Mapping[str, Tensor]) -> int | None:
     return next((len(tensors[name]) for name in layout.classifiers if name in tensors), None)
 
 
-def _translate(
-    layout: Format, tensors: Mapping[str, Tensor], content: Mapping[str, Any], path: Path
-) -> ForeignWeights:
+def _translate(layout: Format, tensors: Mapping[str, Tensor], content: Mapping[str, Any], path: Path) -> Weights:
     left_out = {name: tensor for name, tensor in tensors.items() if name.startswith(layout.left_out)}
     state = {layout.rename(name): tensor for name, tensor in tensors.items() if name not in left_out}
     name, num_ids = layout.backbone_name or network_name(state), _num_ids(layout, tensors)
@@ -176,7 +102,7 @@ def _translate(
         architecture |= {option: value for option, value in options.items() if option in takes}
         architecture |= {"head": layout.head, "pooling": "gem" if "head.pool.p" in state else "avg"}
         preprocessing = _read_preprocessing(layout, tensors, content)
-    return ForeignWeights(
+    return Weights(
         path,
         "checkpoint of SNU_ReID" if _FIRST_VERSION in content else layout.kind,
         state,

@@ -8,8 +8,8 @@ from yacs.config import CfgNode
 from configs import SCHEMA
 from configs.schema import Key
 from engine import run
-from engine.cli import Settings
-from engine.recipes import CTL, OCTUPLET
+from engine.cli import parse
+from engine.methods import CTL, OCTUPLET
 from tests.support import fit
 
 # Read before there is a tree; test_resume.py and test_train_and_test.py show what they do.
@@ -35,8 +35,8 @@ def test_every_key_is_read(tiny_arguments: list[str], monkeypatch: pytest.Monkey
     monkeypatch.setattr("configs.schema.CfgNode", RecordingNode)
     monkeypatch.setitem(SCHEMA, "SOLVER.NOBODY_READS_THIS", Key(1.0, "So the test can fail."))
     arguments = [*tiny_arguments, "SOLVER.MAX_EPOCHS", "1"]
-    path = str(fit(arguments, "SOLVER.LR_SCHEDULER_NAME", "cosine_annealing", recipe=CTL).folder / "best.pth")
-    fit(arguments, "--scale", "2", "MODEL.PRETRAIN_PATH", path, recipe=OCTUPLET)
+    path = str(fit(arguments, "SOLVER.LR_SCHEDULER_NAME", "cosine_annealing", method=CTL).folder / "best.pth")
+    fit(arguments, "--scale", "2", "MODEL.PRETRAIN_PATH", path, method=OCTUPLET)
     rows = ("TEST.RERANK", "True", "TEST.QUERY_EXPANSION", "1", "TEST.VISUALIZE", "True")
-    run.evaluate(Settings.parse([*arguments, "MODEL.PRETRAIN_PATH", path, *rows]))
+    run.evaluate(parse([*arguments, "MODEL.PRETRAIN_PATH", path, *rows]))
     assert SCHEMA.keys() - RecordingNode.names - READ_FROM_SETTINGS == {"SOLVER.NOBODY_READS_THIS"}

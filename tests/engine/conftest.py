@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.checkpoint import Checkpoint, read_weights
+from engine.checkpoint import Checkpoint
+from engine.weights import read_weights
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ from configs import get_cfg, with_values
 from datasets.datamodule import LoaderSettings, ReidDataModule
 from datasets.preprocessing import Preprocessing
 from datasets.readers import read_dataset
-from engine import build
-from engine.cli import Settings
+from engine.builders.data import preprocessing_of
+from engine.builders.model import build_network
+from engine.builders.trainer import build_optimizer_config, build_trainer, check_hardware
+from engine.cli import parse
 from tests.support import fit
 from utils.errors import ReidError
 
@@ -34,10 +36,9 @@ def test_keys_that_contradict_one_another_are_refused(tiny_arguments: list[str])
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "configs").glob("*.yml")))
 def test_every_shipped_config_builds_its_network(name: str) -> None:
-    cfg = Settings.parse(["--config_file", str(ROOT / "configs" / name)]).resolve()
-    build.check_consistency(cfg)
-    assert build.build_extractor(cfg).dim > 0
-    assert build.build_optimization(cfg).schedule(0) > 0
+    cfg = parse(["--config_file", str(ROOT / "configs" / name)]).cfg
+    assert build_network(cfg).dim > 0
+    assert build_optimizer_config(cfg).schedule(0) > 0
 
 
 def test_bf16_on_a_gpu_that_does_not_compute_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,8 +46,8 @@ def test_bf16_on_a_gpu_that_does_not_compute_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     values = {"TRAINER.PRECISION": "bf16-mixed", "DATASETS.NAMES": "market1501"}
     with pytest.raises(ReidError, match=r"bf16-mixed needs a GPU that computes bf16, this one does not; set 32-true"):
-        build.check_consistency(with_values(get_cfg(), values))
-    build.check_consistency(with_values(get_cfg(), {**values, "TRAINER.ACCELERATOR": "cpu"}))
+        check_hardware(with_values(get_cfg(), values))
+    check_hardware(with_values(get_cfg(), {**values, "TRAINER.ACCELERATOR": "cpu"}))
 
 
 def test_the_preprocessing_is_that_of_the_keys() -> None:
@@ -55,7 +56,7 @@ def test_the_preprocessing_is_that_of_the_keys() -> None:
         get_cfg(), {**values, "INPUT.INTERPOLATION": "bicubic", "INPUT.SCALE": 4, "INPUT.LR_ANTIALIAS": False}
     )
     expected = Preprocessing((64, 32), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic", 4, antialias=False)
-    assert build.preprocessing_of(cfg) == build.loader_settings(cfg).preprocessing == expected
+    assert preprocessing_of(cfg) == expected
 
 
 def test_memory_is_pinned_for_the_device_in_use(tiny_market: object, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +64,7 @@ def test_memory_is_pinned_for_the_device_in_use(tiny_market: object, monkeypatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     splits = read_dataset(str(tiny_market), None, with_train=False, seed=0)  # type: ignore[arg-type]
     data = ReidDataModule(splits, LoaderSettings(workers=0))
-    data.trainer = build.build_trainer(with_values(get_cfg(), {"TRAINER.ACCELERATOR": "cpu"}))
+    data.trainer = build_trainer(with_values(get_cfg(), {"TRAINER.ACCELERATOR": "cpu"}))
     assert not data.val_dataloader().pin_memory
     data.trainer = None
     assert data.val_dataloader().pin_memory

@@ -6,39 +6,40 @@ import torch
 
 import finetune_octuplet as octuplet_script
 import finetune_octuplet_ctl as octuplet_ctl_script
-import test as test_script
+import test as evaluation_script
 import train as train_script
 import train_ctl as train_ctl_script
 from configs import SCHEMA
-from engine.cli import Settings, run_script
+from engine.cli import parse, run_script
+from engine.settings import Settings
 from utils.errors import ReidError
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = [train_script, train_ctl_script, octuplet_script, octuplet_ctl_script, test_script]
+SCRIPTS = [train_script, train_ctl_script, octuplet_script, octuplet_ctl_script, evaluation_script]
 
 
-def parse(*argv: str) -> Settings:
-    return Settings.parse(argv)
+def settings_of(*argv: str) -> Settings:
+    return parse(argv)
 
 
 def test_layers_override_one_another_in_order(tmp_path: Path) -> None:
     file = tmp_path / "a.yml"
     file.write_text("SOLVER: {MAX_EPOCHS: 7, EVAL_PERIOD: 3, LOG_PERIOD: 4}\n")
-    settings = parse("--config_file", str(file), "SOLVER.MAX_EPOCHS", "9")
-    cfg = settings.resolve({"SOLVER.LOG_PERIOD": 1, "SOLVER.CHECKPOINT_PERIOD": 2})
+    settings = settings_of("--config_file", str(file), "SOLVER.MAX_EPOCHS", "9")
+    cfg = settings.layered({"SOLVER.LOG_PERIOD": 1, "SOLVER.CHECKPOINT_PERIOD": 2})
     assert (cfg.SOLVER.MAX_EPOCHS, cfg.SOLVER.EVAL_PERIOD, cfg.SOLVER.LOG_PERIOD) == (9, 3, 4)
     assert cfg.SOLVER.CHECKPOINT_PERIOD == 2
     assert cfg.MODEL.NAME == SCHEMA["MODEL.NAME"].default
-    above = settings.resolve(above_file={"SOLVER.EVAL_PERIOD": 5, "SOLVER.MAX_EPOCHS": 5})
+    above = settings.layered(pinned={"SOLVER.EVAL_PERIOD": 5, "SOLVER.MAX_EPOCHS": 5})
     assert (above.SOLVER.MAX_EPOCHS, above.SOLVER.EVAL_PERIOD) == (9, 5)
     assert cfg.is_frozen()
 
 
 def test_options_may_stand_anywhere_and_be_shortened() -> None:
     words = ("DATASETS.NAMES", "PRW", "--scale", "4", "SOLVER.BASE_LR", "1e-4")
-    settings = parse(*words)
+    settings = settings_of(*words)
     assert settings.overrides == {"DATASETS.NAMES": "PRW", "SOLVER.BASE_LR": 1e-4, "INPUT.SCALE": 4}
-    assert parse("--config_fil", "configs/256_resnet50.yml").file["MODEL.NAME"] == "resnet50"
+    assert settings_of("--config_fil", "configs/256_resnet50.yml").file["MODEL.NAME"] == "resnet50"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_options_may_stand_anywhere_and_be_shortened() -> None:
 )
 def test_wrong_words_are_named(argv: tuple[str, ...], message: str) -> None:
     with pytest.raises(ReidError, match=message):
-        parse(*argv)
+        settings_of(*argv)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

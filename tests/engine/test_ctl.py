@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-import test as test_script
+import test as evaluation_script
 import train_ctl as train_ctl_script
 from engine import run
-from engine.checkpoint import Checkpoint, read_weights
-from engine.cli import Settings
-from engine.recipes import CTL
+from engine.checkpoint import Checkpoint
+from engine.cli import parse
+from engine.methods import CTL
+from engine.weights import read_weights
 from tests import support
 from utils.errors import ReidError
 
-fit = partial(support.fit, recipe=CTL)
+fit = partial(support.fit, method=CTL)
 
 
 def test_ctl_trains_resumes_exactly_and_reports_both_protocols(
@@ -55,7 +56,7 @@ def test_ctl_trains_resumes_exactly_and_reports_both_protocols(
         "TEST.QUERY_EXPANSION",
         "2",
     ]
-    assert test_script.main(options) == 0
+    assert evaluation_script.main(options) == 0
     console = capsys.readouterr().out
     for label in (
         "instance",
@@ -82,7 +83,7 @@ def test_centroids_of_all_cameras_are_called_what_they_are(
     path = fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "0_last.pth"
     given = ["MODEL.PRETRAIN_PATH", str(path), "OUTPUT_DIR", str(tmp_path / "o")]
     honest, easy = (
-        run.evaluate(Settings.parse([*given, "MODEL.KEEP_CAMID_CENTROIDS", keep]))[0] for keep in ("True", "False")
+        run.evaluate(parse([*given, "MODEL.KEEP_CAMID_CENTROIDS", keep]))[0] for keep in ("True", "False")
     )
     assert easy.entries[1].result.mAP > honest.entries[1].result.mAP
     assert easy.entries[0].result.mAP == honest.entries[0].result.mAP

@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 from pytorch_lightning import Callback
 
-from engine import build
-from engine.checkpoint import read_weights
+from engine import run
+from engine.builders.trainer import build_trainer
+from engine.callbacks.checkpoints import Checkpoints
+from engine.callbacks.epoch_log import EpochLog, LastValidation
+from engine.callbacks.interruption import Interruption
 from engine.cli import InterruptedRun
-from engine.recorder import RunRecorder
+from engine.weights import read_weights
 from tests.support import fit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,10 +45,10 @@ def test_ctrl_c_leaves_a_checkpoint_that_goes_on_exactly(
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
     straight = fit(tiny_arguments)
-    original = build.build_trainer
+    original = build_trainer
     stop = StopAt(1, batch)
     monkeypatch.setattr(
-        build, "build_trainer", lambda cfg, folder, callbacks: original(cfg, folder, [*callbacks, stop])
+        run, "build_trainer", lambda cfg, folder, callbacks: original(cfg, folder, [*callbacks, stop])
     )
     with pytest.raises(
         InterruptedRun, match=r"MODEL\.RESUME_TRAINING True MODEL\.PRETRAIN_PATH .*1_interrupted\.pth"
@@ -66,11 +69,11 @@ def test_ctrl_c_leaves_a_checkpoint_that_goes_on_exactly(
 def test_a_second_interruption_of_an_epoch_keeps_the_first(
     tiny_arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, path = build.build_trainer, ""
+    original, path = build_trainer, ""
     for batch in (1, 3):
         stop = StopAt(0, batch)
         monkeypatch.setattr(
-            build,
+            run,
             "build_trainer",
             lambda cfg, folder, callbacks, stop=stop: original(cfg, folder, [*callbacks, stop]),
         )
@@ -119,6 +122,7 @@ def test_ctrl_c_in_a_terminal_reaches_workers_and_all_and_is_survived(
     assert "Traceback" not in error
 
 
-def test_recorder_hooks_are_lightnings() -> None:
-    ours = {name for name in vars(RunRecorder) if name.startswith("on_")}
+@pytest.mark.parametrize("callback", [Checkpoints, EpochLog, Interruption, LastValidation])
+def test_hooks_of_callbacks_are_lightnings(callback: type[Callback]) -> None:
+    ours = {name for name in vars(callback) if name.startswith("on_")}
     assert ours <= set(dir(Callback))

@@ -11,10 +11,10 @@ from PIL import Image
 
 import finetune_octuplet as octuplet_script
 import makelr
-import test as test_script
+import test as evaluation_script
 import train as train_script
 from engine import run
-from engine.cli import Settings
+from engine.cli import parse
 from losses.octuplet import OctupletLoss
 from tests.support import fit
 from utils.errors import ReidError
@@ -43,9 +43,9 @@ def test_training_validation_and_test_read_the_files(
     assert validated["resolutions"] == [{"scale": 4, "height": 16, "width": 8, "source": "disk"}]
     (tmp_path / "people_x4").rename(tmp_path / "away")
     given = ["--scale", "4", *twinned_arguments, "MODEL.PRETRAIN_PATH", str(folder / "0_last.pth")]
-    assert test_script.main(given) == 2  # so the test read them, too
+    assert evaluation_script.main(given) == 2  # so the test read them, too
     (tmp_path / "away").rename(tmp_path / "people_x4")
-    assert test_script.main(given) == 0
+    assert evaluation_script.main(given) == 0
     assert report_of(tmp_path / "output")["results"][0]["mAP"] == pytest.approx(validated["results"][0]["mAP"])
 
 
@@ -53,12 +53,12 @@ def test_what_the_network_sees_is_the_file(twinned_arguments: list[str], tmp_pat
     trained = fit(twinned_arguments)
     checkpoint = ["MODEL.PRETRAIN_PATH", str(trained.folder / "0_last.pth")]
     both = [*twinned_arguments, *checkpoint, "TEST.SCALES", "[1, 2, 4]", "TEST.SCALE_PAIRS", "all"]
-    (matrix,) = run.evaluate(Settings.parse(both))
+    (matrix,) = run.evaluate(parse(both))
     assert [str(size) for size in matrix.resolutions] == ["x1 32x16", "x2 32x16 (files)", "x4 16x8 (files)"]
     # The x4 folder as a data set of its own, at full resolution: the same images, resized another way.
     alone = [*twinned_arguments, *checkpoint, "DATASETS.LR_SOURCE", "online", "INPUT.INTERPOLATION", "bicubic"]
     alone[alone.index("DATASETS.NAMES") + 1] = str(tmp_path / "people_x4")
-    (small,) = run.evaluate(Settings.parse(alone))
+    (small,) = run.evaluate(parse(alone))
     low = next(e for e in matrix.entries if e.protocol.scales == (4, 4))
     assert low.result.mAP == pytest.approx(small.entries[0].result.mAP, abs=0.02)
 

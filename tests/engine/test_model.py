@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from engine import run
-from engine.cli import Settings
+from engine.cli import parse
+from engine.methods import OCTUPLET
 from engine.model import load_model
-from engine.recipes import OCTUPLET
+from engine.settings import Settings
 from tests.support import fit
 from utils.errors import ReidError
 
@@ -23,14 +24,14 @@ def test_the_checkpoints_input_stands_above_a_configuration_file(
     caplog.set_level("INFO")
     file = {"INPUT.SIZE_TEST": [256, 128], "INPUT.SIZE_TRAIN": [256, 128]}
     given = {"MODEL.PRETRAIN_PATH": str(checkpoint)}
-    assert load_model(Settings(file, given)).size == (32, 16)
-    assert "INPUT.SIZE_TEST [256, 128] is left out, the model keeps [32, 16]" in caplog.text
+    assert load_model(Settings(file, given)).preprocessing.size == (32, 16)
+    assert "INPUT.SIZE_TEST [256, 128] is left out, the checkpoint's [32, 16] counts" in caplog.text
     caplog.clear()
-    assert load_model(Settings(file, {**given, "INPUT.SIZE_TEST": [64, 32]})).size == (64, 32)
+    assert load_model(Settings(file, {**given, "INPUT.SIZE_TEST": [64, 32]})).preprocessing.size == (64, 32)
     assert "INPUT.SIZE_TEST [256" not in caplog.text
     pairs = dict(zip(tiny_arguments[::2], tiny_arguments[1::2], strict=True))
     words = [word for pair in pairs.items() if not pair[0].startswith("INPUT.SIZE") for word in pair]
-    settings = Settings.parse([*words, "SOLVER.MAX_EPOCHS", "1"])
+    settings = parse([*words, "SOLVER.MAX_EPOCHS", "1"])
     tuning = Settings(file, {**settings.overrides, **given, "INPUT.SCALE": 2})
     trained = run.fit(OCTUPLET, tuning)
     assert "48 images of 8 identities at 32x16" in caplog.text

@@ -11,15 +11,17 @@ import yaml
 
 from configs import get_cfg, with_values
 from datasets.preprocessing import Preprocessing
-from engine import build, run, start
-from engine.checkpoint import ARCHITECTURE_KEYS, Checkpoint, architecture_of, read_weights
-from engine.cli import Settings
-from engine.initial import initialise
-from engine.recipes import BASELINE
+from engine import run
+from engine.builders.model import build_network
+from engine.checkpoint import Checkpoint
+from engine.cli import parse
+from engine.methods import BASELINE
+from engine.settings import training_cfg
+from engine.weights import initialize, open_weights, read_weights
 from modelling.backbones import BACKBONES
 from modelling.backbones.resnet import ResNetBackbone
 from modelling.network import ReidNetwork
-from modelling.weights.foreign import ForeignWeights
+from modelling.weights.weights import Weights
 from tests.support import fit
 from utils.errors import ReidError
 
@@ -29,7 +31,7 @@ ONE_EPOCH = ("SOLVER.MAX_EPOCHS", "1")
 def evaluate(path: Path, *more: str) -> run.Report:
     output = ("OUTPUT_DIR", str(path.parent / "output"), "DATALOADER.NUM_WORKERS", "0")
     given = ["MODEL.PRETRAIN_PATH", str(path), *output, *more]
-    (report,) = run.evaluate(Settings.parse(given))
+    (report,) = run.evaluate(parse(given))
     return report
 
 
@@ -45,11 +47,11 @@ def without_network(arguments: list[str]) -> list[str]:
     return arguments[:place] + arguments[place + 2 :]
 
 
-def extractor_state(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file of another project under the names of our checkpoints."""
+def network_state(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file of another project under the names of our network."""
     file = read_weights(path)
-    assert isinstance(file, ForeignWeights)
-    return {f"extractor.{name}": tensor for name, tensor in file.state.items()}
+    assert isinstance(file, Weights)
+    return dict(file.state)
 
 
 def same_when_tested(result: run.FitResult) -> Checkpoint:
@@ -60,34 +62,31 @@ def same_when_tested(result: run.FitResult) -> Checkpoint:
 
 def test_an_embedding_of_64_components_trains_and_tests(tiny_arguments: list[str]) -> None:
     saved = same_when_tested(fit(tiny_arguments, *ONE_EPOCH, "MODEL.EMBEDDING_DIM", "64"))
-    assert saved.state["extractor.head.linear.weight"].shape[0] == 64
-    assert saved.state["extractor.head.bn.weight"].shape == (64,)
-    shapes = [tensor.shape for name, tensor in saved.state.items() if name.startswith("objective.")]
-    assert shapes == [(8, 64)] * 2  # classifier and centers
+    assert saved.state["head.linear.weight"].shape[0] == 64
+    assert saved.state["head.bn.weight"].shape == (64,)
+    assert [tensor.shape for tensor in saved.objective.values()] == [(8, 64)] * 2  # classifier and centers
     with pytest.raises(ReidError, match=r"MODEL\.EMBEDDING_DIM is 64 in the file and 32 here"):
         evaluate(saved.path, "MODEL.EMBEDDING_DIM", "32")
 
 
 def test_the_linear_layer_learns(tiny_arguments: list[str]) -> None:
     result = fit(tiny_arguments, "MODEL.EMBEDDING_DIM", "16", "SOLVER.BASE_LR", "0.01")
-    first, last = (
-        checkpoint(result.folder / name).state["extractor.head.linear.weight"] for name in ("0.pth", "1_last.pth")
-    )
+    first, last = (checkpoint(result.folder / name).state["head.linear.weight"] for name in ("0.pth", "1_last.pth"))
     assert float((first - last).abs().max()) > 1e-4
 
 
 def test_osnets_projection_has_the_dimension_too(tiny_arguments: list[str]) -> None:
     head = ("MODEL.NAME", "osnet_x0_25", "MODEL.HEAD", "projection")
     saved = same_when_tested(fit(tiny_arguments, *ONE_EPOCH, *head, "MODEL.EMBEDDING_DIM", "32"))
-    assert saved.state["extractor.head.linear.weight"].shape == (32, 128)
+    assert saved.state["head.linear.weight"].shape == (32, 128)
     cfg = with_values(get_cfg(), dict(zip(head[::2], head[1::2], strict=True)))
-    assert build.build_extractor(cfg).dim == 512
+    assert build_network(cfg).dim == 512
 
 
 def test_gem_learns_its_power_and_the_checkpoint_keeps_it(tiny_arguments: list[str]) -> None:
     saved = same_when_tested(fit(tiny_arguments, *ONE_EPOCH, "MODEL.POOLING", "gem", "SOLVER.BASE_LR", "0.01"))
     assert saved.config["MODEL.POOLING"] == "gem"
-    power = saved.state["extractor.head.pool.p"]
+    power = saved.state["head.pool.p"]
     assert power.shape == (1,)
     assert float((power - 3).abs()) > 1e-4
 
@@ -98,15 +97,13 @@ def test_a_checkpoint_older_than_a_key_has_its_default(tiny_arguments: list[str]
     del config["MODEL"]["EMBEDDING_DIM"]
     content["reid"]["config"] = yaml.safe_dump(config)
     torch.save(content, tmp_path / "old.pth")
-    told = architecture_of(checkpoint(tmp_path / "old.pth"))
-    assert told["MODEL.EMBEDDING_DIM"] == 0
-    assert told.keys() == set(ARCHITECTURE_KEYS)
+    assert checkpoint(tmp_path / "old.pth").architecture["embedding_dim"] == 0
     assert evaluate(tmp_path / "old.pth").entries
 
 
 def test_the_width_of_the_backbone_is_found_and_a_wrong_one_refused() -> None:
     def extractor(name: str, width: int) -> object:
-        return build.build_extractor(with_values(get_cfg(), {"MODEL.NAME": name, "MODEL.BACKBONE_EMB_SIZE": width}))
+        return build_network(with_values(get_cfg(), {"MODEL.NAME": name, "MODEL.BACKBONE_EMB_SIZE": width}))
 
     assert extractor("resnet18", 0).dim == extractor("resnet18", 512).dim == 512  # type: ignore[attr-defined]
     with pytest.raises(
@@ -121,13 +118,13 @@ def test_a_local_ibn_file_starts_a_training(
     donor = ResNetBackbone("resnet50_ibn_a").base.state_dict()
     torch.save({**donor, "fc.weight": torch.ones(1000, 2048)}, tmp_path / "ibn.pth")
     arguments = [*without_network(tiny_arguments), "MODEL.PRETRAIN_PATH", str(tmp_path / "ibn.pth")]
-    settings = Settings.parse(arguments)
-    weights = start.given_weights(settings)
-    cfg = settings.resolve(start.inherited(settings, weights, BASELINE))
+    settings = parse(arguments)
+    weights = open_weights(settings)
+    cfg = training_cfg(settings, BASELINE, weights, resume=False)
     assert cfg.MODEL.NAME == "resnet50_ibn_a"
-    extractor = build.build_extractor(cfg)
+    extractor = build_network(cfg)
     with caplog.at_level(logging.INFO):
-        initialise(extractor, cfg, weights)
+        initialize(extractor, cfg, weights)
     filled = extractor.backbone.base.state_dict()
     assert [name for name, tensor in donor.items() if not torch.equal(tensor, filled[name])] == []
     assert "the head is fresh; left out: fc.weight" in caplog.text
@@ -182,10 +179,13 @@ def test_a_model_of_another_project_is_tested_and_tuned_as_it_was_trained(
 
     theirs = evaluate(path, *arguments).entries[0].result
     tuned.state.update(  # what the epoch changed beside the weights: running statistics
-        {name: value for name, value in extractor_state(path).items() if "running" in name}
+        {name: value for name, value in network_state(path).items() if "running" in name}
     )
     content = torch.load(tuned.path, weights_only=True)
-    torch.save({**content, "state_dict": tuned.state}, tmp_path / "ours.pth")
+    state = {
+        f"extractor.{name}": tensor for name, tensor in tuned.state.items()
+    }  # as our first checkpoints called it
+    torch.save({**content, "state_dict": state}, tmp_path / "ours.pth")
     ours = evaluate(tmp_path / "ours.pth").entries[0].result
     assert ours.average_precision == pytest.approx(theirs.average_precision, abs=1e-6)
 
@@ -200,8 +200,8 @@ def test_stem_and_stride_belong_to_resnets(name: str, key: str, value: object, d
         pytest.importorskip("timm")
     message = rf"MODEL\.{key} belongs to resnet18, .*resnet101_ibn_a, got {value} for {name}; leave it at {default}"
     with pytest.raises(ReidError, match=message):
-        build.build_extractor(with_values(get_cfg(), {"MODEL.NAME": name, f"MODEL.{key}": value}))
-    resnet = build.build_extractor(with_values(get_cfg(), {"MODEL.NAME": "resnet18", f"MODEL.{key}": value}))
+        build_network(with_values(get_cfg(), {"MODEL.NAME": name, f"MODEL.{key}": value}))
+    resnet = build_network(with_values(get_cfg(), {"MODEL.NAME": "resnet18", f"MODEL.{key}": value}))
     assert isinstance(resnet.backbone, ResNetBackbone)
 
 
@@ -217,16 +217,14 @@ def test_a_vision_transformer_needs_one_size(size: str, tiny_arguments: list[str
             tiny_arguments,
             *("MODEL.NAME", "timm:vit_tiny_patch16_224", "INPUT.SIZE_TEST", size, "DATASETS.NAMES", "nowhere"),
         )
-    build.check_consistency(
-        with_values(get_cfg(), {"MODEL.NAME": "timm:convnext_atto", "INPUT.SIZE_TEST": [384, 128]})
-    )
+    build_network(with_values(get_cfg(), {"MODEL.NAME": "timm:convnext_atto", "INPUT.SIZE_TEST": [384, 128]}))
 
 
 def test_a_vision_transformer_trains_and_tests_at_256_by_128(tiny_arguments: list[str]) -> None:
     pytest.importorskip("timm")
     size = ("INPUT.SIZE_TRAIN", "[256, 128]", "INPUT.SIZE_TEST", "[256, 128]", "INPUT.PADDING", "10")
     saved = same_when_tested(fit(tiny_arguments, *ONE_EPOCH, "MODEL.NAME", "timm:test_vit", *size))
-    assert saved.state["extractor.backbone.base.pos_embed"].shape == (1, 16 * 8 + 1, 64)
+    assert saved.state["backbone.base.pos_embed"].shape == (1, 16 * 8 + 1, 64)
     with pytest.raises(ReidError, match=r"must be equal .*got \[256, 128\] and \[64, 32\].*size of the training"):
         evaluate(saved.path, "INPUT.SIZE_TEST", "[64, 32]")
 
@@ -242,8 +240,8 @@ def test_other_pixels_than_those_of_the_imagenet_weights_are_said(
     pixels = {"INPUT.PIXEL_MEAN": list(half), "INPUT.PIXEL_STD": list(half)}
     for values, warned in ((pixels, False), ({}, True)):
         cfg = with_values(get_cfg(), {"MODEL.NAME": "fast", **values})
-        network = build.build_extractor(cfg)
-        initialise(network, cfg, None)
+        network = build_network(cfg)
+        initialize(network, cfg, None)
         assert torch.equal(network.backbone.base.conv1.conv.weight, state["conv1.conv.weight"])
         warning = "were trained with INPUT.PIXEL_MEAN [0.5, 0.5, 0.5] INPUT.PIXEL_STD [0.5, 0.5, 0.5]"
         assert (warning in caplog.text) == warned

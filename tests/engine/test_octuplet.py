@@ -13,13 +13,16 @@ from PIL import Image
 import finetune_octuplet as octuplet_script
 import finetune_octuplet_ctl as octuplet_ctl_script
 import makelr
-import test as test_script
+import test as evaluation_script
 from configs import get_cfg, with_values
-from engine import build
-from engine.checkpoint import Checkpoint, read_weights
-from engine.cli import Settings
+from datasets.sample import ReidSplits
+from engine.builders.data import build_datamodule
+from engine.builders.objective import build_objective
+from engine.checkpoint import Checkpoint
+from engine.methods import OCTUPLET
 from engine.model import load_model
-from engine.recipes import OCTUPLET, configuration
+from engine.settings import Settings, training_cfg
+from engine.weights import read_weights
 from losses.octuplet import OctupletLoss
 from tests.support import fit
 from utils.errors import ReidError
@@ -64,7 +67,7 @@ def test_other_terms_join_by_their_weights(tiny_arguments: list[str], source: Pa
     )
     more = [word for name in weights for word in (f"SOLVER.{name}", "0.5")]
     path = ("MODEL.PRETRAIN_PATH", str(source), "INPUT.LR_SCALES", "[2, 4]", "SOLVER.MAX_EPOCHS", "1")
-    result = fit(tiny_arguments, *more, *path, recipe=OCTUPLET)
+    result = fit(tiny_arguments, *more, *path, method=OCTUPLET)
     row = list(csv.DictReader((result.folder / "metrics.csv").open()))[-1]
     for term in ("octuplet", "identity", "triplet", "center", "centroid_triplet"):
         assert float(row[f"train/{term}"]) >= 0
@@ -88,9 +91,9 @@ def test_the_ctl_script_evaluates_centroids_and_resumes(
 
 def test_what_fine_tuning_needs_is_named(tiny_arguments: list[str], source: Path) -> None:
     with pytest.raises(ReidError, match=r"fine-tuning needs MODEL\.PRETRAIN_PATH.*got none"):
-        fit(tiny_arguments, "--scale", "4", recipe=OCTUPLET)
+        fit(tiny_arguments, "--scale", "4", method=OCTUPLET)
     with pytest.raises(ReidError, match="needs low-resolution twins: set --scale 2 or more, got 1"):
-        fit(tiny_arguments, "MODEL.PRETRAIN_PATH", str(source), recipe=OCTUPLET)
+        fit(tiny_arguments, "MODEL.PRETRAIN_PATH", str(source), method=OCTUPLET)
 
 
 def test_a_test_gives_the_matrix_of_scales(source: Path, tmp_path: Path) -> None:
@@ -104,7 +107,7 @@ def test_a_test_gives_the_matrix_of_scales(source: Path, tmp_path: Path) -> None
     ]
 
     def pairs(which: str) -> list[tuple[int, int]]:
-        assert test_script.main([*output, "TEST.SCALE_PAIRS", which, "TEST.VISUALIZE", "yes"]) == 0
+        assert evaluation_script.main([*output, "TEST.SCALE_PAIRS", which, "TEST.VISUALIZE", "yes"]) == 0
         results = json.loads((tmp_path / "o/report.json").read_text())["results"]
         return [(r["query_scale"], r["gallery_scale"]) for r in results]
 
@@ -139,7 +142,7 @@ def test_several_scales_are_trained_and_validated(tiny_arguments: list[str]) -> 
 @pytest.mark.parametrize(("values", "feature"), [({}, "bn"), ({"SOLVER.OCTUPLET_FEATURE": "raw"}, "raw")])
 def test_a_key_chooses_what_the_loss_compares(values: dict[str, str], feature: str) -> None:
     """The other feature would give another loss."""
-    objective = build.build_objective(configuration(OCTUPLET, Settings({}, values)), 4, 8)
+    objective = build_objective(training_cfg(Settings({}, values), OCTUPLET, None, resume=False), 4, 8)
     features = {view: {name: torch.randn(8, 8) for name in ("raw", "bn")} for view in ("main", "low")}
     ids = torch.arange(4).repeat_interleave(2)
     loss = OctupletLoss(25.0)(features["main"][feature], features["low"][feature], ids)
@@ -150,13 +153,13 @@ def test_the_classifier_of_the_same_people_goes_on(tiny_arguments: list[str], so
     still = ("SOLVER.OPTIMIZER_NAME", "SGD", "SOLVER.BASE_LR", "1e-12", "SOLVER.WEIGHT_DECAY", "0")
     more = ("--scale", "2", "SOLVER.MAX_EPOCHS", "1", "SOLVER.QUERY_XENT_WEIGHT", "1")
     tuned = read_weights(
-        fit(tiny_arguments, *still, *more, "MODEL.PRETRAIN_PATH", str(source), recipe=OCTUPLET).folder / "0_last.pth"
+        fit(tiny_arguments, *still, *more, "MODEL.PRETRAIN_PATH", str(source), method=OCTUPLET).folder / "0_last.pth"
     )
     before = read_weights(source)
     assert isinstance(before, Checkpoint)
     assert isinstance(tuned, Checkpoint)
-    name = "objective.terms.identity.classifier.weight"
-    torch.testing.assert_close(tuned.state[name], before.state[name])
+    name = "terms.identity.classifier.weight"
+    torch.testing.assert_close(tuned.objective[name], before.objective[name])
 
 
 def test_the_size_of_files_is_that_of_the_images_that_are_meant(
@@ -177,22 +180,24 @@ def test_the_size_of_files_is_that_of_the_images_that_are_meant(
 
 
 def test_a_scale_that_leaves_almost_nothing_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    for values in ({"INPUT.SCALE": 16}, {"TEST.SCALES": [1, 16]}, {"INPUT.LR_SCALES": [2, 16]}):
-        build.check_consistency(with_values(get_cfg(), values))
-    build.check_consistency(with_values(get_cfg(), {"INPUT.SCALE": 100, "DATASETS.LR_SOURCE": "disk"}))
-    assert caplog.text == ""
-    for values in ({"INPUT.SCALE": 20}, {"TEST.SCALES": [1, 20]}, {"INPUT.LR_SCALES": [2, 20]}):
-        build.check_consistency(with_values(get_cfg(), {**values, "INPUT.SIZE_TRAIN": [384, 192]}))
-        assert "scale 20 leaves 13 x 6 pixels of the network's input of 256 x 128" in caplog.text
+    def build(test_scale: int, train_scale: int = 1, **values: object) -> str:
         caplog.clear()
-    small = {"INPUT.SIZE_TRAIN": [64, 32], "INPUT.SIZE_TEST": [64, 32], "INPUT.SCALE": 100}
-    build.check_consistency(with_values(get_cfg(), small))
-    assert "scale 100 leaves 1 x 1 pixels of the network's input of 64 x 32" in caplog.text
+        cfg = with_values(get_cfg(), {f"INPUT.{name}": value for name, value in values.items()})
+        build_datamodule(cfg, ReidSplits("x", (), (), ()), [1, test_scale], [train_scale])
+        return caplog.text
+
+    assert build(16) == ""
+    assert build(1, 16) == ""
+    warning = "scale 20 leaves 13 x 6 pixels of the network's input of 256 x 128"
+    assert warning in build(20, SIZE_TRAIN=[384, 192])
+    assert warning in build(1, 20, SIZE_TRAIN=[384, 192])
+    small = build(100, SIZE_TRAIN=[64, 32], SIZE_TEST=[64, 32])
+    assert "scale 100 leaves 1 x 1 pixels of the network's input of 64 x 32" in small
 
 
 def test_inference_says_that_it_reads_no_low_resolution_files(source: Path, caplog: pytest.LogCaptureFixture) -> None:
     given = {"MODEL.PRETRAIN_PATH": str(source), "DATASETS.LR_SOURCE": "disk"}
     load_model(Settings({}, given))
     assert "LR_SOURCE" not in caplog.text
-    assert load_model(Settings({}, {**given, "INPUT.SCALE": 2})).scale == 2
+    assert load_model(Settings({}, {**given, "INPUT.SCALE": 2})).preprocessing.scale == 2
     assert "DATASETS.LR_SOURCE disk is for training and test; here x2 lowers the resolution" in caplog.text

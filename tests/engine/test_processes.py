@@ -11,13 +11,13 @@ import pytest
 
 from datasets.readers import read_dataset
 from engine import run
-from engine.cli import Settings
+from engine.cli import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def evaluate(arguments: list[str], *more: str) -> run.Report:
-    (report,) = run.evaluate(Settings.parse([*arguments, *more]))
+    (report,) = run.evaluate(parse([*arguments, *more]))
     return report
 
 

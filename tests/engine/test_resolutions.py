@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine import build, run
-from engine.cli import Settings
-from engine.recipes import OCTUPLET
+from engine import run
+from engine.builders.evaluation import evaluation_pairs
+from engine.cli import parse
+from engine.methods import OCTUPLET
 from modelling.network import ReidNetwork
 from tests.support import fit
 from utils.errors import ReidError
@@ -20,7 +21,7 @@ def checkpoint(tiny_arguments: list[str]) -> Path:
 
 
 def settings_of(arguments: list[str], checkpoint: Path, *more: str) -> object:
-    return Settings.parse([*arguments, "MODEL.PRETRAIN_PATH", str(checkpoint), *more])
+    return parse([*arguments, "MODEL.PRETRAIN_PATH", str(checkpoint), *more])
 
 
 def test_each_side_is_embedded_only_at_its_own_scales(
@@ -69,8 +70,8 @@ def test_a_checkpoint_knows_the_scales_it_was_trained_at(
 
 
 def test_two_keys_for_one_thing_are_refused() -> None:
-    given = Settings.parse(["--scale", "2", "TEST.SCALES", "[1, 4]"])
+    given = parse(["--scale", "2", "TEST.SCALES", "[1, 4]"])
     with pytest.raises(ReidError, match=r"a test takes --scale or TEST.SCALES, got 2 and \[1, 4\]; leave one out"):
-        build.test_pairs(given.resolve())
-    repeated = Settings.parse(["TEST.SCALES", "[4, 4, 1]"])
-    assert build.test_pairs(repeated.resolve()) == [(4, 4), (1, 1)]
+        evaluation_pairs(given.cfg)
+    repeated = parse(["TEST.SCALES", "[4, 4, 1]"])
+    assert evaluation_pairs(repeated.cfg) == [(4, 4), (1, 1)]

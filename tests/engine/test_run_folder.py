@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from engine import run
-from engine.cli import Settings
-from engine.folders import later_checkpoints, new_run
+from engine.runs import later_checkpoints, new_run
+from engine.settings import Settings
 from tests.support import fit
 from utils.errors import ReidError
 

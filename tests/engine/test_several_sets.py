@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
-import test as test_script
+import test as evaluation_script
 import train as train_script
 from datasets.synthetic import SyntheticSpec, draw_dataset
-from engine import build, run
-from engine.checkpoint import Checkpoint, read_weights
-from engine.cli import Settings
+from engine import run
+from engine.builders.data import evaluation_sets, read_test_data, read_training_data
+from engine.checkpoint import Checkpoint
+from engine.cli import parse
+from engine.settings import Settings
+from engine.weights import read_weights
 from utils.errors import ReidError
 
 SMALL = SyntheticSpec(train_ids=4, test_ids=3, cameras=2, images_per_camera=2, height=64, width=32, seed=7)
@@ -43,7 +46,7 @@ def test_train_on_two_and_test_on_both(
     assert content.card.num_ids == 8 + 4
     assert report_at(folder / "report_0.json")["dataset"] == "tiny"
     given = ["MODEL.PRETRAIN_PATH", str(folder / "0_last.pth"), "OUTPUT_DIR", str(tmp_path / "output")]
-    assert test_script.main(given) == 0
+    assert evaluation_script.main(given) == 0
     merged = report_at(tmp_path / "output/report.json")
     assert merged["dataset"] == "tiny+other"
     assert [result["dataset"] for result in merged["results"]] == ["tiny", "other"]
@@ -52,7 +55,10 @@ def test_train_on_two_and_test_on_both(
         assert (single["dataset"], single["results"]) == (name, [result])
     assert (tmp_path / "output/report.md").read_text().startswith("## tiny\n\n| protocol")
     # Each row is what a test of that set alone gives.
-    assert test_script.main([*given, "DATASETS.NAMES", str(other_market), "OUTPUT_DIR", str(tmp_path / "one")]) == 0
+    assert (
+        evaluation_script.main([*given, "DATASETS.NAMES", str(other_market), "OUTPUT_DIR", str(tmp_path / "one")])
+        == 0
+    )
     assert report_at(tmp_path / "one/report.json")["results"] == merged["results"][1:]
 
 
@@ -64,9 +70,9 @@ def test_validation_is_on_the_first_test_set(
     folder = tmp_path / "logs/tiny/osnet_x0_25/baseline/exp0"
     assert report_at(folder / "report_0.json")["dataset"] == "other"
     given = ["MODEL.PRETRAIN_PATH", str(folder / "0_last.pth"), "OUTPUT_DIR", str(tmp_path / "output")]
-    assert test_script.main(given) == 0  # what the run was validated on
+    assert evaluation_script.main(given) == 0  # what the run was validated on
     assert report_at(tmp_path / "output/report.json")["dataset"] == "other"
-    assert test_script.main([*given, "DATASETS.NAMES", str(tiny_market)]) == 0  # who names one means that one
+    assert evaluation_script.main([*given, "DATASETS.NAMES", str(tiny_market)]) == 0  # who names one means that one
     assert report_at(tmp_path / "output/report.json")["dataset"] == "tiny"
 
 
@@ -88,7 +94,7 @@ def test_a_set_without_cameras_is_tested_without_the_camera_rule(
 
 
 def settings_of(*words: str) -> Settings:
-    return Settings.parse(list(words))
+    return parse(list(words))
 
 
 @pytest.mark.parametrize(
@@ -104,8 +110,8 @@ def settings_of(*words: str) -> Settings:
     ],
 )
 def test_spellings_of_names(text: str, names: list[str]) -> None:
-    assert build.test_names(settings_of("DATASETS.NAMES", text).resolve()) == names
-    assert build.test_names(settings_of("DATASETS.TEST_NAMES", text).resolve()) == names
+    assert evaluation_sets(settings_of("DATASETS.NAMES", text).cfg) == names
+    assert evaluation_sets(settings_of("DATASETS.TEST_NAMES", text).cfg) == names
 
 
 @pytest.mark.parametrize(
@@ -113,7 +119,7 @@ def test_spellings_of_names(text: str, names: list[str]) -> None:
 )
 def test_names_that_are_none(text: str) -> None:
     with pytest.raises(ReidError, match=r"must be a name, or different names like \('market1501','cuhk03'\)"):
-        build.test_names(settings_of("DATASETS.NAMES", text).resolve())
+        evaluation_sets(settings_of("DATASETS.NAMES", text).cfg)
 
 
 def test_an_empty_name_is_refused(
@@ -121,10 +127,10 @@ def test_an_empty_name_is_refused(
 ) -> None:
     rule = r"DATASETS\.NAMES must name a data set, a folder or a \.csv file, got ' *'; see docs/datasets\.md"
     for text in ("", "  "):
-        cfg = settings_of("DATASETS.NAMES", text).resolve()
-        (name,) = build.test_names(cfg)
+        cfg = settings_of("DATASETS.NAMES", text).cfg
+        (name,) = evaluation_sets(cfg)
         with pytest.raises(ReidError, match=rule):
-            build.build_test_data(cfg, name)
+            read_test_data(cfg, name)
     assert train_script.main([*arguments, "DATASETS.NAMES", "", "DATASETS.TEST_NAMES", str(tiny_market)]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "DATASETS.NAMES" in line]
     assert "must name a data set" in line
@@ -148,14 +154,14 @@ def test_people_in_train_and_test_of_any_source_are_refused(
     with pytest.raises(
         ReidError, match=r"train and test of leaky must have no identity in common, but 1 are in both"
     ):
-        build.build_training_data(settings_of(*arguments, "DATASETS.NAMES", repr(tuple(names))).resolve())
+        read_training_data(settings_of(*arguments, "DATASETS.NAMES", repr(tuple(names))).cfg)
 
 
 def test_a_data_set_under_two_spellings_is_noticed(arguments: list[str], tiny_market: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tiny_market)
     names = repr((str(tiny_market), str(tmp_path / "link")))
     with pytest.raises(ReidError, match=r"must have no image in common, but link has \d+ of tiny"):
-        build.build_training_data(settings_of(*arguments, "DATASETS.NAMES", names).resolve())
+        read_training_data(settings_of(*arguments, "DATASETS.NAMES", names).cfg)
 
 
 def test_a_further_source_needs_no_test(
@@ -165,10 +171,10 @@ def test_a_further_source_needs_no_test(
     (tmp_path / "more/bounding_box_train").symlink_to(other_market / "bounding_box_train")
     more = str(tmp_path / "more")
     names = repr((str(tiny_market), more))
-    data = build.build_training_data(settings_of(*arguments, "DATASETS.NAMES", names).resolve())
-    assert (data.validated_on, len({sample.person_id for sample in data.splits.train})) == ("tiny", 8 + 4)
+    data = read_training_data(settings_of(*arguments, "DATASETS.NAMES", names).cfg)
+    assert (data.validation_set, len({sample.person_id for sample in data.splits.train})) == ("tiny", 8 + 4)
     with pytest.raises(ReidError, match="a test needs query and gallery, but more has 0 query and 0 gallery images"):
-        build.build_training_data(settings_of(*arguments, "DATASETS.NAMES", more).resolve())
+        read_training_data(settings_of(*arguments, "DATASETS.NAMES", more).cfg)
 
 
 def test_data_sets_of_one_name_are_refused(arguments: list[str], tiny_market: Path, tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from configs import SCHEMA, get_cfg, read_config, to_yaml, with_values
-from engine import build
-from engine.build.objectives import TERMS, TermBuilder
-from engine.checkpoint import SECTION, Checkpoint, read_weights
-from engine.cli import Settings
-from engine.recipes import BASELINE, CTL, OCTUPLET, OCTUPLET_CTL, Recipe, configuration
+from engine.builders.objective import TERMS, TermBuilder, build_objective
+from engine.checkpoint import SECTION, Checkpoint
+from engine.methods import BASELINE, CTL, OCTUPLET, OCTUPLET_CTL, Method
+from engine.settings import Settings, training_cfg
+from engine.weights import read_weights
 from tests.support import fit
 from utils.errors import ReidError
 
@@ -22,12 +22,12 @@ WEIGHTS = {name: TERMS[name].weight for name in METRIC_TERMS}
 CENTROID = WEIGHTS["centroid_triplet"]
 
 
-def terms(recipe: Recipe, overrides: dict[str, Any] | None = None, file: dict[str, Any] | None = None) -> list[str]:
-    return list(configuration(recipe, Settings(file or {}, overrides or {})).SOLVER.TERMS)
+def terms(method: Method, overrides: dict[str, Any] | None = None, file: dict[str, Any] | None = None) -> list[str]:
+    return list(training_cfg(Settings(file or {}, overrides or {}), method, None, resume=False).SOLVER.TERMS)
 
 
 @pytest.mark.parametrize(
-    ("recipe", "names"),
+    ("method", "names"),
     [
         (BASELINE, METRIC_TERMS[:3]),
         (CTL, METRIC_TERMS),
@@ -36,8 +36,8 @@ def terms(recipe: Recipe, overrides: dict[str, Any] | None = None, file: dict[st
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
-def test_a_method_names_its_terms(recipe: Recipe, names: list[str]) -> None:
-    assert terms(recipe) == names
+def test_a_method_names_its_terms(method: Method, names: list[str]) -> None:
+    assert terms(method) == names
 
 
 @pytest.mark.parametrize("layer", ["file", "overrides"])
@@ -57,9 +57,11 @@ def test_the_command_line_decides_over_the_file() -> None:
 
 def test_a_list_decides_over_the_weights_beside_it() -> None:
     """So the config.yml of a run, which sets every key, is that run again."""
-    for recipe in (BASELINE, CTL, OCTUPLET):
-        cfg = configuration(recipe, Settings({}, {WEIGHTS["identity"]: 0.5, WEIGHTS["center"]: 0.0}))
-        assert configuration(recipe, Settings(read_config(to_yaml(cfg)), {})) == cfg
+    for method in (BASELINE, CTL, OCTUPLET):
+        cfg = training_cfg(
+            Settings({}, {WEIGHTS["identity"]: 0.5, WEIGHTS["center"]: 0.0}), method, None, resume=False
+        )
+        assert training_cfg(Settings(read_config(to_yaml(cfg)), {}), method, None, resume=False) == cfg
 
 
 def test_an_old_config_file_has_no_list_and_zeroes_the_others() -> None:
@@ -87,9 +89,9 @@ def test_an_objective_needs_a_weight() -> None:
         r"one of SOLVER\.QUERY_XENT_WEIGHT, SOLVER\.QUERY_CONTRASTIVE_WEIGHT, SOLVER\.CENTER_LOSS_WEIGHT and "
         r"SOLVER\.CENTROID_CONTRASTIVE_WEIGHT must be above 0, got 0 for all; give one a weight, e\.g\. 1"
     )
-    for recipe in (BASELINE, CTL):
+    for method in (BASELINE, CTL):
         with pytest.raises(ReidError, match=message):
-            terms(recipe, off)
+            terms(method, off)
 
 
 class _Norm(nn.Module):
@@ -101,8 +103,8 @@ class _Norm(nn.Module):
 
 def test_a_new_loss_is_a_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TERMS, "norm", TermBuilder(lambda *_: _Norm(), "SOLVER.MARGIN", "raw"))
-    cfg = configuration(BASELINE, Settings({}, {"SOLVER.TERMS": ["norm", "center"]}))
-    objective = build.build_objective(cfg, 3, 2)
+    cfg = training_cfg(Settings({}, {"SOLVER.TERMS": ["norm", "center"]}), BASELINE, None, resume=False)
+    objective = build_objective(cfg, 3, 2)
     report = objective({"main": {"raw": torch.tensor([[3.0, 4.0]])}}, torch.tensor([1]))
     assert report.terms["norm"] == 5.0
     assert float(report.total.detach()) == pytest.approx(

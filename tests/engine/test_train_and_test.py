@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-import test as test_script
+import test as evaluation_script
 import train as train_script
 from configs import read_config
 from datasets.readers import read_dataset
 from engine import run
-from engine.checkpoint import Checkpoint, read_weights
-from engine.cli import Settings
+from engine.checkpoint import Checkpoint
+from engine.cli import parse
+from engine.weights import read_weights
 from modelling.backbones.resnet import ResNetBackbone
 from modelling.network import ReidNetwork
 from modelling.reid_module import ReidModule
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def evaluate(arguments: list[str], *more: str) -> run.Report:
-    (report,) = run.evaluate(Settings.parse([*arguments, *more]))
+    (report,) = run.evaluate(parse([*arguments, *more]))
     return report
 
 
@@ -72,7 +73,7 @@ def test_train_leaves_the_promised_files_and_test_reads_them(
     capsys.readouterr()
     best = folder / "best.pth"
     output = ["OUTPUT_DIR", str(tmp_path / "output"), "DATALOADER.NUM_WORKERS", "0"]
-    assert test_script.main(["MODEL.PRETRAIN_PATH", str(best), *output]) == 0
+    assert evaluation_script.main(["MODEL.PRETRAIN_PATH", str(best), *output]) == 0
     assert "instance" in capsys.readouterr().out
     report = json.loads((tmp_path / "output/report.json").read_text())
     (result,) = report["results"]
@@ -85,7 +86,7 @@ def test_train_leaves_the_promised_files_and_test_reads_them(
     best_map = max(float(row["val/mAP"]) for row in rows)
     assert result["mAP"] == pytest.approx(best_map, abs=1e-5)
 
-    assert test_script.main(["MODEL.PRETRAIN_PATH", str(best), *output]) == 0
+    assert evaluation_script.main(["MODEL.PRETRAIN_PATH", str(best), *output]) == 0
     assert (tmp_path / "output/earlier_1/report.json").exists()
 
 
@@ -106,7 +107,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     other = fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1", "REPRODUCIBLE_SEED", "1")
     assert first.folder != again.folder
     assert_same_weights(first.folder / "0_last.pth", again.folder / "0_last.pth")
-    name = "extractor.backbone.base.conv1.conv.weight"
+    name = "backbone.base.conv1.conv.weight"
     assert not torch.equal(weights(first.folder / "0_last.pth")[name], weights(other.folder / "0_last.pth")[name])
 
 
@@ -124,13 +125,11 @@ def test_training_starts_from_backbone_weights_or_a_checkpoint(tiny_arguments: l
         "0",
     )
     first = fit(tiny_arguments, *frozen, "MODEL.PRETRAIN_PATH", str(tmp_path / "plain.pth"))
-    got = weights(first.folder / "0_last.pth")["extractor.backbone.base.layer4.1.conv2.weight"]
+    got = weights(first.folder / "0_last.pth")["backbone.base.layer4.1.conv2.weight"]
     torch.testing.assert_close(got, donor.backbone.base.layer4[1].conv2.weight)
     second = fit(tiny_arguments, *frozen, "MODEL.PRETRAIN_PATH", str(first.folder / "0_last.pth"))
     assert second.folder != first.folder
-    torch.testing.assert_close(
-        weights(second.folder / "0_last.pth")["extractor.backbone.base.layer4.1.conv2.weight"], got
-    )
+    torch.testing.assert_close(weights(second.folder / "0_last.pth")["backbone.base.layer4.1.conv2.weight"], got)
 
 
 def test_scale_is_effective_in_training_validation_and_test(

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from configs import to_yaml
-from engine import build
+from engine.builders.model import build_network
 from engine.checkpoint import SECTION, RunCard, section
-from engine.cli import Settings
+from engine.settings import Settings
 
 NAMES = ("-1_c1s1_000001_00.jpg", "0000_c1s1_000002_00.jpg", "0000_c2s1_000003_00.jpg", "0007_c1s1_000004_00.jpg",
          "0007_c2s1_000005_00.jpg", "0009_c2s1_000006_00.jpg", "0012_c3s1_000007_00.jpg")  # fmt: skip
@@ -20,10 +20,10 @@ NAMES = ("-1_c1s1_000001_00.jpg", "0000_c1s1_000002_00.jpg", "0000_c2s1_000003_0
 def _write_checkpoint(path: Path, seed: int = 0, values: Mapping[str, object] | None = None) -> Path:
     """A checkpoint of ours with random weights, as training writes it."""
     chosen = {"MODEL.NAME": "resnet18", "INPUT.SIZE_TEST": [32, 16], "DATALOADER.NUM_WORKERS": 0, **(values or {})}
-    cfg = Settings({}, chosen).resolve()
+    cfg = Settings({}, chosen).cfg
     torch.manual_seed(seed)
-    network = build.build_extractor(cfg)
-    state = {f"extractor.{name}": tensor for name, tensor in network.state_dict().items()}
+    network = build_network(cfg)
+    state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     ours = section(RunCard(to_yaml(cfg), "tiny", 8, 1, "baseline"), 0, (1, 0), 1)
     torch.save({SECTION: ours, "state_dict": state}, path)
     return path

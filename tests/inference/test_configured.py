@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.cli import Settings
+from engine.settings import Settings
 from inference import configured
 from inference.configured import configured_extractor
 

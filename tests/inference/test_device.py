@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from benchmarks.embedding import bare_network, make_model
-from engine import build
-from engine.cli import Settings
+from engine.builders.model import build_network
+from engine.settings import Settings
 from inference import device
 from inference.device import choose_device, choose_precision, decoding_workers, fold_batch_norms
 from inference.extract import Extractor
@@ -17,7 +17,7 @@ from modelling.backbones import BACKBONES
 def test_the_folded_network_computes_the_same(name: str, left: int) -> None:
     torch.manual_seed(0)
     values = {"MODEL.NAME": name, "MODEL.PRETRAINED": False, "INPUT.SIZE_TEST": [64, 32]}
-    backbone = build.build_extractor(Settings({}, values).resolve()).backbone
+    backbone = build_network(Settings({}, values).cfg).backbone
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):  # as after training
             for tensor in (module.weight, module.running_var):

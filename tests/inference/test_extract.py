@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
-from engine.cli import Settings
 from engine.model import load_model
+from engine.settings import Settings
 from inference.extract import Extractor, _UnderWay
 from utils.errors import ReidError
 from utils.images import read_image
@@ -20,11 +20,11 @@ Make = Callable[..., Path]
 def plainly(checkpoint: Path, paths: list[Path]) -> np.ndarray:
     """One image after another, float32, NCHW."""
     model = load_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint)}))
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (model.mean, model.std))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (model.preprocessing.mean, model.preprocessing.std))
     rows = []
     with torch.no_grad():
         for path in paths:
-            image = F.resize(read_image(path), list(model.size), antialias=True)
+            image = F.resize(read_image(path), list(model.preprocessing.size), antialias=True)
             rows.append(model.network(((image.float() / 255 - mean) / std)[None]).bn[0])
     return torch.stack(rows).numpy()
 
@@ -146,7 +146,7 @@ def test_low_resolution_changes_the_images(checkpoint: Path, images: Path) -> No
 
 def test_numbers_that_are_none_are_an_error(write_checkpoint: Make, tmp_path: Path, images: Path) -> None:
     broken = torch.load(write_checkpoint(tmp_path / "a.pth"), weights_only=True)
-    broken["state_dict"]["extractor.head.bn.weight"].fill_(torch.inf)
+    broken["state_dict"]["network.head.bn.weight"].fill_(torch.inf)
     torch.save(broken, tmp_path / "a.pth")
     with pytest.raises(ReidError, match="must give finite numbers, but does not in precision fp32; set"):
         Extractor(tmp_path / "a.pth", "cpu", precision="fp32")(images)

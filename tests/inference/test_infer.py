@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import test as test_script
+import test as evaluation_script
 from inference import infer
 from inference.extract import Extractor
 
@@ -64,7 +64,7 @@ def test_rank1_is_that_of_the_test(
         "TRAINER.ACCELERATOR",
         "cpu",
     ]
-    assert test_script.main([*values, "OUTPUT_DIR", str(tmp_path / "test")]) == 0
+    assert evaluation_script.main([*values, "OUTPUT_DIR", str(tmp_path / "test")]) == 0
     report = (tmp_path / "test" / "report.json").read_text()
     capsys.readouterr()
     assert run(tiny_market / "query", tiny_market / "bounding_box_test", checkpoint, tmp_path / "output") == 0
@@ -79,7 +79,7 @@ def test_rank1_in_the_default_precision(
     weights = write_checkpoint(tmp_path / "osnet.pth", 3, {"MODEL.NAME": "osnet_x0_25", "INPUT.SIZE_TEST": [64, 32]})
     values = ["MODEL.PRETRAIN_PATH", str(weights), "TRAINER.ACCELERATOR", "cpu"]
     test_values = ["DATASETS.NAMES", str(tiny_market), "OUTPUT_DIR", str(tmp_path / "test")]
-    assert test_script.main([*values, *test_values]) == 0
+    assert evaluation_script.main([*values, *test_values]) == 0
     rank1 = json.loads((tmp_path / "test" / "report.json").read_text())["results"][0]["cmc"]["1"]
     capsys.readouterr()
     folders = ["--query_dir", str(tiny_market / "query"), "DATASETS.ROOT_DIR", str(tiny_market / "bounding_box_test")]

@@ -8,7 +8,7 @@ import torch
 from modelling.backbones import backbone
 from modelling.heads import HEADS, AveragePooling, Features
 from modelling.network import ReidNetwork
-from modelling.weights.foreign import ForeignWeights
+from modelling.weights.weights import Weights
 
 
 class Network(ReidNetwork):
@@ -27,7 +27,7 @@ class Network(ReidNetwork):
             return super().forward(images)
 
 
-def twin(weights: ForeignWeights) -> Network:
+def twin(weights: Weights) -> Network:
     """The network that the file describes, not yet filled."""
     name = weights.architecture["name"]
     options = {option: weights.architecture.get(option) for option in backbone(name).options}
@@ -41,7 +41,7 @@ def network() -> type[Network]:
 
 
 @pytest.fixture
-def twin_of() -> Callable[[ForeignWeights], Network]:
+def twin_of() -> Callable[[Weights], Network]:
     return twin
 
 

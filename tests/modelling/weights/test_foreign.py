@@ -13,14 +13,15 @@ from datasets.transforms import TestTransform
 from modelling.backbones import backbone
 from modelling.heads import BNNeck
 from modelling.weights.file import read_content
-from modelling.weights.foreign import ForeignWeights, recognize
+from modelling.weights.foreign import recognize
+from modelling.weights.weights import Weights
 from utils.distance import distance_matrix
 from utils.errors import ReidError
 from utils.images import read_image
 
 FILE = Path("x.pth")
 State = dict[str, Tensor]
-Twin = Callable[[ForeignWeights], nn.Module]
+Twin = Callable[[Weights], nn.Module]
 
 
 def under(prefix: str, state: State) -> State:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from modelling.heads import ProjectionHead
-from modelling.weights.foreign import ForeignWeights, recognize
+from modelling.weights.foreign import recognize
+from modelling.weights.weights import Weights
 
 State = dict[str, Tensor]
 
@@ -98,7 +99,7 @@ def test_features_of_a_foreign_file_come_back(
     wrapper: str,
     prefix: str,
     network: type,
-    twin_of: Callable[[ForeignWeights], nn.Module],
+    twin_of: Callable[[Weights], nn.Module],
     images: Tensor,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

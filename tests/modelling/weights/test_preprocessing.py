@@ -10,10 +10,11 @@ from torch import nn
 from datasets.preprocessing import Preprocessing
 from modelling.backbones.resnet import ResNetBackbone
 from modelling.network import ReidNetwork
-from modelling.weights.foreign import ForeignWeights, recognize
+from modelling.weights.foreign import recognize
+from modelling.weights.weights import Weights
 
 
-def ctl(donor: nn.Module, **more: object) -> ForeignWeights:
+def ctl(donor: nn.Module, **more: object) -> Weights:
     """A file of centroids-reid."""
     state = {f"backbone.base.{name}": tensor for name, tensor in donor.backbone.base.state_dict().items()}
     state |= {**donor.head.state_dict(), "fc_query.weight": torch.ones(7, 4)}

@@ -8,7 +8,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from datasets.sample import Batch, Views
-from engine.build.data import trained_scales
+from engine.builders.data import trained_scales
 from losses.center import CenterLoss
 from losses.centroid_triplet import CentroidTripletLoss
 from losses.identity import IdentityLoss
@@ -74,14 +74,14 @@ def build_objective(cfg: CfgNode, num_ids: int, dim: int) -> Objective:
     """The weighted sum of the terms in SOLVER.TERMS.
 
     Args:
-        cfg: the effective configuration, from :func:`engine.recipes.configuration`.
+        cfg: the effective configuration, from :func:`engine.settings.training_cfg`.
         num_ids: identities of the training set.
         dim: length of an embedding.
     """
     return Objective([TERMS[name].build(name, cfg, num_ids, dim) for name in cfg.SOLVER.TERMS])
 
 
-def views_of(cfg: CfgNode, *, low_resolution: bool) -> Views:
+def build_views(cfg: CfgNode, *, low_resolution: bool) -> Views:
     """The views of a batch: the images at the scales that are trained, and in full where a method has both.
 
     Raises:

@@ -1,7 +1,8 @@
-"""From keys to data: splits, loaders, network inputs."""
+"""From keys to data: splits, low-resolution files, loaders, network inputs."""
 
 import ast
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -9,42 +10,46 @@ from typing import NamedTuple
 from yacs.config import CfgNode
 
 from datasets.checks import check_files, check_test, check_train, refuse_shared_identities
-from datasets.datamodule import LoaderSettings
+from datasets.datamodule import LoaderSettings, ReidDataModule
+from datasets.low_resolution import LowResolutionFiles, find_low_resolution_files
 from datasets.preprocessing import Preprocessing
 from datasets.readers import read_dataset
 from datasets.readers.concat import concat_datasets
 from datasets.sample import ReidSplits
 from datasets.transforms import Augmentation, NetworkInput
 from utils.errors import ReidError
+from utils.resolution import SMALLEST_SIDE, low_resolution_size
 
 logger = logging.getLogger(__name__)
 
 
 class TrainingData(NamedTuple):
-    """What a run trains and validates on.
+    """The images of a run.
 
     Attributes:
-        splits: the training images of all sources; query and gallery of the set that is validated.
-        validated_on: the name of the latter.
+        splits: the training images of all sources; query and gallery of the validation.
+        validation_set: name of the data set of query and gallery.
     """
 
     splits: ReidSplits
-    validated_on: str
+    validation_set: str
 
 
-def build_training_data(cfg: CfgNode) -> TrainingData:
-    """Read what is trained on, and check it before anything runs.
+def read_training_data(cfg: CfgNode) -> TrainingData:
+    """Read the images of training and validation, and check them before anything runs.
 
     Raises:
-        ReidError: for a missing folder, a bad file, or splits that cannot work.
+        ReidError: for batches that cannot be made, a missing folder, a bad file, or splits that cannot work.
     """
-    trained, validated = _training_names(cfg), test_names(cfg)[0]
-    parts = {name: _read(cfg, name, with_train=name in trained) for name in dict.fromkeys((validated, *trained))}
-    for part in parts.values():  # each by itself: joined, the identities of the others have new numbers
+    _check_batches(cfg)
+    train_names, first_name = _training_names(cfg), evaluation_sets(cfg)[0]
+    names = dict.fromkeys((first_name, *train_names))
+    parts = {name: _read(cfg, name, with_train=name in train_names) for name in names}
+    for part in parts.values():  # each by itself: concatenated, the identities of the others have new numbers
         refuse_shared_identities(part)
-    first = parts[validated]
-    splits = first if trained == [validated] else concat_datasets(list(parts.values()))
-    splits = _checked_files(cfg, replace(splits, name="+".join(parts[name].name for name in trained)))
+    first = parts[first_name]
+    splits = first if train_names == [first_name] else concat_datasets(list(parts.values()))
+    splits = _with_good_files(cfg, replace(splits, name="+".join(parts[name].name for name in train_names)))
     instances = cfg.DATALOADER.NUM_INSTANCE
     for warning in check_train(splits, cfg.SOLVER.IMS_PER_BATCH // instances, instances):
         logger.warning("%s", warning)
@@ -52,18 +57,18 @@ def build_training_data(cfg: CfgNode) -> TrainingData:
     return TrainingData(splits, first.name)
 
 
-def build_test_data(cfg: CfgNode, name: str) -> ReidSplits:
-    """Read what is tested on, without its training images, and check it before anything runs.
+def read_test_data(cfg: CfgNode, name: str) -> ReidSplits:
+    """Read query and gallery of a data set, without its training images, and check them before anything runs.
 
     Raises:
         ReidError: for a missing folder, a bad file, or splits that cannot work.
     """
-    splits = _checked_files(cfg, _read(cfg, name, with_train=False))
+    splits = _with_good_files(cfg, _read(cfg, name, with_train=False))
     _check_test(cfg, splits)
     return splits
 
 
-def test_names(cfg: CfgNode) -> list[str]:
+def evaluation_sets(cfg: CfgNode) -> list[str]:
     """The data sets that a checkpoint is evaluated on; training validates on the first."""
     return _names(cfg.DATASETS.TEST_NAMES) or _training_names(cfg)
 
@@ -83,11 +88,11 @@ def _names(text: str) -> list[str]:
     if not text.startswith(("(", "[", "'", '"')):
         return [text] if text else []
     try:
-        given = ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError):
-        given = ()
-    given = [given] if isinstance(given, str) else given if isinstance(given, (tuple, list)) else ()
-    names = [name.strip() if isinstance(name, str) else "" for name in given]
+        value = ()
+    value = [value] if isinstance(value, str) else value if isinstance(value, (tuple, list)) else ()
+    names = [name.strip() if isinstance(name, str) else "" for name in value]
     if not names or not all(names) or len(set(names)) < len(names):
         raise ReidError(
             "DATASETS.NAMES and TEST_NAMES must be a name, or different names like ('market1501','cuhk03'), "
@@ -100,8 +105,10 @@ def _read(cfg: CfgNode, name: str, *, with_train: bool) -> ReidSplits:
     return read_dataset(name, Path(cfg.DATASETS.ROOT_DIR), with_train=with_train, seed=cfg.DATASETS.SPLIT_SEED)
 
 
-def _checked_files(cfg: CfgNode, splits: ReidSplits) -> ReidSplits:
+def _with_good_files(cfg: CfgNode, splits: ReidSplits) -> ReidSplits:
     if not cfg.DATASETS.CHECK_FILES:
+        if cfg.DATASETS.ON_BAD_FILE == "skip":
+            raise ReidError("DATASETS.ON_BAD_FILE skip works at the check: set DATASETS.CHECK_FILES True too")
         return splits
     return check_files(splits, cfg.DATASETS.ON_BAD_FILE, workers=max(1, cfg.DATALOADER.NUM_WORKERS))
 
@@ -117,9 +124,26 @@ def _check_test(cfg: CfgNode, splits: ReidSplits) -> None:
         logger.warning("%s", warning)
 
 
-def loader_settings(cfg: CfgNode) -> LoaderSettings:
-    """How images become batches."""
-    return LoaderSettings(
+def build_datamodule(
+    cfg: CfgNode,
+    splits: ReidSplits,
+    test_scales: Sequence[int],
+    train_scales: Sequence[int] = (),
+    resume_at: tuple[int, int] = (0, 0),
+) -> ReidDataModule:
+    """Loaders over the splits, of low-resolution files too where DATASETS.LR_SOURCE is disk.
+
+    Args:
+        cfg: the configuration.
+        splits: the images.
+        test_scales: low-resolution scales of query and gallery.
+        train_scales: those of training.
+        resume_at: epoch and batch at which training goes on.
+
+    Raises:
+        ReidError: if a folder or a file of low resolution is missing, or a key asks for what files cannot give.
+    """
+    settings = LoaderSettings(
         preprocessing=preprocessing_of(cfg),
         train_size=tuple(cfg.INPUT.SIZE_TRAIN),
         augmentation=Augmentation(cfg.INPUT.PROB, cfg.INPUT.PADDING, cfg.INPUT.RE_PROB),
@@ -131,6 +155,16 @@ def loader_settings(cfg: CfgNode) -> LoaderSettings:
         seed=cfg.REPRODUCIBLE_SEED,
         scales=tuple(trained_scales(cfg)),
     )
+    if cfg.DATASETS.LR_SOURCE == "online":
+        _warn_of_small_images(cfg, max(*test_scales, *train_scales, 1))
+        return ReidDataModule(splits, settings, resume_at, LowResolutionFiles())
+    if not cfg.INPUT.LR_ANTIALIAS:
+        raise ReidError(
+            "INPUT.LR_ANTIALIAS False acts on DATASETS.LR_SOURCE online only, got disk: the files of makelr.py are "
+            "low-passed; set one of them back"
+        )
+    files = find_low_resolution_files(splits, train_scales, test_scales)
+    return ReidDataModule(splits, settings, resume_at, files)
 
 
 def build_input(cfg: CfgNode) -> NetworkInput:
@@ -154,3 +188,23 @@ def preprocessing_of(cfg: CfgNode) -> Preprocessing:
 def trained_scales(cfg: CfgNode) -> list[int]:
     """The low-resolution scales that training images may get."""
     return sorted(set(cfg.INPUT.LR_SCALES)) or [cfg.INPUT.SCALE]
+
+
+def _check_batches(cfg: CfgNode) -> None:
+    batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    if batch % instances or batch < 2 * instances:
+        raise ReidError(
+            "SOLVER.IMS_PER_BATCH counts images: it must be DATALOADER.NUM_INSTANCE times 2, 3, ..., "
+            f"got {batch} and {instances}; the nearest is {max(2, round(batch / instances)) * instances}"
+        )
+
+
+def _warn_of_small_images(cfg: CfgNode, scale: int) -> None:
+    """Say so where a scale leaves next to nothing of the network's input; makelr.py has checked its files."""
+    height, width = min(cfg.INPUT.SIZE_TRAIN, cfg.INPUT.SIZE_TEST, key=min)
+    low = low_resolution_size(height, width, scale)
+    if scale > 1 and min(low) < SMALLEST_SIDE:
+        logger.warning(
+            "scale %d leaves %d x %d pixels of the network's input of %d x %d: hardly a person",
+            scale, *low, height, width,
+        )  # fmt: skip

@@ -1,39 +1,43 @@
-"""From keys to what validation and test measure, and where the results go."""
+"""From keys to what validation and test measure."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from yacs.config import CfgNode
 
+from datasets.low_resolution import usual_size
 from datasets.sample import Views
-from engine.build.data import trained_scales
-from evaluation.protocols import PROTOCOLS, EvaluationData, verify
+from engine.builders.data import trained_scales
+from evaluation.protocols import PROTOCOLS
 from evaluation.query_expansion import QueryExpansion
 from evaluation.report.write import PictureSettings
 from evaluation.rerank import Reciprocal
-from evaluation.results import EvaluationProtocol, VerificationEntry
+from evaluation.results import EvaluationProtocol, Resolution
 from utils.errors import ReidError
+from utils.resolution import low_resolution_size
 
 logger = logging.getLogger(__name__)
 
 
-def build_protocols(cfg: CfgNode, pairs: Sequence[tuple[int, int]], *, rule: bool) -> tuple[EvaluationProtocol, ...]:
+def build_protocols(
+    cfg: CfgNode, pairs: Sequence[tuple[int, int]], *, camera_rule: bool
+) -> tuple[EvaluationProtocol, ...]:
     """What validation and test measure.
 
     Args:
         cfg: the configuration.
         pairs: low-resolution scales of query and gallery. At each of them every protocol runs, and
             instance retrieval once more with what improves it.
-        rule: ignore gallery images of the query's own identity and camera.
+        camera_rule: ignore gallery images of the query's own identity and camera.
     """
     test = cfg.TEST
     names = list(test.PROTOCOLS)
     if cfg.MODEL.USE_CENTROIDS and "centroid" not in names:
         names.append("centroid")
     names.sort(key=list(PROTOCOLS).index)  # the first one chooses best.pth
-    own_rule = rule and cfg.MODEL.KEEP_CAMID_CENTROIDS
-    if "centroid" in names and own_rule != rule:
+    own_rule = camera_rule and cfg.MODEL.KEEP_CAMID_CENTROIDS
+    if "centroid" in names and own_rule != camera_rule:
         logger.warning(
             "MODEL.KEEP_CAMID_CENTROIDS False: a query's own centroid holds images of its own camera too, "
             "which are nearly the query itself; do not set these centroid figures beside others"
@@ -42,13 +46,38 @@ def build_protocols(cfg: CfgNode, pairs: Sequence[tuple[int, int]], *, rule: boo
     expansion = QueryExpansion(test.QUERY_EXPANSION, test.QUERY_EXPANSION_ALPHA) if test.QUERY_EXPANSION else None
     protocols = []
     for pair in pairs:
-        protocols += [EvaluationProtocol(name, *pair, own_rule if name == "centroid" else rule) for name in names]
+        protocols += [
+            EvaluationProtocol(name, *pair, own_rule if name == "centroid" else camera_rule) for name in names
+        ]
         if rerank or expansion:
-            protocols.append(EvaluationProtocol("instance", *pair, rule, rerank, expansion))
+            protocols.append(EvaluationProtocol("instance", *pair, camera_rule, rerank, expansion))
     return tuple(protocols)
 
 
-def test_pairs(cfg: CfgNode) -> list[tuple[int, int]]:
+def scales_of(protocols: Iterable[EvaluationProtocol]) -> list[int]:
+    """The resolutions at which the images of an evaluation are embedded."""
+    return sorted({scale for protocol in protocols for scale in protocol.scales})
+
+
+def resolutions(
+    files: Mapping[int, Sequence[Path]], scales: Iterable[int], size: Sequence[int]
+) -> tuple[Resolution, ...]:
+    """What each scale leaves of an image.
+
+    Args:
+        files: scale -> its low-resolution files; a scale that is absent is made from the network's input.
+        scales: scales in use.
+        size: height and width of the network's input, pixels.
+    """
+    return tuple(
+        Resolution(scale, *usual_size(files[scale]), "disk")
+        if scale in files
+        else Resolution(scale, *low_resolution_size(size[0], size[1], scale), "online")
+        for scale in sorted(set(scales))
+    )
+
+
+def evaluation_pairs(cfg: CfgNode) -> list[tuple[int, int]]:
     """Low-resolution scales of query and gallery in a test.
 
     Raises:
@@ -81,27 +110,13 @@ def validation_pairs(cfg: CfgNode, views: Views) -> list[tuple[int, int]]:
     return [*low, (1, 1)]
 
 
-def plain_protocol(first: EvaluationProtocol, *, rule: bool) -> EvaluationProtocol:
+def baseline_protocol(first: EvaluationProtocol, *, camera_rule: bool) -> EvaluationProtocol:
     """Instance retrieval at the resolutions of ``first``: what verification and ranked lists go by."""
-    return EvaluationProtocol("instance", first.query_scale, first.gallery_scale, rule)
+    return EvaluationProtocol("instance", first.query_scale, first.gallery_scale, camera_rule)
 
 
-def build_verification(cfg: CfgNode, data: EvaluationData, protocol: EvaluationProtocol) -> VerificationEntry | None:
-    """Which distance means the same person; None where the set has no pairs to tell it from."""
-    try:
-        return verify(data, protocol, cfg.TEST.FPR)
-    except ReidError as error:
-        logger.warning("no verification: %s", error)
-        return None
-
-
-def build_pictures(cfg: CfgNode) -> PictureSettings | None:
+def picture_settings(cfg: CfgNode) -> PictureSettings | None:
     """Which ranked lists are drawn; None = none."""
     if not cfg.TEST.VISUALIZE:
         return None
     return PictureSettings(cfg.TEST.VISUALIZE_TOPK, cfg.TEST.VISUALIZE_MAX_NUMBER)
-
-
-def output_folder(cfg: CfgNode) -> Path:
-    """Where the results of a test go."""
-    return Path(cfg.OUTPUT_DIR)

@@ -1,7 +1,7 @@
-"""From keys to optimization, run folder and trainer."""
+"""From keys to optimization and trainer."""
 
+import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,11 +9,13 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from yacs.config import CfgNode
 
-from engine.folders import RunFolder, new_run
-from engine.progress import EpochBar
+from engine.callbacks.progress import EpochBar
+from engine.runs import RunFolder
 from modelling.optimization import OptimizerConfig, Schedule, cosine, multistep, with_warmup
-from utils.errors import lookup
+from utils.errors import ReidError, lookup
 from utils.memory import keep_freed_memory
+
+logger = logging.getLogger(__name__)
 
 SCHEDULES: dict[str, Callable[[CfgNode], Schedule]] = {
     "multistep_lr": lambda solver: multistep(solver.LR_STEPS, solver.GAMMA),
@@ -24,42 +26,56 @@ SCHEDULES: dict[str, Callable[[CfgNode], Schedule]] = {
 """SOLVER.LR_SCHEDULER_NAME -> the schedule after the warm-up, from the keys of SOLVER."""
 
 
-def build_optimization(cfg: CfgNode) -> OptimizerConfig:
+def build_optimizer_config(cfg: CfgNode) -> OptimizerConfig:
     """Optimizer, schedule and clipping."""
     solver = cfg.SOLVER
+    if solver.WARMUP_EPOCHS >= solver.MAX_EPOCHS and solver.WARMUP_EPOCHS:
+        logger.warning(
+            "SOLVER.WARMUP_EPOCHS %d of SOLVER.MAX_EPOCHS %d: the rate never reaches SOLVER.BASE_LR",
+            solver.WARMUP_EPOCHS, solver.MAX_EPOCHS,
+        )  # fmt: skip
+    schedule = lookup(SCHEDULES, solver.LR_SCHEDULER_NAME, "SOLVER.LR_SCHEDULER_NAME")(solver)
     return OptimizerConfig(
         solver.OPTIMIZER_NAME,
         solver.BASE_LR,
         solver.WEIGHT_DECAY,
         solver.MOMENTUM,
-        build_schedule(cfg),
+        with_warmup(schedule, solver.WARMUP_EPOCHS, solver.WARMUP_FACTOR),
         solver.GRADIENT_CLIP_VAL,
     )
 
 
-def build_schedule(cfg: CfgNode) -> Schedule:
-    """Factor on the learning rate by progress in epochs."""
-    solver = cfg.SOLVER
-    schedule = lookup(SCHEDULES, solver.LR_SCHEDULER_NAME, "SOLVER.LR_SCHEDULER_NAME")(solver)
-    return with_warmup(schedule, solver.WARMUP_EPOCHS, solver.WARMUP_FACTOR)
+def prepare_process(cfg: CfgNode) -> None:
+    """Set what holds for the whole process: scripts call this, a library does not."""
+    if _accelerator(cfg.TRAINER.ACCELERATOR) == "cpu":
+        keep_freed_memory()
 
 
-def build_run_folder(cfg: CfgNode, dataset: str, method: str) -> RunFolder:
-    """A new folder for a run."""
-    return new_run(Path(cfg.LOGS_DIR), Path(cfg.RUNS_DIR), Path(dataset, cfg.MODEL.NAME, method))
+def check_hardware(cfg: CfgNode) -> None:
+    """Refuse devices and a precision that this machine does not have.
+
+    Raises:
+        ReidError: naming the key.
+    """
+    trainer, devices = cfg.TRAINER, torch.cuda.device_count()
+    if trainer.ACCELERATOR == "cuda" and not torch.cuda.is_available():
+        raise ReidError("TRAINER.ACCELERATOR cuda needs a CUDA device, but torch sees none; set it to auto")
+    if trainer.ACCELERATOR == "cpu" or not devices:
+        return
+    if devices < trainer.DEVICES:
+        raise ReidError(f"TRAINER.DEVICES must be at most the number of GPUs, {devices}, got {trainer.DEVICES}")
+    if trainer.PRECISION == "bf16-mixed" and not torch.cuda.is_bf16_supported(False):
+        raise ReidError("TRAINER.PRECISION bf16-mixed needs a GPU that computes bf16, this one does not; set 32-true")
 
 
 def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list[Callback] | None = None) -> Trainer:
     """Lightning's trainer; without a folder it keeps nothing, as a test wants it."""
     options: dict[str, Any] = {"logger": False}
-    accelerator = _accelerator(cfg.TRAINER.ACCELERATOR)
-    if accelerator == "cpu":
-        keep_freed_memory()
     if folder is not None:
         board = folder.tensorboard
         options["logger"] = TensorBoardLogger(board.parent.parent, name=board.parent.name, version=board.name)
     return Trainer(
-        accelerator=accelerator,
+        accelerator=_accelerator(cfg.TRAINER.ACCELERATOR),
         devices=cfg.TRAINER.DEVICES,
         strategy="ddp" if cfg.TRAINER.DEVICES > 1 else "auto",
         precision=cfg.TRAINER.PRECISION,
@@ -70,7 +86,7 @@ def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list
         callbacks=[EpochBar(refresh_rate=cfg.SOLVER.LOG_PERIOD), *(callbacks or [])],
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # our samplers share an epoch out themselves
-        enable_checkpointing=False,  # engine.recorder writes them under the names we promise
+        enable_checkpointing=False,  # our callback writes them under the names we promise
         enable_model_summary=False,
         **options,
     )

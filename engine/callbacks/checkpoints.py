@@ -1,0 +1,94 @@
+"""Which checkpoints a run writes, and what makes each of them describe itself and resume exactly."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from engine.checkpoint import SECTION, RunCard, section
+from modelling.reid_module import ReidModule
+
+BEST = "best.pth"
+
+
+class Checkpoints(Callback):
+    """Writes ``{epoch}.pth``, ``{epoch}_last.pth`` and ``best.pth``, and restores random states on resuming.
+
+    Args:
+        folder: where the files go; made by the caller.
+        card: what every checkpoint says about the run.
+        period: epochs between kept checkpoints.
+
+    Attributes:
+        position: epoch and batch at which training would go on from a checkpoint written now.
+    """
+
+    state_key = "RunRecorder"  # the name under which checkpoints have always stored the best mAP
+
+    def __init__(self, folder: Path, card: RunCard, period: int) -> None:
+        self._folder, self._card, self._period = folder, card, period
+        self._best = -math.inf
+        self._validation: float | None = None
+        self._rng: Mapping[str, Any] | None = None
+        self.position = (0, 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best mAP so far."""
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the best mAP so far; in a new folder the best begins anew, and is written."""
+        if (self._folder / BEST).exists():
+            self._best = state_dict["best"]
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the run's card and the random states."""
+        checkpoint[SECTION] = section(self._card, trainer.current_epoch, self.position, trainer.world_size)
+        checkpoint["rng"] = {"cpu": torch.get_rng_state()}
+        if pl_module.device.type == "cuda":
+            checkpoint["rng"]["cuda"] = torch.cuda.get_rng_state(pl_module.device)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Remember the random states until training begins."""
+        self._rng = checkpoint["rng"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore the random states."""
+        if self._rng is not None and trainer.is_global_zero:
+            torch.set_rng_state(self._rng["cpu"])
+            if "cuda" in self._rng and pl_module.device.type == "cuda":
+                torch.cuda.set_rng_state(self._rng["cuda"], pl_module.device)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Count the batch."""
+        self.position = (trainer.current_epoch, batch_idx + 1)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember the mAP until the epoch is complete: a checkpoint written now would repeat its end."""
+        assert isinstance(pl_module, ReidModule)
+        self._validation = pl_module.evaluator.entries[0].result.mAP
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the checkpoints of this epoch."""
+        epoch, is_last = trainer.current_epoch, trainer.current_epoch + 1 == trainer.max_epochs
+        self.position = (epoch + 1, 0)
+        mean_precision, self._validation = self._validation, None
+        # One process decides for all: saving is a common act, and a last bit may differ between devices.
+        if mean_precision is not None and trainer.strategy.broadcast(mean_precision > self._best):
+            self._best = mean_precision
+            trainer.save_checkpoint(self._folder / BEST)
+        if is_last or (epoch % self._period == 0 and (epoch or self._period == 1)):
+            trainer.save_checkpoint(self._folder / f"{epoch}{'_last' if is_last else ''}.pth")
+
+    def save_interrupted(self, trainer: Trainer) -> Path:
+        """Write a checkpoint of this very moment; return its path."""
+        path = self._folder / f"{trainer.current_epoch}_interrupted.pth"
+        if path.exists():  # this epoch was interrupted before
+            path = path.with_stem(f"{path.stem}_{self.position[1]}")
+        trainer.save_checkpoint(path)
+        return path

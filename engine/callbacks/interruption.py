@@ -1,0 +1,65 @@
+"""How Ctrl-C and SIGTERM stop a run: with a checkpoint from which it goes on exactly."""
+
+import logging
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from engine.callbacks.checkpoints import Checkpoints
+from engine.cli import InterruptedRun
+
+logger = logging.getLogger(__name__)
+
+
+class Interruption(Callback):
+    """Stops after the current step on the first signal, at once on the second.
+
+    Clusters send SIGTERM before they take a machine away. Several processes stop after the current epoch, where all
+    of them are at the same place.
+
+    Args:
+        checkpoints: writes the checkpoint; stands before this callback in the trainer's list.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+        self._stop = threading.Event()
+        self._handlers: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Handle the signals from now on."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Stop here if a signal came, unless the epoch is over anyway."""
+        if self._stop.is_set() and trainer.world_size == 1 and batch_idx + 1 < trainer.num_training_batches:
+            self._interrupt(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop here if a signal came to any process, unless training is over anyway."""
+        is_last = trainer.current_epoch + 1 == trainer.max_epochs
+        if not is_last and trainer.strategy.broadcast(self._stop.is_set()):
+            self._interrupt(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _interrupt(self, trainer: Trainer) -> None:
+        path = self._checkpoints.save_interrupted(trainer)
+        raise InterruptedRun(f"stopped; go on with MODEL.RESUME_TRAINING True MODEL.PRETRAIN_PATH {path}")
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._stop.is_set():
+            raise KeyboardInterrupt
+        self._stop.set()
+        logger.warning("stopping after this step, or this epoch with several processes (again: at once)")

@@ -1,0 +1,165 @@
+"""Where a run lives, logs/{dataset}/{backbone}/{method}/exp{i}, and when it goes on in its old folder."""
+
+import hashlib
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytorch_lightning.utilities import rank_zero_only
+from yacs.config import CfgNode
+
+from datasets.sample import Sample
+from engine.callbacks.checkpoints import BEST
+from engine.callbacks.epoch_log import METRICS, read_metrics, write_metrics
+from engine.checkpoint import Checkpoint, RunCard, epoch_of
+from utils.errors import ReidError
+from utils.files import keep_previous
+
+logger = logging.getLogger(__name__)
+
+_CHECKPOINT = re.compile(r"(\d+)(_last)?\.pth")
+_REPORT = re.compile(r"report_(\d+)\.json")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folders of one run.
+
+    Attributes:
+        logs: checkpoints, config.yml, metrics.csv, reports.
+        tensorboard: event files.
+    """
+
+    logs: Path
+    tensorboard: Path
+
+
+def digest(samples: Sequence[Sample]) -> str:
+    """A fingerprint of training files, identities and cameras, whatever folder they lie in."""
+    lines = (f"{sample.path.name} {sample.person_id} {sample.camera_id}\n" for sample in samples)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
+def check_resumption(checkpoint: Checkpoint, cfg: CfgNode, card: RunCard) -> None:
+    """Refuse to go on where nothing is left to do, or with other data or processes.
+
+    Raises:
+        ReidError: naming what differs.
+    """
+    epoch, batch = checkpoint.position
+    if epoch >= cfg.SOLVER.MAX_EPOCHS:
+        raise ReidError(
+            f"{checkpoint.path} has finished epoch {epoch - 1}, the last of SOLVER.MAX_EPOCHS "
+            f"{cfg.SOLVER.MAX_EPOCHS}; set it higher to train on"
+        )
+    if checkpoint.data not in ("", card.data):
+        raise ReidError(
+            f"the training images of {card.dataset} must be those of the resumed run, but files or identities "
+            "differ; restore them, or set MODEL.RESUME_TRAINING False to start a new run from the weights"
+        )
+    if cfg.TRAINER.DEVICES != checkpoint.world_size:
+        if batch:
+            raise ReidError(
+                f"{checkpoint.path} stopped within an epoch of {checkpoint.world_size} processes: "
+                f"TRAINER.DEVICES must be that number, got {cfg.TRAINER.DEVICES}"
+            )
+        logger.warning("resuming with %d processes instead of %d", cfg.TRAINER.DEVICES, checkpoint.world_size)
+
+
+def run_folder(cfg: CfgNode, card: RunCard, resumed: Checkpoint | None) -> RunFolder:
+    """Where the run writes: a new folder, or that of the resumed run where nothing would be overwritten."""
+    logs_dir, runs_dir, tail = Path(cfg.LOGS_DIR), Path(cfg.RUNS_DIR), Path(card.dataset, cfg.MODEL.NAME, card.method)
+    if getattr(rank_zero_only, "rank", 0) != 0:  # only the first process writes
+        return RunFolder(logs_dir, runs_dir)
+    if resumed is not None:
+        folder = run_of(resumed.path, runs_dir, tail)
+        if folder is None:
+            reason = f"{resumed.path} lies outside its run"
+        elif cfg.LOGS_DIR != resumed.config["LOGS_DIR"] and not folder.logs.is_relative_to(logs_dir.resolve()):
+            reason = f"LOGS_DIR {cfg.LOGS_DIR} is not that of the resumed run"
+        elif later := later_checkpoints(folder.logs, resumed.position[0]):
+            reason = f"{later[0]} would be overwritten"
+        else:
+            if aside := set_later_aside(folder.logs, resumed.position[0]):
+                logger.warning("the results of epoch %d and later are now in %s", resumed.position[0], aside)
+            return folder
+        logger.warning("a new folder begins: %s", reason)
+    return new_run(logs_dir, runs_dir, tail)
+
+
+def new_run(logs_dir: Path, runs_dir: Path, tail: Path) -> RunFolder:
+    """Create the next free ``exp{i}``; creating it reserves it against a run that starts now.
+
+    Args:
+        logs_dir: root of the logs.
+        runs_dir: root of the TensorBoard files.
+        tail: ``{dataset}/{backbone}/{method}``.
+    """
+    parent = logs_dir / tail
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 0
+    while True:
+        folder = parent / f"exp{number}"
+        if not (runs_dir / tail / folder.name).exists():
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                pass
+            else:
+                return RunFolder(folder, _beside(folder, runs_dir / tail / folder.name))
+        number += 1
+
+
+def _beside(folder: Path, board: Path) -> Path:
+    """Create the second folder of a run; where it cannot be, the first one goes too."""
+    try:
+        board.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder.rmdir()
+        raise
+    return board
+
+
+def run_of(checkpoint: Path, runs_dir: Path, tail: Path) -> RunFolder | None:
+    """The folders of the run that wrote ``checkpoint``, or None where the file was moved out of them."""
+    logs = checkpoint.resolve().parent
+    if logs.parts[-4:-1] != tail.parts or not re.fullmatch(r"exp\d+", logs.name):
+        return None
+    return RunFolder(logs, runs_dir / tail / logs.name)
+
+
+def later_checkpoints(folder: Path, next_epoch: int) -> list[Path]:
+    """Checkpoints in ``folder`` that resuming at ``next_epoch`` would write again."""
+    return _numbered(folder, _CHECKPOINT, next_epoch)
+
+
+def set_later_aside(folder: Path, next_epoch: int) -> Path | None:
+    """Move the results of epochs after the resumption, best.pth among them, to ``earlier_1``, ...
+
+    metrics.csv stays with the rows of the epochs before; the whole one is moved.
+
+    Args:
+        folder: of the run.
+        next_epoch: at which it goes on.
+
+    Returns:
+        Their new folder, or None where there were none.
+    """
+    rows = read_metrics(folder / METRICS)
+    earlier_rows = [row for row in rows if int(row["epoch"]) < next_epoch]
+    names = [path.name for path in _numbered(folder, _REPORT, next_epoch)]
+    if (best := folder / BEST).exists() and epoch_of(best) >= next_epoch:
+        names.append(BEST)
+    if len(earlier_rows) < len(rows):
+        names.append(METRICS)
+    aside = keep_previous(folder, names)
+    if earlier_rows and METRICS in names:
+        write_metrics(folder / METRICS, earlier_rows)
+    return aside
+
+
+def _numbered(folder: Path, pattern: re.Pattern[str], first: int) -> list[Path]:
+    matches = [(pattern.fullmatch(path.name), path) for path in sorted(folder.iterdir())]
+    return [path for match, path in matches if match and int(match[1]) >= first]

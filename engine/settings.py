@@ -1,0 +1,210 @@
+"""What the user asked for, and the one table of precedence: which layer decides the value of a key.
+
+From the lowest to the highest; a later layer overrides an earlier one:
+
+====================  ================================  =======================================================
+layer                 training                          test and inference
+====================  ================================  =======================================================
+1 defaults            ``configs/defaults.py``           the same
+2 method              ``engine/methods.py``             -
+3 weights             their architecture and images     the same; of a checkpoint of ours all of the sections in
+                                                        ``_SECTIONS_OF_USE``
+4 ``--config_file``   the user's YAML file              the same
+5 pinned              resuming: the run's settings,     the images that a checkpoint of ours was trained on
+                      except those in ``_CHANGEABLE``;
+                      fine-tuning: as in a test
+6 ``KEY VALUE``       the command line                  the same
+====================  ================================  =======================================================
+
+A value that contradicts the architecture in the weights is an error, whichever layer it comes from. A value of the
+file that layer 5 overrides is named in a warning.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from yacs.config import CfgNode
+
+from configs import get_cfg, with_values
+from utils.errors import ReidError
+
+if TYPE_CHECKING:  # a script understands its command line before it imports torch
+    from engine.methods import Method
+    from modelling.weights.weights import Weights
+
+logger = logging.getLogger(__name__)
+
+# What a use of a model takes from the checkpoint; everything else is a matter of the use.
+_SECTIONS_OF_USE = ("MODEL.", "INPUT.", "DATASETS.", "DATALOADER.")
+_NOT_OF_USE = ("INPUT.SCALE", "INPUT.LR_SCALES")  # which resolution is tested is no silent part of a model
+
+# The images that a model wants.
+_IMAGES = (
+    "INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST", "INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD", "INPUT.INTERPOLATION",
+)  # fmt: skip
+
+# Resuming goes on with the run that was begun. These keys may change on the way; any other would make it
+# a different run under the same name.
+_CHANGEABLE = (
+    "MODEL.PRETRAIN_PATH", "MODEL.RESUME_TRAINING", "DATASETS.NAMES", "DATASETS.ROOT_DIR", "DATASETS.CHECK_FILES",
+    "DATALOADER.NUM_WORKERS", "SOLVER.MAX_EPOCHS", "SOLVER.EVAL_PERIOD", "SOLVER.CHECKPOINT_PERIOD",
+    "SOLVER.LOG_PERIOD", "TEST.", "TRAINER.", "LOGS_DIR", "RUNS_DIR", "OUTPUT_DIR",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for, in the two layers that may override one another differently.
+
+    Attributes:
+        file: values of ``--config_file`` by key.
+        overrides: values of the command line by key.
+    """
+
+    file: Mapping[str, Any]
+    overrides: Mapping[str, Any]
+
+    @property
+    def explicit(self) -> dict[str, Any]:
+        """The keys that the user has set, in the file or on the command line."""
+        return {**self.file, **self.overrides}
+
+    @cached_property
+    def cfg(self) -> CfgNode:
+        """The frozen tree in which no checkpoint and no method has a say."""
+        return self.layered()
+
+    def layered(self, *below: Mapping[str, Any], pinned: Mapping[str, Any] | None = None) -> CfgNode:
+        """The frozen tree: defaults, ``below``, the file, ``pinned``, the command line."""
+        values: dict[str, Any] = {}
+        for layer in (*below, self.file, pinned or {}, self.overrides):
+            values |= layer
+        cfg = with_values(get_cfg(), values)
+        cfg.freeze()
+        return cfg
+
+
+def training_cfg(settings: Settings, method: "Method", weights: "Weights | None", *, resume: bool) -> CfgNode:
+    """The configuration of a training run.
+
+    Args:
+        settings: what the user asked for.
+        method: of the training.
+        weights: what the run starts from; None = nothing.
+        resume: whether it goes on with the run that wrote the weights.
+
+    Raises:
+        ReidError: if the settings contradict the weights, or would make a resumed run another one.
+    """
+    below: list[Mapping[str, Any]] = [method.defaults]
+    pinned: Mapping[str, Any] = {}
+    if weights is not None:
+        check_architecture(weights, settings.explicit)
+        below += [_images(settings, weights), _architecture(weights)]
+    if weights is not None and resume:
+        _check_changes(weights.config, settings.overrides)
+        pinned = {
+            name: value
+            for name, value in weights.config.items()
+            if not (name in settings.file and name.startswith(_CHANGEABLE))
+        }
+    elif weights is not None and method.fine_tunes:
+        pinned = _pinned_images(weights)
+    _warn_of_overridden(settings, pinned)
+    cfg = settings.layered(*below, pinned=pinned)
+    terms = method.terms_in(cfg, {**settings.file, **pinned}, settings.overrides)
+    if weights is not None and resume and terms != weights.config["SOLVER.TERMS"]:
+        raise ReidError(
+            f"a resumed run keeps its settings, got SOLVER.TERMS ({weights.config['SOLVER.TERMS']} -> {terms}), "
+            "by the weight of another term; start a new run to change them"
+        )
+    cfg = with_values(cfg, {"SOLVER.TERMS": terms})
+    cfg.freeze()
+    return cfg
+
+
+def cfg_of_use(settings: Settings, weights: "Weights") -> CfgNode:
+    """The configuration in which a trained model is tested or used.
+
+    Raises:
+        ReidError: if the settings contradict the weights.
+    """
+    check_architecture(weights, settings.explicit)
+    of_run = {
+        name: value
+        for name, value in weights.config.items()
+        if name.startswith(_SECTIONS_OF_USE) and name not in _NOT_OF_USE
+    }
+    if "DATASETS.NAMES" in settings.explicit:
+        of_run.pop("DATASETS.TEST_NAMES", None)  # who names a data set means that one
+    pinned = _pinned_images(weights)
+    _warn_of_overridden(settings, pinned)
+    return settings.layered(of_run, _images(settings, weights), _architecture(weights), pinned=pinned)
+
+
+def check_architecture(weights: "Weights", values: Mapping[str, Any]) -> None:
+    """Refuse values that contradict the weights.
+
+    Args:
+        weights: the file that is going to be loaded.
+        values: by key.
+
+    Raises:
+        ReidError: naming each difference.
+    """
+    differences = [
+        f"{name} is {value} in the file and {values[name]} here"
+        for name, value in _architecture(weights).items()
+        if name in values and values[name] != value
+    ]
+    if differences:
+        raise ReidError(
+            f"the configuration contradicts {weights.path}: {'; '.join(differences)}; "
+            "leave these keys (or --config_file) out: the file knows them"
+        )
+
+
+def _architecture(weights: "Weights") -> dict[str, Any]:
+    return {f"MODEL.{name.upper()}": value for name, value in weights.architecture.items()}
+
+
+def _images(settings: Settings, weights: "Weights") -> dict[str, Any]:
+    """The images that weights were trained on, by key, as far as the file tells them; a guess is named as one."""
+    images = weights.preprocessing
+    if weights.config or images is None:
+        return _pinned_images(weights)
+    if weights.size_unsure and "INPUT.SIZE_TEST" not in settings.explicit:
+        logger.warning(
+            "%s does not tell its input size: %d x %d is taken, but CTL's IBN networks were trained at 320 x 320 "
+            "(--config_file configs/320_resnet50_ibn_a.yml)", weights.path, *images.size,
+        )  # fmt: skip
+    size = list(images.size)
+    return dict(zip(_IMAGES, (size, size, list(images.mean), list(images.std), images.interpolation), strict=True))
+
+
+def _pinned_images(weights: "Weights") -> dict[str, Any]:
+    """Those that are certain: a file of another project leaves some to the configuration file."""
+    return {name: weights.config[name] for name in _IMAGES if name in weights.config}
+
+
+def _check_changes(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Refuse command-line values that would make a resumed run another one."""
+    changes = [
+        f"{name} ({config[name]} -> {value})"
+        for name, value in overrides.items()
+        if not name.startswith(_CHANGEABLE) and value != config[name]
+    ]
+    if changes:
+        raise ReidError(f"a resumed run keeps its settings, got {', '.join(changes)}; start a new run to change them")
+
+
+def _warn_of_overridden(settings: Settings, pinned: Mapping[str, Any]) -> None:
+    """Name the values of the configuration file that do not count."""
+    for name, value in settings.file.items():
+        if name not in settings.overrides and pinned.get(name, value) != value:
+            remedy = " (KEY VALUE on the command line changes it)" if name in _IMAGES else ""
+            message = "--config_file: %s %s is left out, the checkpoint's %s counts%s"
+            logger.warning(message, name, value, pinned[name], remedy)

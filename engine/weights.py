@@ -1,0 +1,162 @@
+"""From MODEL.PRETRAIN_PATH to weights, and from weights to a network that is filled with them."""
+
+import logging
+from collections.abc import Collection
+from pathlib import Path
+
+from torch import nn
+from yacs.config import CfgNode
+
+from engine.checkpoint import SECTION, Checkpoint, read_checkpoint
+from engine.methods import Method
+from engine.settings import Settings, cfg_of_use
+from modelling.backbones import backbone
+from modelling.network import ReidNetwork
+from modelling.weights.file import read_content
+from modelling.weights.foreign import imagenet_weights, recognize
+from modelling.weights.weights import Weights
+from utils.errors import ReidError
+
+logger = logging.getLogger(__name__)
+
+
+def read_weights(path: Path, model_name: str = "") -> Weights:
+    """Read a file; its content decides what it is.
+
+    Args:
+        path: the file.
+        model_name: MODEL.NAME of the user; tells apart what tensors alone do not.
+
+    Raises:
+        ReidError: if the file is missing, needs more than plain tensors to load, or is neither a checkpoint
+            of ours nor of a project we know.
+    """
+    content = read_content(path)
+    weights = read_checkpoint(path, content) if SECTION in content else recognize(content, path, model_name)
+    if weights is None:
+        raise ReidError(
+            f"MODEL.PRETRAIN_PATH must be a checkpoint of this framework or weights of a project it knows, "
+            f"got {path}, which is neither (its first entries: {', '.join(map(str, list(content)[:4]))})"
+        )
+    return weights
+
+
+def open_weights(settings: Settings) -> Weights | None:
+    """The weights in MODEL.PRETRAIN_PATH, or None where it is empty.
+
+    Raises:
+        ReidError: if the file cannot be read.
+    """
+    model = settings.cfg.MODEL
+    if not model.PRETRAIN_PATH:
+        return None
+    weights = read_weights(Path(model.PRETRAIN_PATH), model.NAME)
+    logger.info("MODEL.PRETRAIN_PATH %s: %s", weights.path, weights.kind)
+    return weights
+
+
+def initial_weights(settings: Settings, method: Method) -> Weights | None:
+    """What a training starts from, or None for nothing.
+
+    Raises:
+        ReidError: if fine-tuning has no trained model to start from.
+    """
+    weights = open_weights(settings)
+    if method.fine_tunes and (weights is None or not weights.is_reid_model):
+        kind = "none" if weights is None else weights.kind
+        raise ReidError(f"fine-tuning needs MODEL.PRETRAIN_PATH, a trained model, got {kind}")
+    return weights
+
+
+def resumed_checkpoint(settings: Settings, method: Method, weights: Weights | None) -> Checkpoint | None:
+    """The checkpoint with whose run the training goes on, or None for a run of its own.
+
+    Raises:
+        ReidError: if there is none, it comes from another method, or it holds weights alone.
+    """
+    if not settings.cfg.MODEL.RESUME_TRAINING:
+        return None
+    if not isinstance(weights, Checkpoint):
+        kind = "none" if weights is None else f"{weights.kind} ({weights.path})"
+        raise ReidError(f"MODEL.RESUME_TRAINING True needs MODEL.PRETRAIN_PATH, a checkpoint of a run, got {kind}")
+    if weights.card.method != method.name:
+        raise ReidError(
+            f"{weights.path} comes from method {weights.card.method}, but this script trains {method.name}; "
+            "resume with the script that wrote it, or set MODEL.RESUME_TRAINING False to start anew from it"
+        )
+    if weights.lacking:
+        raise ReidError(
+            f"{weights.path} must hold what a resumption needs, but lacks {', '.join(weights.lacking)}; resume "
+            "from a whole checkpoint, or set MODEL.RESUME_TRAINING False to start a new run from its weights"
+        )
+    return weights
+
+
+def trained_weights(settings: Settings, purpose: str) -> tuple[CfgNode, Weights]:
+    """The weights of a trained model and the configuration in which they are used.
+
+    Args:
+        settings: what the user asked for.
+        purpose: what needs the model; the word in the error message.
+
+    Raises:
+        ReidError: if there are none, they are those of a backbone alone, or the settings contradict them.
+    """
+    weights = open_weights(settings)
+    if weights is None or not weights.is_reid_model:
+        content = "nothing" if weights is None else f"{weights.path}, which holds a {weights.kind}"
+        raise ReidError(f"{purpose} needs MODEL.PRETRAIN_PATH, a trained model, got {content}")
+    return cfg_of_use(settings, weights), weights
+
+
+def initialize(network: ReidNetwork, cfg: CfgNode, weights: Weights | None) -> None:
+    """Fill the network with what the run starts from, ImageNet weights if MODEL.PRETRAINED asks for them.
+
+    Raises:
+        ReidError: if the weights do not fit, or cannot be fetched.
+    """
+    if weights is None and cfg.MODEL.PRETRAINED:
+        weights = imagenet_weights(cfg.MODEL.NAME)
+    if weights is None:
+        return
+    if not weights.is_reid_model:
+        _compare_normalization(cfg)
+    weights.fill(network)
+
+
+def initialize_objective(objective: nn.Module, weights: Weights | None, data: str) -> None:
+    """Take classifier and centers over from a checkpoint of the same people; the log says which.
+
+    Args:
+        objective: of the run.
+        weights: what the run starts from.
+        data: digest of the run's training data.
+    """
+    if weights is None:
+        return
+    own = objective.state_dict()
+    old = weights.objective if weights.data == data else {}
+    fitting = {name: old[name] for name, tensor in own.items() if name in old and old[name].shape == tensor.shape}
+    objective.load_state_dict(fitting, strict=False)
+    for name in own:
+        logger.info(
+            "%s %s", name, "is that of the file" if name in fitting else "is re-initialized: identities differ"
+        )
+
+
+def warn_of_scale(weights: Weights, scales: Collection[int]) -> None:
+    """Say so where none of the resolutions in use is one that the model was trained at."""
+    if not weights.scales & set(scales):
+        low = max(weights.scales)
+        logger.warning("the model was trained at x%d (--scale %d uses it there)", low, low)
+
+
+def _compare_normalization(cfg: CfgNode) -> None:
+    """Say so where ImageNet weights were trained on images normalized in another way."""
+    images = backbone(cfg.MODEL.NAME).preprocessing
+    mean, std = list(images.mean), list(images.std)
+    if (mean, std) != (cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD):
+        logger.warning(
+            "the ImageNet weights of %s were trained with INPUT.PIXEL_MEAN %s INPUT.PIXEL_STD %s, got %s and %s",
+            cfg.MODEL.NAME, mean, std, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD,
+        )  # fmt: skip

@@ -1,0 +1,134 @@
+"""Collects the embeddings of an evaluation, at every resolution it needs, and evaluates them."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from evaluation.protocols import evaluate
+from evaluation.results import Entry, EvaluationProtocol
+from evaluation.retrieval.inputs import LabeledImage
+
+# Rows are summed over processes in pieces of this many bytes, which bounds the memory beside the buffer.
+_PIECE_BYTES = 64 * 2**20
+
+
+class Evaluator:
+    """Buffers, labels and protocols of one evaluation.
+
+    Args:
+        protocols: what is measured.
+        query: labels of Q images.
+        gallery: labels of G images.
+        keep_vectors: whether ``vectors`` outlive the evaluation: a test draws pictures from them.
+
+    Attributes:
+        entries: of the last evaluation, one per protocol.
+        vectors: scale -> (Q + G, D) float32 embeddings of the last evaluation, the queries first.
+    """
+
+    def __init__(
+        self,
+        protocols: Sequence[EvaluationProtocol],
+        query: Sequence[LabeledImage],
+        gallery: Sequence[LabeledImage],
+        *,
+        keep_vectors: bool = False,
+    ) -> None:
+        self._protocols, self._query, self._gallery = tuple(protocols), query, gallery
+        self._keep_vectors = keep_vectors
+        self._buffers: dict[int, EmbeddingBuffer] = {}
+        self.entries: tuple[Entry, ...] = ()
+        self.vectors: dict[int, Tensor] = {}
+
+    def start(self) -> None:
+        """Make an empty buffer for each scale at which a protocol needs queries or gallery."""
+        num_queries, num_rows = len(self._query), len(self._query) + len(self._gallery)
+        self.vectors = {}
+        for scale in sorted({scale for protocol in self._protocols for scale in protocol.scales}):
+            first = 0 if any(protocol.query_scale == scale for protocol in self._protocols) else num_queries
+            last = num_rows if any(protocol.gallery_scale == scale for protocol in self._protocols) else num_queries
+            self._buffers[scale] = EmbeddingBuffer(num_rows, slice(first, last))
+
+    @property
+    def buffers(self) -> dict[int, "EmbeddingBuffer"]:
+        """Scale -> the buffer that is to be filled."""
+        return self._buffers
+
+    def finish(self, dim: int, device: torch.device) -> None:
+        """Evaluate; every process gets the same entries.
+
+        Args:
+            dim: components of an embedding, D.
+            device: where the evaluation computes.
+        """
+        vectors = {scale: buffer.gather(dim, device) for scale, buffer in self._buffers.items()}
+        self._buffers = {}
+        self.entries = evaluate(vectors, self._query, self._gallery, self._protocols)
+        self.vectors = vectors if self._keep_vectors else {}
+
+
+class EmbeddingBuffer:
+    """One row per image, filled in any order by any process.
+
+    Args:
+        num_rows: number of images.
+        rows: those of them that are to be filled; the others stay zero.
+    """
+
+    def __init__(self, num_rows: int, rows: slice) -> None:
+        self._num_rows, self._rows = num_rows, rows
+        self._vectors: Tensor | None = None
+        self._counts: Tensor | None = None
+
+    def mask(self, indices: Tensor) -> Tensor | None:
+        """Which of the rows (N,) are to be filled, (N,) bool; None where all rows of the buffer are."""
+        if self._rows == slice(0, self._num_rows):
+            return None
+        is_inside: Tensor = (indices >= self._rows.start) & (indices < self._rows.stop)
+        return is_inside
+
+    def put(self, indices: Tensor, vectors: Tensor) -> None:
+        """Store vectors.
+
+        Args:
+            indices: (N,) int64 rows.
+            vectors: (N, D), stored as float32 on their device.
+        """
+        buffer, counts = self._allocated(vectors.shape[1], vectors.device)
+        buffer[indices] = vectors.float()
+        counts.index_add_(0, indices, torch.ones_like(indices, dtype=torch.int32))
+
+    def gather(self, dim: int, device: torch.device) -> Tensor:
+        """All rows, the same on every process; a collective call where there are several.
+
+        Args:
+            dim: D, for a process whose share was empty.
+            device: likewise.
+
+        Returns:
+            (num_rows, D) float32.
+
+        Raises:
+            RuntimeError: if a row was filled never or twice: the loader's shares are wrong.
+        """
+        vectors, counts = self._allocated(dim, device)
+        if dist.is_available() and dist.is_initialized():
+            rows_per_piece = max(1, _PIECE_BYTES // (4 * vectors.shape[1]))
+            # Every row is zero except on the process that filled it, so a sum is a gather without padding.
+            for start in range(0, self._num_rows, rows_per_piece):
+                dist.all_reduce(vectors[start : start + rows_per_piece])
+            dist.all_reduce(counts)
+        once = torch.zeros_like(counts)
+        once[self._rows] = 1
+        if not bool((counts == once).all()):
+            row = int((counts != once).nonzero()[0])
+            raise RuntimeError(f"row {row} was filled {int(counts[row])} times instead of {int(once[row])}")
+        return vectors
+
+    def _allocated(self, dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        if self._vectors is None or self._counts is None:
+            self._vectors = torch.zeros(self._num_rows, dim, device=device)
+            self._counts = torch.zeros(self._num_rows, dtype=torch.int32, device=device)
+        return self._vectors, self._counts

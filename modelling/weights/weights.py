@@ -1,0 +1,98 @@
+"""The one interface of every file of weights."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from datasets.preprocessing import Preprocessing
+from modelling.backbones import backbone
+from modelling.weights.file import check_fit
+from modelling.weights.names import BASE
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A file of weights in our terms, whichever project wrote it: what it decides, and how it fills a network.
+
+    Attributes:
+        path: the file; for weights that were fetched, the name of their network.
+        kind: what they are, for messages.
+        state: tensors under the names of our network, ``backbone.*`` and ``head.*``.
+        architecture: what the weights decide about the network: ``name`` and options of the backbone, ``head`` and
+            ``pooling``. A backbone alone decides its name, if its tensors tell it, and leaves everything else open.
+        preprocessing: of the images they were trained on; None for a backbone alone, which may be given any.
+        num_ids: rows of the classifier; None without one that tells identities apart.
+        left_out: the tensors that are not loaded, under the names that the file has for them.
+        size_unsure: whether the size in ``preprocessing`` is a guess among several usual ones.
+        config: settings of the run that wrote it, by key; empty for a file of another project.
+        objective: classifier and centers under the names of our objective; empty for a file of another project.
+        data: digest of the training images and identities that those are of.
+    """
+
+    path: Path
+    kind: str
+    state: Mapping[str, Tensor]
+    architecture: Mapping[str, Any]
+    preprocessing: Preprocessing | None = None
+    num_ids: int | None = None
+    left_out: Mapping[str, Tensor] = field(default_factory=dict)
+    size_unsure: bool = False
+    config: Mapping[str, Any] = field(default_factory=dict)
+    objective: Mapping[str, Tensor] = field(default_factory=dict)
+    data: str = ""
+
+    @property
+    def is_reid_model(self) -> bool:
+        """Whether they were trained on identities: then they can be tested; a backbone alone can only start a run."""
+        return self.num_ids is not None
+
+    @property
+    def scales(self) -> frozenset[int]:
+        """Low-resolution scales of the images they were trained on."""
+        return frozenset({self.preprocessing.scale if self.preprocessing else 1})
+
+    @property
+    def has_head(self) -> bool:
+        """Whether they fill the head; a fresh BNNeck in eval mode only scales all vectors alike."""
+        return any(name.startswith("head.") for name in self.state)
+
+    def fill(self, network: nn.Module) -> None:
+        """Copy the tensors into a network and log which were loaded and which were left out.
+
+        Args:
+            network: has ``backbone`` and ``head``.
+
+        Raises:
+            ReidError: if a tensor is missing, unknown or of another shape; the message names it.
+        """
+        target, tensors = network.state_dict(), self._tensors_for(network)
+        optional = frozenset() if self.has_head else {name for name in target if name.startswith("head.")}
+        if self.is_reid_model:  # a fresh linear layer would scramble what was learned
+            optional -= {"head.linear.weight"}
+        check_fit(target, tensors, optional, f"{self.path} ({self.kind})")
+        network.load_state_dict(tensors, strict=False)
+        logger.info(
+            "%s (%s%s): %d tensors loaded%s; left out: %s",
+            self.path,
+            self.kind,
+            f", {self.num_ids} identities" if self.is_reid_model else "",
+            len(tensors),
+            "" if self.has_head else " into the backbone, the head is fresh",
+            ", ".join(self.left_out) or "nothing",
+        )
+
+    def _tensors_for(self, network: nn.Module) -> Mapping[str, Tensor]:
+        """The tensors as the backbone's record adapts them to the input size that the network was built for."""
+        fit = backbone(self.architecture["name"]).fit if "name" in self.architecture else None
+        if fit is None:
+            return self.state
+        base = {name.removeprefix(BASE): tensor for name, tensor in self.state.items() if name.startswith(BASE)}
+        head = {name: tensor for name, tensor in self.state.items() if not name.startswith(BASE)}
+        fitted = fit(network.backbone.base, {**base, **self.left_out})  # type: ignore[union-attr, arg-type]
+        return {**{BASE + name: tensor for name, tensor in fitted.items()}, **head}
