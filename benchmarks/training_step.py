@@ -29,7 +29,7 @@ from engine.builders.objective import build_objective, build_views
 from engine.builders.trainer import build_optimizer_config, build_trainer
 from engine.methods import BASELINE
 from engine.runs import new_run
-from engine.settings import Settings, training_cfg
+from engine.settings import Settings
 from modelling.evaluator import Evaluator
 from modelling.reid_module import ReidModule
 
@@ -47,7 +47,7 @@ class Clock(Callback):
 
 def make_module(settings: Settings, num_ids: int) -> ReidModule:
     """A fresh module with the same weights each time."""
-    cfg = training_cfg(settings, BASELINE, None, resume=False)
+    cfg = settings.for_training(BASELINE, None, resume=False)
     torch.manual_seed(0)
     network = build_network(cfg)
     objective = build_objective(cfg, num_ids, network.dim)

@@ -39,7 +39,7 @@ from engine.callbacks.interruption import Interruption
 from engine.checkpoint import RunCard
 from engine.methods import Method
 from engine.runs import check_resumption, digest, run_folder
-from engine.settings import Settings, training_cfg
+from engine.settings import Settings
 from engine.weights import (
     initial_weights,
     initialize,
@@ -85,7 +85,7 @@ def fit(method: Method, settings: Settings) -> FitResult:
     """
     weights = initial_weights(settings, method)
     resumed = resumed_checkpoint(settings, method, weights)
-    cfg = training_cfg(settings, method, weights, resume=resumed is not None)
+    cfg = settings.for_training(method, weights, resume=resumed is not None)
     check_hardware(cfg)
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
     network = build_network(cfg)

@@ -86,63 +86,60 @@ class Settings:
         cfg.freeze()
         return cfg
 
+    def for_training(self, method: "Method", weights: "Weights | None", *, resume: bool) -> CfgNode:
+        """The configuration of a training run.
 
-def training_cfg(settings: Settings, method: "Method", weights: "Weights | None", *, resume: bool) -> CfgNode:
-    """The configuration of a training run.
+        Args:
+            method: of the training.
+            weights: what the run starts from; None = nothing.
+            resume: whether it goes on with the run that wrote the weights.
 
-    Args:
-        settings: what the user asked for.
-        method: of the training.
-        weights: what the run starts from; None = nothing.
-        resume: whether it goes on with the run that wrote the weights.
+        Raises:
+            ReidError: if the settings contradict the weights, or would make a resumed run another one.
+        """
+        below: list[Mapping[str, Any]] = [method.defaults]
+        pinned: Mapping[str, Any] = {}
+        if weights is not None:
+            check_architecture(weights, self.explicit)
+            below += [_images(self, weights), _architecture(weights)]
+        if weights is not None and resume:
+            _check_changes(weights.config, self.overrides)
+            pinned = {
+                name: value
+                for name, value in weights.config.items()
+                if not (name in self.file and name.startswith(_CHANGEABLE))
+            }
+        elif weights is not None and method.fine_tunes:
+            pinned = _pinned_images(weights)
+        _warn_of_overridden(self, pinned)
+        cfg = self.layered(*below, pinned=pinned)
+        terms = method.terms_in(cfg, {**self.file, **pinned}, self.overrides)
+        if weights is not None and resume and terms != weights.config["SOLVER.TERMS"]:
+            raise ReidError(
+                f"a resumed run keeps its settings, got SOLVER.TERMS ({weights.config['SOLVER.TERMS']} -> {terms}), "
+                "by the weight of another term; start a new run to change them"
+            )
+        cfg = with_values(cfg, {"SOLVER.TERMS": terms})
+        cfg.freeze()
+        return cfg
 
-    Raises:
-        ReidError: if the settings contradict the weights, or would make a resumed run another one.
-    """
-    below: list[Mapping[str, Any]] = [method.defaults]
-    pinned: Mapping[str, Any] = {}
-    if weights is not None:
-        check_architecture(weights, settings.explicit)
-        below += [_images(settings, weights), _architecture(weights)]
-    if weights is not None and resume:
-        _check_changes(weights.config, settings.overrides)
-        pinned = {
+    def for_use(self, weights: "Weights") -> CfgNode:
+        """The configuration in which a trained model is tested or used.
+
+        Raises:
+            ReidError: if the settings contradict the weights.
+        """
+        check_architecture(weights, self.explicit)
+        of_run = {
             name: value
             for name, value in weights.config.items()
-            if not (name in settings.file and name.startswith(_CHANGEABLE))
+            if name.startswith(_SECTIONS_OF_USE) and name not in _NOT_OF_USE
         }
-    elif weights is not None and method.fine_tunes:
+        if "DATASETS.NAMES" in self.explicit:
+            of_run.pop("DATASETS.TEST_NAMES", None)  # who names a data set means that one
         pinned = _pinned_images(weights)
-    _warn_of_overridden(settings, pinned)
-    cfg = settings.layered(*below, pinned=pinned)
-    terms = method.terms_in(cfg, {**settings.file, **pinned}, settings.overrides)
-    if weights is not None and resume and terms != weights.config["SOLVER.TERMS"]:
-        raise ReidError(
-            f"a resumed run keeps its settings, got SOLVER.TERMS ({weights.config['SOLVER.TERMS']} -> {terms}), "
-            "by the weight of another term; start a new run to change them"
-        )
-    cfg = with_values(cfg, {"SOLVER.TERMS": terms})
-    cfg.freeze()
-    return cfg
-
-
-def cfg_of_use(settings: Settings, weights: "Weights") -> CfgNode:
-    """The configuration in which a trained model is tested or used.
-
-    Raises:
-        ReidError: if the settings contradict the weights.
-    """
-    check_architecture(weights, settings.explicit)
-    of_run = {
-        name: value
-        for name, value in weights.config.items()
-        if name.startswith(_SECTIONS_OF_USE) and name not in _NOT_OF_USE
-    }
-    if "DATASETS.NAMES" in settings.explicit:
-        of_run.pop("DATASETS.TEST_NAMES", None)  # who names a data set means that one
-    pinned = _pinned_images(weights)
-    _warn_of_overridden(settings, pinned)
-    return settings.layered(of_run, _images(settings, weights), _architecture(weights), pinned=pinned)
+        _warn_of_overridden(self, pinned)
+        return self.layered(of_run, _images(self, weights), _architecture(weights), pinned=pinned)
 
 
 def check_architecture(weights: "Weights", values: Mapping[str, Any]) -> None:

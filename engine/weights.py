@@ -9,7 +9,7 @@ from yacs.config import CfgNode
 
 from engine.checkpoint import SECTION, Checkpoint, read_checkpoint
 from engine.methods import Method
-from engine.settings import Settings, cfg_of_use
+from engine.settings import Settings
 from modelling.backbones import backbone
 from modelling.network import ReidNetwork
 from modelling.weights.file import read_content
@@ -106,7 +106,7 @@ def trained_weights(settings: Settings, purpose: str) -> tuple[CfgNode, Weights]
     if weights is None or not weights.is_reid_model:
         content = "nothing" if weights is None else f"{weights.path}, which holds a {weights.kind}"
         raise ReidError(f"{purpose} needs MODEL.PRETRAIN_PATH, a trained model, got {content}")
-    return cfg_of_use(settings, weights), weights
+    return settings.for_use(weights), weights
 
 
 def initialize(network: ReidNetwork, cfg: CfgNode, weights: Weights | None) -> None:

@@ -74,7 +74,7 @@ def build_objective(cfg: CfgNode, num_ids: int, dim: int) -> Objective:
     """The weighted sum of the terms in SOLVER.TERMS.
 
     Args:
-        cfg: the effective configuration, from :func:`engine.settings.training_cfg`.
+        cfg: the effective configuration, from :func:`engine.settings.Settings.for_training`.
         num_ids: identities of the training set.
         dim: length of an embedding.
     """

@@ -16,7 +16,6 @@ from engine.builders.model import build_network
 from engine.checkpoint import Checkpoint
 from engine.cli import parse
 from engine.methods import BASELINE
-from engine.settings import training_cfg
 from engine.weights import initialize, open_weights, read_weights
 from modelling.backbones import BACKBONES
 from modelling.backbones.resnet import ResNetBackbone
@@ -120,7 +119,7 @@ def test_a_local_ibn_file_starts_a_training(
     arguments = [*without_network(tiny_arguments), "MODEL.PRETRAIN_PATH", str(tmp_path / "ibn.pth")]
     settings = parse(arguments)
     weights = open_weights(settings)
-    cfg = training_cfg(settings, BASELINE, weights, resume=False)
+    cfg = settings.for_training(BASELINE, weights, resume=False)
     assert cfg.MODEL.NAME == "resnet50_ibn_a"
     extractor = build_network(cfg)
     with caplog.at_level(logging.INFO):

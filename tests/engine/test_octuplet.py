@@ -21,7 +21,7 @@ from engine.builders.objective import build_objective
 from engine.checkpoint import Checkpoint
 from engine.methods import OCTUPLET
 from engine.model import load_model
-from engine.settings import Settings, training_cfg
+from engine.settings import Settings
 from engine.weights import read_weights
 from losses.octuplet import OctupletLoss
 from tests.support import fit
@@ -142,7 +142,7 @@ def test_several_scales_are_trained_and_validated(tiny_arguments: list[str]) -> 
 @pytest.mark.parametrize(("values", "feature"), [({}, "bn"), ({"SOLVER.OCTUPLET_FEATURE": "raw"}, "raw")])
 def test_a_key_chooses_what_the_loss_compares(values: dict[str, str], feature: str) -> None:
     """The other feature would give another loss."""
-    objective = build_objective(training_cfg(Settings({}, values), OCTUPLET, None, resume=False), 4, 8)
+    objective = build_objective(Settings({}, values).for_training(OCTUPLET, None, resume=False), 4, 8)
     features = {view: {name: torch.randn(8, 8) for name in ("raw", "bn")} for view in ("main", "low")}
     ids = torch.arange(4).repeat_interleave(2)
     loss = OctupletLoss(25.0)(features["main"][feature], features["low"][feature], ids)

@@ -13,7 +13,7 @@ from engine.builders.model import build_network
 from engine.checkpoint import SECTION, Checkpoint, RunCard, read_checkpoint, section
 from engine.cli import parse
 from engine.methods import BASELINE
-from engine.settings import Settings, training_cfg
+from engine.settings import Settings
 from engine.weights import initialize, initialize_objective, open_weights
 from losses.center import CenterLoss
 from losses.identity import IdentityLoss
@@ -92,18 +92,18 @@ def ctl_file(**more: object) -> Weights:
 def test_an_ibn_network_without_its_size_is_pointed_to_the_configuration(caplog: pytest.LogCaptureFixture) -> None:
     silent = ctl_file()
     given = parsed()
-    assert training_cfg(given, BASELINE, silent, resume=False).INPUT.SIZE_TEST == [256, 128]
+    assert given.for_training(BASELINE, silent, resume=False).INPUT.SIZE_TEST == [256, 128]
     warning = "256 x 128 is taken, but CTL's IBN networks were trained at 320 x 320"
     assert f"ibn.ckpt does not tell its input size: {warning}" in caplog.text
     caplog.clear()
     given = parsed("--config_file", str(REPOSITORY / "configs/320_resnet50_ibn_a.yml"))
-    assert training_cfg(given, BASELINE, silent, resume=False).INPUT.SIZE_TEST == [320, 320]
+    assert given.for_training(BASELINE, silent, resume=False).INPUT.SIZE_TEST == [320, 320]
     assert caplog.text == ""
 
 
 def test_the_size_in_the_settings_of_a_file_is_taken(caplog: pytest.LogCaptureFixture) -> None:
     told = ctl_file(hyper_parameters={"INPUT": {"SIZE_TEST": [320, 320], "SIZE_TRAIN": [320, 320]}})
-    cfg = training_cfg(parsed(), BASELINE, told, resume=False)
+    cfg = parsed().for_training(BASELINE, told, resume=False)
     assert (cfg.INPUT.SIZE_TRAIN, cfg.INPUT.SIZE_TEST) == ([320, 320], [320, 320])
     assert caplog.text == ""
 
@@ -114,7 +114,7 @@ def test_a_vision_transformer_starts_from_a_local_file(tmp_path: Path, caplog: p
     torch.save(file, tmp_path / "vit.pth")
     given = parsed("MODEL.NAME", "timm:test_vit", "MODEL.PRETRAIN_PATH", str(tmp_path / "vit.pth"))
     weights = open_weights(given)
-    cfg = training_cfg(given, BASELINE, weights, resume=False)
+    cfg = given.for_training(BASELINE, weights, resume=False)
     extractor = build_network(cfg)
     initialize(extractor, cfg, weights)
     filled = extractor.backbone.base.state_dict()
@@ -134,7 +134,7 @@ def test_an_osnet_of_imagenet_trains_but_is_not_tested(tiny_arguments: list[str]
     weights = open_weights(parsed(*path))
     for head in ("bnneck", "projection"):
         given = parsed(*tiny_arguments, *path, "MODEL.HEAD", head)
-        cfg = training_cfg(given, BASELINE, weights, resume=False)
+        cfg = given.for_training(BASELINE, weights, resume=False)
         extractor = build_network(cfg)
         initialize(extractor, cfg, weights)
         assert torch.equal(extractor.backbone.base.conv1.conv.weight, base["conv1.conv.weight"])

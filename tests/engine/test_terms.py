@@ -12,7 +12,7 @@ from configs import SCHEMA, get_cfg, read_config, to_yaml, with_values
 from engine.builders.objective import TERMS, TermBuilder, build_objective
 from engine.checkpoint import SECTION, Checkpoint
 from engine.methods import BASELINE, CTL, OCTUPLET, OCTUPLET_CTL, Method
-from engine.settings import Settings, training_cfg
+from engine.settings import Settings
 from engine.weights import read_weights
 from tests.support import fit
 from utils.errors import ReidError
@@ -23,7 +23,7 @@ CENTROID = WEIGHTS["centroid_triplet"]
 
 
 def terms(method: Method, overrides: dict[str, Any] | None = None, file: dict[str, Any] | None = None) -> list[str]:
-    return list(training_cfg(Settings(file or {}, overrides or {}), method, None, resume=False).SOLVER.TERMS)
+    return list(Settings(file or {}, overrides or {}).for_training(method, None, resume=False).SOLVER.TERMS)
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,9 @@ def test_the_command_line_decides_over_the_file() -> None:
 def test_a_list_decides_over_the_weights_beside_it() -> None:
     """So the config.yml of a run, which sets every key, is that run again."""
     for method in (BASELINE, CTL, OCTUPLET):
-        cfg = training_cfg(
-            Settings({}, {WEIGHTS["identity"]: 0.5, WEIGHTS["center"]: 0.0}), method, None, resume=False
-        )
-        assert training_cfg(Settings(read_config(to_yaml(cfg)), {}), method, None, resume=False) == cfg
+        settings = Settings({}, {WEIGHTS["identity"]: 0.5, WEIGHTS["center"]: 0.0})
+        cfg = settings.for_training(method, None, resume=False)
+        assert Settings(read_config(to_yaml(cfg)), {}).for_training(method, None, resume=False) == cfg
 
 
 def test_an_old_config_file_has_no_list_and_zeroes_the_others() -> None:
@@ -103,7 +102,7 @@ class _Norm(nn.Module):
 
 def test_a_new_loss_is_a_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TERMS, "norm", TermBuilder(lambda *_: _Norm(), "SOLVER.MARGIN", "raw"))
-    cfg = training_cfg(Settings({}, {"SOLVER.TERMS": ["norm", "center"]}), BASELINE, None, resume=False)
+    cfg = Settings({}, {"SOLVER.TERMS": ["norm", "center"]}).for_training(BASELINE, None, resume=False)
     objective = build_objective(cfg, 3, 2)
     report = objective({"main": {"raw": torch.tensor([[3.0, 4.0]])}}, torch.tensor([1]))
     assert report.terms["norm"] == 5.0
