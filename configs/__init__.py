@@ -17,8 +17,13 @@ def get_cfg() -> CfgNode:
     return build_tree(SCHEMA)
 
 
-def with_values(cfg: CfgNode, values: Mapping[str, Any]) -> CfgNode:
+def with_values(cfg: CfgNode, values: Mapping[str, Any], *, plugins: bool = False) -> CfgNode:
     """A copy of ``cfg`` in which the keys of ``values`` are set.
+
+    Args:
+        cfg: the tree.
+        values: by dotted name.
+        plugins: as for :func:`configs.schema.checked_value`.
 
     Raises:
         ReidError: for an unknown key, a wrong type or a value outside its rule.
@@ -27,7 +32,7 @@ def with_values(cfg: CfgNode, values: Mapping[str, Any]) -> CfgNode:
     changed.defrost()
     for name, value in values.items():
         *sections, leaf = name.split(".")
-        checked = checked_value(SCHEMA, name, value)
+        checked = checked_value(SCHEMA, name, value, plugins=plugins)
         node = changed
         for section in sections:
             node = node[section]

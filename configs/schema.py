@@ -18,12 +18,14 @@ class Rule:
     Attributes:
         text: those words.
         holds: the condition.
-        choices: the words of which the value is one, or a list; empty where it is none of a few.
+        choices: the value, or each entry of a list, is one of these; empty = any.
+        extensible: a plugin may add choices; the table that holds them has the last word.
     """
 
     text: str
-    holds: Callable[[Any], bool]
+    holds: Callable[[Any], bool] = lambda _: True
     choices: tuple[str, ...] = ()
+    extensible: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,17 @@ class Key:
         return list(self.example) if self.default == [] else self.default
 
 
-def one_of(*choices: object) -> Rule:
-    """The value is one of ``choices``."""
+def one_of(*choices: object, extensible: bool = False) -> Rule:
+    """The value is one of ``choices``, or one that a plugin adds."""
     words = tuple(map(str, choices))
-    return Rule("one of " + ", ".join(words), lambda value: value in choices, words)
+    text = f"one of {', '.join(words)}{', or one that a plugin adds' if extensible else ''}"
+    return Rule(text, choices=words, extensible=extensible)
 
 
-def some_of(*choices: str) -> Rule:
-    """A list of one or more of ``choices``, each once."""
-    return Rule(
-        "a list of " + ", ".join(choices),
-        lambda value: bool(value) and len(set(value)) == len(value) and set(value) <= set(choices),
-        choices,
-    )
+def some_of(*choices: str, extensible: bool = False) -> Rule:
+    """A list of one or more of ``choices``, or of those that a plugin adds, each once."""
+    text = f"a list of {', '.join(choices)}{', or of those that a plugin adds' if extensible else ''}"
+    return Rule(text, lambda value: bool(value) and len(set(value)) == len(value), choices, extensible)
 
 
 def at_least(low: float) -> Rule:
@@ -130,13 +130,15 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def checked_value(keys: Mapping[str, Key], name: str, value: object) -> object:
+def checked_value(keys: Mapping[str, Key], name: str, value: object, *, plugins: bool = False) -> object:
     """``value`` in the type of the key ``name``.
 
     Args:
         keys: the schema.
         name: dotted name of a key.
         value: a Python value, or text as it comes from a command line.
+        plugins: accept any choice of an extensible rule: a plugin may have added it. The code that looks it up
+            refuses an unknown one.
 
     Raises:
         ReidError: for an unknown name (proposes the nearest), a wrong type or a value outside the rule.
@@ -152,9 +154,8 @@ def checked_value(keys: Mapping[str, Key], name: str, value: object) -> object:
     if typed is None:
         kind = type(key.default).__name__
         raise ReidError(f"{name} must be of type {kind} (its default is {key.default!r}), got {_excerpt(value)}")
-    if key.rule is not None and not _holds(key.rule, typed):
-        wrong = [str(item) for item in (typed if isinstance(typed, list) else [typed])]
-        hints = (did_you_mean(item, key.rule.choices) for item in wrong if item not in key.rule.choices)
+    if key.rule is not None and not _holds(key.rule, typed, plugins):
+        hints = (did_you_mean(item, key.rule.choices) for item in _unknown_choices(key.rule, typed))
         raise ReidError(f"{name} must be {key.rule.text}, got {_excerpt(value)}{next(filter(None, hints), '')}")
     return typed
 
@@ -168,11 +169,18 @@ def _excerpt(value: object) -> str:
 _TRUTH = {"true": "True", "yes": "True", "false": "False", "no": "False"}
 
 
-def _holds(rule: Rule, value: object) -> bool:
+def _holds(rule: Rule, value: object, plugins: bool = False) -> bool:
+    if _unknown_choices(rule, value) and not (plugins and rule.extensible):
+        return False
     try:
         return rule.holds(value)
     except TypeError:  # e.g. a word in a list of numbers
         return False
+
+
+def _unknown_choices(rule: Rule, value: object) -> list[str]:
+    words = map(str, value if isinstance(value, list) else [value])
+    return [word for word in words if word not in rule.choices] if rule.choices else []
 
 
 def _example(key: Key, value: object) -> list[Any]:

@@ -75,12 +75,15 @@ def read_settings(options: argparse.Namespace) -> Settings:
     if len(words) % 2:
         hint = did_you_mean(words[-1], SCHEMA) if words[-1] not in SCHEMA else ""
         raise ReidError(f"overrides must come as KEY VALUE pairs, got {words[-1]!r} without a value{hint}")
-    overrides = {name: checked_value(SCHEMA, name, text) for name, text in zip(words[::2], words[1::2], strict=True)}
+    plugins = bool(options.plugin)
+    pairs = zip(words[::2], words[1::2], strict=True)
+    overrides = {name: checked_value(SCHEMA, name, text, plugins=plugins) for name, text in pairs}
     if options.scale is not None:
         scale = checked_value(SCHEMA, "INPUT.SCALE", options.scale)
         if overrides.setdefault("INPUT.SCALE", scale) != scale:
             raise ReidError(f"--scale is INPUT.SCALE, got {scale} and {overrides['INPUT.SCALE']}; leave one out")
-    return Settings(read_config(options.config_file) if options.config_file else {}, overrides)
+    file: Path | None = options.config_file
+    return Settings(read_config(file, plugins=plugins) if file else {}, overrides)
 
 
 def import_plugin(path: Path) -> None:

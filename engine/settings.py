@@ -82,7 +82,7 @@ class Settings:
         values: dict[str, Any] = {}
         for layer in (*below, self.file, pinned or {}, self.overrides):
             values |= layer
-        cfg = with_values(get_cfg(), values)
+        cfg = with_values(get_cfg(), values, plugins=True)  # an unknown choice is refused where it is looked up
         cfg.freeze()
         return cfg
 
@@ -119,7 +119,7 @@ class Settings:
                 f"a resumed run keeps its settings, got SOLVER.TERMS ({weights.config['SOLVER.TERMS']} -> {terms}), "
                 "by the weight of another term; start a new run to change them"
             )
-        cfg = with_values(cfg, {"SOLVER.TERMS": terms})
+        cfg = with_values(cfg, {"SOLVER.TERMS": terms}, plugins=True)
         cfg.freeze()
         return cfg
 

@@ -14,7 +14,7 @@ from evaluation.query_expansion import QueryExpansion
 from evaluation.report.write import PictureSettings
 from evaluation.rerank import Reciprocal
 from evaluation.results import EvaluationProtocol, Resolution
-from utils.errors import ReidError
+from utils.errors import ReidError, lookup
 from utils.resolution import low_resolution_size
 
 logger = logging.getLogger(__name__)
@@ -30,11 +30,16 @@ def build_protocols(
         pairs: low-resolution scales of query and gallery. At each of them every protocol runs, and
             instance retrieval once more with what improves it.
         camera_rule: ignore gallery images of the query's own identity and camera.
+
+    Raises:
+        ReidError: for an unknown protocol.
     """
     test = cfg.TEST
     names = list(test.PROTOCOLS)
     if cfg.MODEL.USE_CENTROIDS and "centroid" not in names:
         names.append("centroid")
+    for name in names:
+        lookup(PROTOCOLS, name, "TEST.PROTOCOLS")
     names.sort(key=list(PROTOCOLS).index)  # the first one chooses best.pth
     own_rule = camera_rule and cfg.MODEL.KEEP_CAMID_CENTROIDS
     if "centroid" in names and own_rule != camera_rule:
