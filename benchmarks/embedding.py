@@ -108,8 +108,8 @@ def main() -> None:
     precisions = dict.fromkeys((choose_precision("auto", device, records.backbone(name)), "fp32"))
     with tempfile.TemporaryDirectory() as folder:
         spec = SyntheticSpec(train_ids=16, test_ids=2, cameras=4, images_per_camera=4)
-        drawn = list_images(draw_dataset(Path(folder, "synthetic"), spec) / "bounding_box_train").paths.tolist()
-        paths = (drawn * (options.images // len(drawn) + 1))[: options.images]
+        images = list_images(draw_dataset(Path(folder, "synthetic"), spec) / "bounding_box_train").paths.tolist()
+        paths = (images * (options.images // len(images) + 1))[: options.images]
         runs = {"the seed's way, fp32": seeds_way(make_model(name), paths, batch, device)}
         for precision in precisions:
             bare = bare_network(make_model(name), precision, batch, device)

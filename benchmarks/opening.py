@@ -37,7 +37,7 @@ FOLDERS = {  # layout -> folder of an image; the split and the identity are fill
 LAYOUTS = tuple(FOLDERS)
 
 
-def planned(files: int) -> Iterator[tuple[str, int, int, str]]:
+def plan(files: int) -> Iterator[tuple[str, int, int, str]]:
     """Split, identity, camera and file name: half the identities train, each camera's first image a query."""
     for i in range(files):
         person, image = divmod(i, IMAGES_PER_IDENTITY)
@@ -51,7 +51,7 @@ def make_dataset(root: Path, files: int, layout: str) -> Path:
     folders: set[Path] = set()
     rows = ["path,person_id,camera_id,split"]
     lists: dict[str, list[str]] = {part: [] for part in ("train", "val", "query", "gallery")}
-    for split, person, camera, name in planned(files):
+    for split, person, camera, name in plan(files):
         half, part = "train" if split == "train" else "test", MARKET_FOLDERS[split]
         name = name.replace(f"_c{camera}s1_", f"_000_{camera:02d}_") if layout == "msmt17" else name
         folder = root / FOLDERS[layout].format(split=split, part=part, half=half, person=person)
@@ -79,7 +79,7 @@ def walk(folder: str) -> int:
     return count
 
 
-def measure(dataset: Path, repeats: int, *, drawn: bool = False) -> tuple[int, list[dict[str, object]]]:
+def measure(dataset: Path, repeats: int, *, draws_split: bool = False) -> tuple[int, list[dict[str, object]]]:
     """Number of files, and medians over the rounds of seconds and of the ratio to the round's own walk."""
     folder = str(dataset if dataset.is_dir() else dataset.parent)
     files = walk(folder)
@@ -89,7 +89,7 @@ def measure(dataset: Path, repeats: int, *, drawn: bool = False) -> tuple[int, l
         read_dataset(str(dataset), Path())
 
     methods: dict[str, Callable[[], object]] = {"bare walk": lambda: walk(folder)}
-    if drawn:
+    if draws_split:
         methods["first"] = first
     methods["read_dataset"] = lambda: read_dataset(str(dataset), Path())
     rounds = [{name: clock(run) for name, run in methods.items()} for _ in range(repeats)]
@@ -113,7 +113,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         dataset = options.dataset or make_dataset(Path(folder, "made"), options.files, options.layout)
-        files, rows = measure(dataset, options.repeats, drawn=not options.dataset and options.layout == "drawn")
+        files, rows = measure(dataset, options.repeats, draws_split=not options.dataset and options.layout == "drawn")
     what = str(options.dataset) if options.dataset else options.layout
     print(f"{what}, {files} files, median of {options.repeats} rounds")
     print(f"{'method':14} {'seconds':>9} {'x walk':>8} {'s per 100,000 files':>20} {'CPU s per 100,000':>18}")

@@ -115,23 +115,23 @@ def measure(size: str, methods: list[str], repeats: int, num_queries: int) -> li
     case = draw(SIZES[size])
     few = Case(*(a[:num_queries] if i % 2 == 0 else a for i, a in enumerate(case)))
     ours = evaluate_ranking(*few).mAP
-    timed: dict[str, list[np.ndarray]] = {"bare product": []}
+    times: dict[str, list[np.ndarray]] = {"bare product": []}
     for _ in range(repeats):
         for name in methods:
             product = clock(lambda: bare_product(case))
-            timed["bare product"].append(np.concatenate([product, product / product]))
-            took = clock(lambda method=METHODS[name]: method(case))
-            timed.setdefault(name, []).append(np.concatenate([took, took / product]))
+            times["bare product"].append(np.concatenate([product, product / product]))
+            cost = clock(lambda method=METHODS[name]: method(case))
+            times.setdefault(name, []).append(np.concatenate([cost, cost / product]))
     for name, baseline in BASELINES.items():
-        found: list[float] = []
-        took = clock(lambda: found.append(baseline(few))) * len(case.query) / num_queries  # noqa: B023
-        timed[f"{name} (scaled from {num_queries})"] = [np.concatenate([took, took / product])]
-        if abs(found[0] - ours) > 1e-5:
-            raise SystemExit(f"{name} disagrees on mAP: {found[0]} against {ours}")
+        mean_precision: list[float] = []
+        cost = clock(lambda: mean_precision.append(baseline(few))) * len(case.query) / num_queries  # noqa: B023
+        times[f"{name} (scaled from {num_queries})"] = [np.concatenate([cost, cost / product])]
+        if abs(mean_precision[0] - ours) > 1e-5:
+            raise SystemExit(f"{name} disagrees on mAP: {mean_precision[0]} against {ours}")
     columns = ("seconds", "cpu_seconds", "ratio", "cpu_ratio")
     rows: list[dict[str, object]] = [
         {"method": name, **dict(zip(columns, np.median(values, axis=0).tolist(), strict=True))}
-        for name, values in timed.items()
+        for name, values in times.items()
     ]
     for row in rows:
         name = str(row["method"])

@@ -33,15 +33,15 @@ _RECALL_AT = 10
 
 
 def draw(folder: Path, num_items: int, num_queries: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Items (N, D) in a memory map and queries (Q, D), each near one of N / 20 centres."""
+    """Items (N, D) in a memory map and queries (Q, D), each near one of N / 20 centers."""
     generator = np.random.default_rng(0)
     centers = generator.standard_normal((max(1, num_items // _CLUSTER), dim), np.float32)
     items = open_memmap(folder / "items.npy", mode="w+", dtype=np.float32, shape=(num_items, dim))
 
     def near(number: int) -> np.ndarray:
         noise = _NOISE * generator.standard_normal((number, dim), np.float32)
-        drawn: np.ndarray = noise + centers[generator.integers(len(centers), size=number)]
-        return drawn
+        vectors: np.ndarray = noise + centers[generator.integers(len(centers), size=number)]
+        return vectors
 
     for start in range(0, num_items, 2**14):
         items[start : start + 2**14] = near(len(items[start : start + 2**14]))
@@ -63,28 +63,28 @@ def full_argsort(items: Tensor, queries: Tensor) -> None:
 
 def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """Time every kind: medians over the rounds of the search, once the building."""
-    mapped, drawn = draw(folder, options.items, options.queries, options.dim)
-    items, queries = as_tensor(mapped), torch.from_numpy(drawn)
+    gallery, query = draw(folder, options.items, options.queries, options.dim)
+    items, queries = as_tensor(gallery), torch.from_numpy(query)
     torch.mm(queries, items[:_TILE].T)  # the first call prepares the library
-    nearest = build_index(mapped).search(drawn, _RECALL_AT).indices
+    nearest = build_index(gallery).search(query, _RECALL_AT).indices
     rows: list[dict[str, Any]] = []
     for kind in options.kinds:
-        built: list[Index] = []
-        took: list[np.ndarray] = []
+        indices: list[Index] = []
+        times: list[np.ndarray] = []
 
-        def build(kind: str = kind, built: list[Index] = built, took: list[np.ndarray] = took) -> None:
-            took.append(clock(lambda: built.append(build_index(mapped, kind))))
+        def build(kind: str = kind, indices: list[Index] = indices, times: list[np.ndarray] = times) -> None:
+            times.append(clock(lambda: indices.append(build_index(gallery, kind))))
 
-        held = peak_growth(build)
-        index, rounds = built[0], []
-        memory = peak_growth(lambda index=index: index.search(drawn, options.topk))
+        build_memory = peak_growth(build)
+        index, rounds = indices[0], []
+        memory = peak_growth(lambda index=index: index.search(query, options.topk))
         for _ in range(options.repeats):
             product = clock(lambda: products(items, queries))
-            search = clock(lambda index=index: index.search(drawn, options.topk))
+            search = clock(lambda index=index: index.search(query, options.topk))
             rounds.append(np.concatenate([product, search, search / product]))
-        found = index.search(drawn, _RECALL_AT).indices
-        recall = float((found[:, :, None] == nearest[:, None]).any(axis=2).mean())
-        rows.append(_row(kind, np.median(rounds, axis=0)[2:], recall, took[0][0], (held, memory)))
+        neighbors = index.search(query, _RECALL_AT).indices
+        recall = float((neighbors[:, :, None] == nearest[:, None]).any(axis=2).mean())
+        rows.append(_row(kind, np.median(rounds, axis=0)[2:], recall, times[0][0], (build_memory, memory)))
         print(json.dumps(rows[-1]), flush=True)
     few = queries[: options.argsort_queries]
     product = clock(lambda: products(items, queries))
@@ -95,8 +95,8 @@ def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
 
 def _row(name: str, times: np.ndarray, recall: float, build: float, memory: tuple[float, ...]) -> dict[str, Any]:
     columns = ("seconds", "cpu_seconds", "ratio", "cpu_ratio")
-    timed = dict(zip(columns, times.tolist(), strict=True))
-    return {"kind": name, **timed, "recall": recall, "build_seconds": build, "MiB": memory}
+    figures = dict(zip(columns, times.tolist(), strict=True))
+    return {"kind": name, **figures, "recall": recall, "build_seconds": build, "MiB": memory}
 
 
 def main() -> None:
@@ -113,7 +113,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         rows = measure(options, Path(folder))
-    print(f"synthetic {options.items} x {options.dim}, {options.queries} queries, {options.topk} neighbours")
+    print(f"synthetic {options.items} x {options.dim}, {options.queries} queries, {options.topk} neighbors")
     print(
         f"{'kind':22} {'seconds':>8} {'x product':>10} {'x CPU time':>11} {'recall@10':>10} {'build s':>8} "
         f"{'MiB build/search':>17}"

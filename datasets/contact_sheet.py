@@ -40,15 +40,15 @@ def draw_contact_sheet(splits: ReidSplits, *, people: int = 12, images: int = 10
     columns = min(images, max((len(samples) for _, samples in rows), default=0))
     sheet = np.full((len(rows) * step_y + _GAP, _LABEL + columns * step_x + _GAP, 3), _PAPER, np.uint8)
     for row, (label, samples) in enumerate(rows):
-        top = _GAP + row * step_y
-        _write(sheet, label, (_GAP, top + HEIGHT // 2))
+        y = _GAP + row * step_y
+        _write(sheet, label, (_GAP, y + HEIGHT // 2))
         ordered = sorted(samples, key=lambda sample: (sample.camera_id, sample.path))
         for column, sample in enumerate(_spread(ordered, images)):
-            left = _LABEL + column * step_x
-            sheet[top : top + HEIGHT, left : left + WIDTH] = _tile(sample)
+            x = _LABEL + column * step_x
+            sheet[y : y + HEIGHT, x : x + WIDTH] = _tile(sample)
             camera = f"c{sample.camera_id} " if splits.cameras else ""
             caption = camera + ("query" if sample.path in queries else "")
-            _write(sheet, caption, (left, top + HEIGHT + _CAPTION - 5))
+            _write(sheet, caption, (x, y + HEIGHT + _CAPTION - 5))
     return sheet
 
 

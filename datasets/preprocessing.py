@@ -13,8 +13,8 @@ class Difference(NamedTuple):
     """One field in which two descriptions differ."""
 
     name: str
-    left: Any
-    right: Any
+    own: Any
+    other: Any
 
 
 @dataclass(frozen=True)
@@ -57,4 +57,4 @@ class Preprocessing:
     def difference(self, other: "Preprocessing") -> list[Difference]:
         """The fields in which the two differ."""
         rows = (Difference(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        return [row for row in rows if row.left != row.right]
+        return [row for row in rows if row.own != row.other]

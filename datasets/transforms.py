@@ -174,9 +174,9 @@ def _enlarge(small: Tensor, size: Sequence[int]) -> Tensor:
 
 def _inside(boxes: Tensor, images: Tensor) -> Tensor:
     """(N, 1, H, W) bool: which pixels lie in their image's box."""
-    top, left, height, width = boxes[:, :, None].unbind(1)
+    y, x, height, width = boxes[:, :, None].unbind(1)
     rows = torch.arange(images.shape[-2], device=images.device)
     columns = torch.arange(images.shape[-1], device=images.device)
-    in_rows = (rows >= top) & (rows < top + height)
-    in_columns = (columns >= left) & (columns < left + width)
+    in_rows = (rows >= y) & (rows < y + height)
+    in_columns = (columns >= x) & (columns < x + width)
     return (in_rows[:, :, None] & in_columns[:, None, :]).unsqueeze(1)

@@ -84,33 +84,33 @@ def fit(method: Method, settings: Settings) -> FitResult:
         InterruptedRun: if stopped by a signal; a checkpoint of that moment is saved.
     """
     weights = initial_weights(settings, method)
-    resumed = resumed_checkpoint(settings, method, weights)
-    cfg = settings.for_training(method, weights, resume=resumed is not None)
+    checkpoint = resumed_checkpoint(settings, method, weights)
+    cfg = settings.for_training(method, weights, resume=checkpoint is not None)
     check_hardware(cfg)
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
     network = build_network(cfg)
     splits, validation_set = read_training_data(cfg)
     views = build_views(cfg, low_resolution=method.low_resolution_view)
     protocols = build_protocols(cfg, validation_pairs(cfg, views), camera_rule=camera_rule(cfg, splits))
-    position = resumed.position if resumed else (0, 0)
+    position = checkpoint.position if checkpoint else (0, 0)
     data = build_datamodule(cfg, splits, scales_of(protocols), trained_scales(cfg), position)
     card = _card(cfg, method, data)
-    if resumed is not None:
-        check_resumption(resumed, cfg, card)
+    if checkpoint is not None:
+        check_resumption(checkpoint, cfg, card)
     objective = build_objective(cfg, data.num_ids, network.dim)
-    if resumed is None:
+    if checkpoint is None:
         initialize(network, cfg, weights)
         initialize_objective(objective, weights, card.data)
     evaluator = Evaluator(protocols, splits.query, splits.gallery)
     optimizer_config = build_optimizer_config(cfg)
     module = ReidModule(network, build_input(cfg), evaluator, objective, optimizer_config, views)
-    folder = run_folder(cfg, card, resumed)
+    folder = run_folder(cfg, card, checkpoint)
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
     log = EpochLog(folder.logs, card.config, validation_set, sizes)
     checkpoints = Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD)
     trainer = build_trainer(cfg, folder, [LastValidation(), log, checkpoints, Interruption(checkpoints)])
     _announce(cfg, card, data, folder.logs)
-    trainer.fit(module, datamodule=data, ckpt_path=resumed.path if resumed else None, weights_only=True)
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
     return FitResult(trainer, folder.logs, evaluator.entries)
 
 

@@ -68,22 +68,22 @@ def check_resumption(checkpoint: Checkpoint, cfg: CfgNode, card: RunCard) -> Non
         logger.warning("resuming with %d processes instead of %d", cfg.TRAINER.DEVICES, checkpoint.world_size)
 
 
-def run_folder(cfg: CfgNode, card: RunCard, resumed: Checkpoint | None) -> RunFolder:
+def run_folder(cfg: CfgNode, card: RunCard, checkpoint: Checkpoint | None) -> RunFolder:
     """Where the run writes: a new folder, or that of the resumed run where nothing would be overwritten."""
     logs_dir, runs_dir, tail = Path(cfg.LOGS_DIR), Path(cfg.RUNS_DIR), Path(card.dataset, cfg.MODEL.NAME, card.method)
     if getattr(rank_zero_only, "rank", 0) != 0:  # only the first process writes
         return RunFolder(logs_dir, runs_dir)
-    if resumed is not None:
-        folder = run_of(resumed.path, runs_dir, tail)
+    if checkpoint is not None:
+        folder = run_of(checkpoint.path, runs_dir, tail)
         if folder is None:
-            reason = f"{resumed.path} lies outside its run"
-        elif cfg.LOGS_DIR != resumed.config["LOGS_DIR"] and not folder.logs.is_relative_to(logs_dir.resolve()):
+            reason = f"{checkpoint.path} lies outside its run"
+        elif cfg.LOGS_DIR != checkpoint.config["LOGS_DIR"] and not folder.logs.is_relative_to(logs_dir.resolve()):
             reason = f"LOGS_DIR {cfg.LOGS_DIR} is not that of the resumed run"
-        elif later := later_checkpoints(folder.logs, resumed.position[0]):
+        elif later := later_checkpoints(folder.logs, checkpoint.position[0]):
             reason = f"{later[0]} would be overwritten"
         else:
-            if aside := set_later_aside(folder.logs, resumed.position[0]):
-                logger.warning("the results of epoch %d and later are now in %s", resumed.position[0], aside)
+            if aside := set_later_aside(folder.logs, checkpoint.position[0]):
+                logger.warning("the results of epoch %d and later are now in %s", checkpoint.position[0], aside)
             return folder
         logger.warning("a new folder begins: %s", reason)
     return new_run(logs_dir, runs_dir, tail)

@@ -130,19 +130,19 @@ class CameraMeans:
         return result
 
 
-def unique_pairs(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Distinct pairs of two label vectors, sorted by the left one first.
+def unique_pairs(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Distinct pairs of two label vectors, sorted by the first one, then the second.
 
     Args:
-        left: (N,) int64.
-        right: (N,) int64.
+        first: (N,) int64.
+        second: (N,) int64.
 
     Returns:
-        Left and right labels (K,) of the distinct pairs, and the pair (N,) that each row belongs to.
+        First and second labels (K,) of the distinct pairs, and the pair (N,) that each row belongs to.
     """
-    left_labels, left_index = np.unique(left.cpu().numpy(), return_inverse=True)
-    right_labels, right_index = np.unique(right.cpu().numpy(), return_inverse=True)
-    pairs, index = np.unique(left_index * len(right_labels) + right_index, return_inverse=True)
-    columns = (left_labels[pairs // len(right_labels)], right_labels[pairs % len(right_labels)], index)
-    lefts, rights, group = (torch.from_numpy(column).to(left.device) for column in columns)
-    return lefts, rights, group
+    first_labels, first_index = np.unique(first.cpu().numpy(), return_inverse=True)
+    second_labels, second_index = np.unique(second.cpu().numpy(), return_inverse=True)
+    pairs, index = np.unique(first_index * len(second_labels) + second_index, return_inverse=True)
+    columns = (first_labels[pairs // len(second_labels)], second_labels[pairs % len(second_labels)], index)
+    firsts, seconds, group = (torch.from_numpy(column).to(first.device) for column in columns)
+    return firsts, seconds, group

@@ -174,3 +174,33 @@ def test_an_optimizer_and_a_schedule(run: Run, tmp_path: Path) -> None:
     solver = _config(tmp_path)["SOLVER"]
     assert (solver["OPTIMIZER_NAME"], solver["LR_SCHEDULER_NAME"]) == ("NAdam", "polynomial")
     assert float(row["train/lr"]) < 3.5e-4
+
+
+def test_a_checkpoint_opens_without_the_plugin_of_its_optimizer(run: Run, tiny_market: Path, tmp_path: Path) -> None:
+    run("An optimizer, a schedule")
+    del OPTIMIZERS["NAdam"], SCHEDULES["polynomial"]
+    path = next(tmp_path.glob("logs/**/best.pth"))
+    assert test.main([*_arguments(tiny_market, tmp_path), "MODEL.PRETRAIN_PATH", str(path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "nearest"),
+    [
+        ("MODEL.HEAD", "bneck", "bnneck"),
+        ("MODEL.POOLING", "gemm", "gem"),
+        ("SOLVER.OPTIMIZER_NAME", "adamw", "AdamW"),
+        ("SOLVER.LR_SCHEDULER_NAME", "cosine", "cosine_annealing"),
+        ("TEST.PROTOCOLS", "['instanc']", "instance"),
+    ],
+)
+def test_a_wrong_name_is_refused_with_and_without_a_plugin(
+    key: str, value: str, nearest: str, tiny_market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = tmp_path / "adds_nothing.py"
+    plugin.write_text("")
+    for options in ((), ("--plugin", str(plugin))):
+        assert train.main([*options, *_arguments(tiny_market, tmp_path), key, value]) == 2
+        message = capsys.readouterr().err.splitlines()[-1]
+        assert re.fullmatch(rf"error: {key} must be (one|a list) of .*; did you mean {nearest}\?", message)
+        assert ("that a plugin adds" in message) == (not options)
+    assert not (tmp_path / "logs").exists()

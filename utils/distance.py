@@ -28,15 +28,15 @@ def check_metric(metric: str) -> None:
         raise ReidError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
 
 
-def distance_matrix(left: Tensor, right: Tensor, metric: Metric = "euclidean") -> Tensor:
-    """Distances between each row of ``left`` and each row of ``right``.
+def distance_matrix(vectors: Tensor, others: Tensor, metric: Metric = "euclidean") -> Tensor:
+    """Distances between each row of ``vectors`` and each row of ``others``.
 
     Computed in float32 at least, also under autocast: a bf16 product of two nearly equal vectors has no
-    correct digit left after the subtraction. The gradient is finite everywhere, zero at equal vectors.
+    correct digit after the subtraction. The gradient is finite everywhere, zero at equal vectors.
 
     Args:
-        left: (N, D) floating point.
-        right: (M, D) floating point.
+        vectors: (N, D) floating point.
+        others: (M, D) floating point.
         metric: ``euclidean``, ``sqeuclidean`` (its square) or ``cosine`` (1 - cosine similarity).
 
     Returns:
@@ -46,18 +46,18 @@ def distance_matrix(left: Tensor, right: Tensor, metric: Metric = "euclidean") -
         ReidError: if ``metric`` is unknown.
     """
     check_metric(metric)
-    with torch.autocast(device_type=left.device.type, enabled=False):
-        left, right = at_least_float32(left), at_least_float32(right)
+    with torch.autocast(device_type=vectors.device.type, enabled=False):
+        vectors, others = at_least_float32(vectors), at_least_float32(others)
         if metric == "cosine":
             return 1.0 - (
-                F.normalize(left, dim=1, eps=_SMALLEST_NORM) @ F.normalize(right, dim=1, eps=_SMALLEST_NORM).T
+                F.normalize(vectors, dim=1, eps=_SMALLEST_NORM) @ F.normalize(others, dim=1, eps=_SMALLEST_NORM).T
             )
-        squares = left.square().sum(1)[:, None] + right.square().sum(1)[None, :]
-        return _from_squared(torch.addmm(squares, left, right.T, alpha=-2.0), metric)
+        squares = vectors.square().sum(1)[:, None] + others.square().sum(1)[None, :]
+        return _from_squared(torch.addmm(squares, vectors, others.T, alpha=-2.0), metric)
 
 
 def distances_from_products(
-    products: Tensor, left_squares: Tensor, right_squares: Tensor, metric: Metric = "euclidean"
+    products: Tensor, squares: Tensor, other_squares: Tensor, metric: Metric = "euclidean"
 ) -> Tensor:
     """The distances of :func:`distance_matrix`, from inner products that are already known.
 
@@ -65,9 +65,9 @@ def distances_from_products(
     others, and the vectors themselves need not be formed.
 
     Args:
-        products: (N, M) inner products of left and right vectors, float32 or float64.
-        left_squares: (N,) inner product of each left vector with itself.
-        right_squares: (M,) the same of the right vectors.
+        products: (N, M) inner products of two sets of vectors, float32 or float64.
+        squares: (N,) inner product of each vector of the first set with itself.
+        other_squares: (M,) the same of the second set.
         metric: as in :func:`distance_matrix`.
 
     Returns:
@@ -78,10 +78,10 @@ def distances_from_products(
     """
     check_metric(metric)
     if metric == "cosine":
-        left_scales = left_squares.clamp_min(_SMALLEST_NORM**2).rsqrt()
-        right_scales = right_squares.clamp_min(_SMALLEST_NORM**2).rsqrt()
-        return 1.0 - products * left_scales[:, None] * right_scales[None, :]
-    return _from_squared(left_squares[:, None] + right_squares[None, :] - 2.0 * products, metric)
+        scales = squares.clamp_min(_SMALLEST_NORM**2).rsqrt()
+        other_scales = other_squares.clamp_min(_SMALLEST_NORM**2).rsqrt()
+        return 1.0 - products * scales[:, None] * other_scales[None, :]
+    return _from_squared(squares[:, None] + other_squares[None, :] - 2.0 * products, metric)
 
 
 def _from_squared(squared: Tensor, metric: Metric) -> Tensor:

@@ -28,10 +28,10 @@ def read_tile(path: str | Path, height: int, width: int) -> np.ndarray:
     image = read_image(path).permute(1, 2, 0).numpy()
     scale = min(height / image.shape[0], width / image.shape[1])
     tall, wide = (max(1, round(scale * side)) for side in image.shape[:2])
-    top, left = (height - tall) // 2, (width - wide) // 2
+    y, x = (height - tall) // 2, (width - wide) // 2
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     tile = np.full((height, width, 3), MAT, np.uint8)
-    tile[top : top + tall, left : left + wide] = cv2.resize(image, (wide, tall), interpolation=method)
+    tile[y : y + tall, x : x + wide] = cv2.resize(image, (wide, tall), interpolation=method)
     return tile
 
 

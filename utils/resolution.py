@@ -38,8 +38,8 @@ def degrade(images: Tensor, scale: int, *, antialias: bool = True) -> Tensor:
     small = F.interpolate(
         images, low_resolution_size(height, width, scale), mode="bicubic", antialias=antialias
     ).clamp(0.0, 1.0)
-    restored = F.interpolate(small, (height, width), mode="bicubic", antialias=False)
-    return torch.clamp(restored, 0.0, 1.0)
+    upsampled = F.interpolate(small, (height, width), mode="bicubic", antialias=False)
+    return torch.clamp(upsampled, 0.0, 1.0)
 
 
 def degrade_each(images: Tensor, scales: Tensor, choices: Sequence[int], *, antialias: bool = True) -> Tensor:

@@ -25,12 +25,12 @@ TRAIN, QUERY, GALLERY = MarketLayout.train, MarketLayout.query, MarketLayout.gal
 
 
 class Box(NamedTuple):
-    """A rectangle in whole pixels; right and bottom are the first column and row that it lacks."""
+    """A rectangle in whole pixels from the upper left corner of the frame; x1 and y1 lie just outside of it."""
 
-    left: int
-    top: int
-    right: int
-    bottom: int
+    x0: int
+    y0: int
+    x1: int
+    y1: int
 
 
 class Crop(NamedTuple):
@@ -62,9 +62,9 @@ def clip_box(corner: tuple[float, float], size: tuple[float, float], frame: tupl
     Returns:
         The box, or None where nothing of it lies in the frame.
     """
-    left, right = (_pixel(x, frame[1]) for x in (corner[0], corner[0] + size[0]))
-    top, bottom = (_pixel(y, frame[0]) for y in (corner[1], corner[1] + size[1]))
-    return Box(left, top, right, bottom) if left < right and top < bottom else None
+    x0, x1 = (_pixel(x, frame[1]) for x in (corner[0], corner[0] + size[0]))
+    y0, y1 = (_pixel(y, frame[0]) for y in (corner[1], corner[1] + size[1]))
+    return Box(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
 def _pixel(value: float, end: int) -> int:
@@ -157,7 +157,7 @@ def _write_frame(frame: Frame, folder: Path, quality: int) -> str:
         height, width = pixels.shape[:2]
         return f"{frame.path} is {height} x {width} pixels, not {frame.height} x {frame.width} (height x width)"
     for crop in frame.crops:
-        image = Image.fromarray(pixels[crop.box.top : crop.box.bottom, crop.box.left : crop.box.right])
+        image = Image.fromarray(pixels[crop.box.y0 : crop.box.y1, crop.box.x0 : crop.box.x1])
         with written_aside(folder / crop.split / crop.name) as aside:
             # Chroma at full resolution: a distant person's clothes are a few pixels wide.
             image.save(aside, "JPEG", quality=quality, subsampling=0)

@@ -131,7 +131,7 @@ def _read_boxes(path: Path, size: tuple[int, int], rules: Mot17Rules) -> dict[in
     boxes: dict[int, dict[int, Box]] = defaultdict(dict)
     for number, person, x, y, w, h in sorted(rows[keep, :6].tolist()):
         box = clip_box((x - 1, y - 1), (w, h), size)  # the release counts pixels from 1
-        if box is None or box.bottom - box.top < rules.min_height:
+        if box is None or box.y1 - box.y0 < rules.min_height:
             continue
         if int(person) in boxes[int(number)]:
             raise ReidError(f"{path} must have a person once in a frame, but has {person:g} twice in {number:g}")

@@ -41,9 +41,9 @@ def draw_person(who: Appearance, pose: Pose) -> Image:
     _draw_leg(pen, who, body, pose.turn, near=False)
     _draw_leg(pen, who, body, pose.turn, near=True)
     if who.garment == "skirt":
-        left, right = sorted(leg[1][0] for leg in body.legs)
+        x0, x1 = sorted(leg[1][0] for leg in body.legs)
         waist = [(_MIDDLE - body.hip, 64.0), (_MIDDLE + body.hip, 64.0)]
-        pen.polygon([*waist, (right + 6.5, 95.0), (left - 6.5, 95.0)], who.lower)
+        pen.polygon([*waist, (x1 + 6.5, 95.0), (x0 - 6.5, 95.0)], who.lower)
     pen.polygon(body.torso, who.upper)
     _print_texture(pen, who, pose, body)
     _draw_head(pen, who, pose)
@@ -126,8 +126,8 @@ def _print_texture(pen: Pen, who: Appearance, pose: Pose, body: _Body) -> None:
 
 
 def _rectangle(x: float, y: float, half_width: float, half_height: float) -> list[Point]:
-    left, right, top, bottom = x - half_width, x + half_width, y - half_height, y + half_height
-    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+    x0, x1, y0, y1 = x - half_width, x + half_width, y - half_height, y + half_height
+    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
 
 def _diamond(x: float, y: float, half: float) -> list[Point]:

@@ -39,9 +39,9 @@ def encode_image(
         pose = replace(pose, offset=(side, pose.offset[1] - 30.0))
     scene = cv2.resize(seen_by.background(rng), size[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
     if rng.random() < _BYSTANDER_SHARE:
-        stranger = appearance_of(seed, int(rng.integers(NUM_COMBINATIONS)))
+        bystander = appearance_of(seed, int(rng.integers(NUM_COMBINATIONS)))
         behind = _in_the_background(draw_pose(rng, seen_by.turn), rng)
-        _lay_over(scene, draw_person(stranger, behind), seen_by)
+        _lay_over(scene, draw_person(bystander, behind), seen_by)
     _lay_over(scene, draw_person(appearance_of(seed, person), pose), seen_by)
     if rng.random() < _OBSTACLE_SHARE:
         _lay_over(scene, _draw_obstacle(rng), seen_by)

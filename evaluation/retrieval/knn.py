@@ -102,21 +102,21 @@ def normalize(*parts: Tensor) -> Tensor:
     return rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min_(_SMALLEST_NORM))
 
 
-def nearest(left: Tensor, right: Tensor, k: int) -> TopK:
-    """The ``k`` most similar rows of ``right`` for each row of ``left``.
+def nearest(queries: Tensor, items: Tensor, k: int) -> TopK:
+    """The ``k`` most similar items of each query.
 
     Args:
-        left: (N, D) rows of length 1.
-        right: (M, D) rows of length 1, with M >= k.
-        k: neighbors to keep for each row.
+        queries: (N, D) rows of length 1.
+        items: (M, D) rows of length 1, with M >= k.
+        k: neighbors of each query.
 
     Returns:
-        Cosine similarities, and positions in ``right``.
+        Cosine similarities, and positions in ``items``.
     """
-    best = TopK(len(left), k, left)
-    for rows in _tiles(len(left)):
-        for columns in _tiles(len(right)):
-            best.merge(rows, left[rows] @ right[columns].T, columns.start)
+    best = TopK(len(queries), k, queries)
+    for rows in _tiles(len(queries)):
+        for columns in _tiles(len(items)):
+            best.merge(rows, queries[rows] @ items[columns].T, columns.start)
     return best
 
 
