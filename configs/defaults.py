@@ -203,5 +203,5 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
     "OUTPUT_DIR": Key("output_dir", "This folder holds the results of test and inference."),
 }
 
-# By dotted name, such as SOLVER.BASE_LR; a file of your own adds a key with SCHEMA["SOLVER.MY_WEIGHT"] = Key(...).
+# By dotted name, such as SOLVER.BASE_LR; a plugin adds a key: SCHEMA["SOLVER.MY_WEIGHT"] = Key(...).
 SCHEMA: dict[str, Key] = flatten(_SECTIONS)

@@ -1,4 +1,4 @@
-"""What a configuration key is, and how values reach the tree: typed, checked, with helpful messages."""
+"""Keys of the configuration, and values that are checked against their type and rule."""
 
 import ast
 import math
@@ -13,7 +13,7 @@ from utils.errors import ReidError, did_you_mean
 
 @dataclass(frozen=True)
 class Rule:
-    """A condition on a value, with the words an error message and the documentation use for it.
+    """A condition on a value, with the words that error messages and the documentation use for it.
 
     Attributes:
         text: those words.
@@ -33,10 +33,10 @@ class Key:
     """One key of the tree.
 
     Attributes:
-        default: its value where nobody sets it, and its type.
-        meaning: with its unit.
-        rule: which values are allowed.
-        example: of the entries of a list that is empty by default: their type, and a help in messages.
+        default: the value of a key that nobody sets; its type is the type of the key.
+        meaning: one sentence, with the unit.
+        rule: which values are allowed; None = all of the type.
+        example: entries of a list that is empty by default; they give its type and stand in messages.
     """
 
     default: Any
@@ -46,7 +46,7 @@ class Key:
 
     @property
     def sample(self) -> Any:  # noqa: ANN401 (a key may hold any plain type)
-        """A value of the key's type, a list not empty."""
+        """A value of the key's type; a list is never empty."""
         return list(self.example) if self.default == [] else self.default
 
 
@@ -118,7 +118,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The leaves of a nested mapping by their dotted names.
 
     Raises:
-        ReidError: if a leaf is there twice: by its dotted name, and within its section.
+        ReidError: if a leaf occurs twice, by its dotted name and within its section.
     """
     leaves: dict[str, Any] = {}
     for name, value in tree.items():
@@ -184,7 +184,7 @@ def _unknown_choices(rule: Rule, value: object) -> list[str]:
 
 
 def _example(key: Key, value: object) -> list[Any]:
-    """A list that ``key`` takes: of ``value`` alone where that is one, else its default."""
+    """A list that ``key`` accepts: ``[value]`` if that is one, else its sample."""
     alone = _in_type_of(key.sample, [value])
     if isinstance(alone, list) and (key.rule is None or _holds(key.rule, alone)):
         return alone
@@ -193,7 +193,7 @@ def _example(key: Key, value: object) -> list[Any]:
 
 
 def _literal(text: str) -> object:
-    """The Python value that a text writes, or None."""
+    """The Python value of a literal, or None."""
     try:
         return ast.literal_eval(_TRUTH.get(text.lower(), text))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that literal_eval raises
@@ -201,9 +201,9 @@ def _literal(text: str) -> object:
 
 
 def _in_type_of(default: object, value: object) -> object:
-    """``value`` as the type of ``default``, or None where that would change its meaning."""
+    """``value`` in the type of ``default``, or None where that would change its meaning."""
     if isinstance(default, str):
-        return None if value is None else str(value)  # NAME: and nothing behind it, in YAML
+        return None if value is None else str(value)  # YAML has ``NAME:`` with nothing after it
     if isinstance(value, str):
         value = _literal(value)
     if isinstance(default, (list, tuple)):
@@ -212,7 +212,7 @@ def _in_type_of(default: object, value: object) -> object:
         typed = [_in_type_of(default[0], item) for item in value]
         return None if any(item is None for item in typed) else typed
     if isinstance(value, int) and abs(value) >= 2**63:
-        value = math.inf  # which no rule takes, and no tensor
+        value = math.inf  # no rule accepts it, and no tensor
     if isinstance(default, bool) or isinstance(value, bool):
         return value if isinstance(default, bool) and isinstance(value, bool) else None
     if isinstance(default, float) and isinstance(value, int):

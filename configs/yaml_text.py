@@ -1,4 +1,4 @@
-"""Configuration as YAML: read from a file or from the text in a checkpoint, and written."""
+"""Read the configuration from a YAML file or from the text in a checkpoint, and write it."""
 
 import logging
 from collections.abc import Mapping
@@ -57,15 +57,15 @@ def to_yaml(cfg: CfgNode) -> str:
 
 
 def _is_empty_section(name: str, value: object) -> bool:
-    """``MODEL:`` and nothing below, in YAML."""
+    """YAML has ``MODEL:`` with nothing below it."""
     return value is None and any(key.startswith(f"{name}.") for key in SCHEMA)
 
 
 def _load(source: Path | str) -> Mapping[str, Any]:
-    """The sections of YAML text, in bounded time and memory whatever the text.
+    """The sections of a YAML text; time and memory are bounded, whatever the text holds.
 
     Raises:
-        ReidError: for text that is no mapping, sets a key twice or grows too large.
+        ReidError: if the text is no mapping, sets a key twice or grows too large.
     """
     try:
         text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
@@ -89,7 +89,7 @@ def _load(source: Path | str) -> Mapping[str, Any]:
 
 
 def _check(root: yaml.Node) -> None:
-    """Refuse a key that is set twice, and too many values or levels once aliases and merges are written out.
+    """Refuse a key that is set twice, and too many values or levels after aliases and merges are expanded.
 
     Raises:
         ReidError: with the line.

@@ -179,7 +179,7 @@ def test_a_process_that_the_system_ends_is_told(
     monkeypatch.setattr(make_low_resolution, "read_size", die)
     assert run(market, "--workers", "2") == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("error: check sizes: 2 processes must live to the end, but the system ended one")
+    assert error.startswith("error: check sizes: all 2 processes must finish, but the system ended one")
     assert error.endswith("take fewer, by --workers where it is an option")
 
 

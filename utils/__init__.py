@@ -1,1 +1,1 @@
-"""Floor 0: small, dependency-free building stones. Each module holds one idea."""
+"""Floor 0: what all floors share. Each module holds one idea."""

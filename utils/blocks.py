@@ -1,4 +1,4 @@
-"""Work cut into blocks that fit the memory budget."""
+"""Cut work into blocks that fit the memory budget."""
 
 from collections.abc import Iterator
 
@@ -7,12 +7,12 @@ MEMORY_BUDGET = 256 * 2**20
 
 
 def row_blocks(num_rows: int, bytes_per_row: int, share: float = 1.0) -> Iterator[slice]:
-    """Cut rows into consecutive blocks of nearly equal length that fit the budget, of one row at least.
+    """Cut rows into consecutive blocks of nearly equal length that fit the budget; a block has at least one row.
 
     Args:
-        num_rows: rows in all.
-        bytes_per_row: memory that one row takes while its block is at work.
-        share: part of :data:`MEMORY_BUDGET` that the blocks may take.
+        num_rows: number of rows.
+        bytes_per_row: memory that one row takes while its block is processed.
+        share: part of :data:`MEMORY_BUDGET` that a block may take.
     """
     longest = max(1, int(share * MEMORY_BUDGET) // max(1, bytes_per_row))
     num_blocks = max(1, -(-num_rows // longest))

@@ -1,4 +1,4 @@
-"""Command lines whose mistakes are told in one line, with exit code 2."""
+"""Command-line parsing that reports a mistake in one line, with exit code 2."""
 
 import argparse
 import math
@@ -9,24 +9,24 @@ EXIT_USER_ERROR = 2
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """A parser whose complaints take one line, like every other mistake's."""
+    """A parser that reports a mistake in one line, without its usage text."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit for an option that cannot be."""
+        """Report a wrong option and exit."""
         self.fail(f"{message}; see --help")
 
     def fail(self, mistake: str) -> NoReturn:
-        """Exit for a mistake that no option list helps with."""
+        """Report a mistake that the list of options does not help with, and exit."""
         self.exit(EXIT_USER_ERROR, f"error: {' '.join(mistake.split())}\n")
 
 
 def number(kind: type[int] | type[float], lowest: float, highest: float = math.inf) -> Callable[[str], Any]:
-    """The type of an option that takes a number.
+    """The ``type`` of an option that takes a number.
 
     Args:
         kind: ``int`` or ``float``.
-        lowest: allowed.
-        highest: allowed.
+        lowest: smallest value that is allowed.
+        highest: largest value that is allowed.
     """
 
     def convert(text: str) -> int | float:

@@ -59,10 +59,10 @@ def distance_matrix(vectors: Tensor, others: Tensor, metric: Metric = "euclidean
 def distances_from_products(
     products: Tensor, squares: Tensor, other_squares: Tensor, metric: Metric = "euclidean"
 ) -> Tensor:
-    """The distances of :func:`distance_matrix`, from inner products that are already known.
+    """The distances of :func:`distance_matrix`, from known inner products.
 
-    For vectors that are linear combinations of others (means, say) the products follow from those of the
-    others, and the vectors themselves need not be formed.
+    The products of linear combinations of vectors, such as means, follow from the products of these vectors, so the
+    combinations themselves are never computed.
 
     Args:
         products: (N, M) inner products of two sets of vectors, float32 or float64.

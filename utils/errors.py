@@ -1,4 +1,4 @@
-"""The one exception for mistakes that a user can make and repair, and the words of its messages."""
+"""The one exception for a user's mistakes, and the words of its messages."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class ReidError(ValueError):
-    """A wrong argument, file or configuration; the message says what, why and how to repair it.
+    """A wrong argument, file or configuration; the message says what is wrong, why, and how to repair it.
 
     Scripts turn it into one line on stderr and exit code 2. A message names the argument, the rule,
     the value received and the remedy, in this order.
@@ -25,7 +25,7 @@ def lookup(table: Mapping[str, T], name: str, argument: str) -> T:
 
     Args:
         table: name -> choice.
-        name: as the user has written it.
+        name: as the user wrote it.
         argument: what the message calls the name, such as ``MODEL.POOLING``.
 
     Raises:
@@ -37,15 +37,15 @@ def lookup(table: Mapping[str, T], name: str, argument: str) -> T:
 
 
 def did_you_mean(name: str, candidates: Iterable[str], count: int = 1) -> str:
-    """Words for the end of a message that propose the candidates most like ``name``, whatever its case.
+    """The end of a message, which proposes the candidates most similar to ``name`` in any case.
 
     Args:
         name: an unknown name.
         candidates: valid names.
-        count: how many to propose at most.
+        count: number of candidates to propose, at most.
 
     Returns:
-        ``; did you mean NAME?``, or nothing where no candidate is near.
+        ``; did you mean NAME?``, or an empty text if no candidate is similar.
     """
     by_lower = {candidate.lower(): candidate for candidate in candidates}
     close = difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.5)

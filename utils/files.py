@@ -1,4 +1,4 @@
-"""Files that are whole or absent, results of earlier runs, locks between processes, and temporary folders."""
+"""Atomic files, results of earlier runs, inter-process locks and temporary folders."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ PART = ".part"
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the folder of ``path``; rename it to ``path`` if the block succeeds.
+    """Yield a temporary path in the folder of ``path``; rename it to ``path`` if the block succeeds.
 
     The folder is created. An exception removes the temporary file and leaves ``path`` as it was.
     """
@@ -37,13 +37,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def has_mark(folder: Path, name: str, mark: str, option: str) -> bool:
-    """Whether an interrupted or finished command with this mark made a folder; remove its half-written files.
+    """Whether a command with this mark made a folder, finished or interrupted; remove its half-written files.
 
     Args:
-        folder: absent, or where the command writes.
-        name: of the file in it that holds the mark.
-        mark: what sets the command apart from any other.
-        option: the command's name of the folder, for the message.
+        folder: where the command writes; may be absent.
+        name: of the file in the folder that holds the mark.
+        mark: text that identifies the command.
+        option: the command's option for the folder, for the message.
 
     Raises:
         ReidError: if the folder holds something else.
@@ -64,11 +64,11 @@ def keep_previous(folder: Path, names: Sequence[str]) -> Path | None:
     """Move results of an earlier run together to ``earlier_1`` or the next free number.
 
     Args:
-        folder: where they lie.
+        folder: where the results lie.
         names: files and folders in it that a new run is going to write.
 
     Returns:
-        Their new folder, or None where there were no earlier results.
+        The new folder, or None if there are no earlier results.
     """
     existing = [folder / name for name in names if (folder / name).exists()]
     if not existing:
@@ -132,15 +132,15 @@ def only_process(path: Path, *, wait: bool) -> Iterator[None]:
 def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
     """Make a folder in ``parent`` that exists until the end of the block.
 
-    Folders that killed processes have left are removed first: the lock beside each tells whether it is in use.
+    Folders that killed processes left behind are removed first; the lock beside a folder shows whether it is in use.
 
     Args:
         parent: created where it is absent.
-        prefix: of the folder's name, which no other file has.
+        prefix: of the folder's name; no other file may begin with it.
     """
     parent.mkdir(parents=True, exist_ok=True)
     for lock in parent.glob(f"{prefix}*.lock"):
-        with suppress(ReidError), only_process(lock, wait=False):  # an error: it is in use
+        with suppress(ReidError), only_process(lock, wait=False):  # an error means that the folder is in use
             _remove(lock)
     lock = parent / f"{prefix}{uuid.uuid4().hex}.lock"
     with only_process(lock, wait=True):
@@ -153,7 +153,7 @@ def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def _remove(lock: Path) -> None:
-    """Remove a scratch folder and then its lock, which tells of the folder as long as that exists."""
+    """Remove a scratch folder and then its lock: a folder without a lock would never be removed."""
     shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-    with suppress(OSError):  # Windows removes no open file: the next process does
+    with suppress(OSError):  # Windows cannot remove an open file; the next process will
         lock.unlink()

@@ -23,7 +23,7 @@ class GroupMeans(NamedTuple):
 
 
 def group_means(vectors: Tensor, groups: Tensor, num_groups: int, valid: Tensor | None = None) -> GroupMeans:
-    """Mean of the rows of each group, differentiable and without a host-device synchronisation.
+    """Mean of the rows of each group, differentiable and without a host-device synchronization.
 
     The sums are taken in float64, so that the mean of equal float32 vectors is that vector, and a few rows at
     a time, so that no wider copy of ``vectors`` is made. Rows that are not valid enter no mean and get no
@@ -62,11 +62,11 @@ def group_means(vectors: Tensor, groups: Tensor, num_groups: int, valid: Tensor 
 def mean_weights(memberships: Tensor) -> Tensor:
     """Weights whose product with the members' vectors is the mean of each group.
 
-    For means that are not formed (the loss works on inner products), or are formed from other means, where a
-    membership is the number of rows behind each.
+    It serves means that are never computed (the loss works on inner products), and means of other means; a membership
+    is then the number of rows behind each.
 
     Args:
-        memberships: (..., N) floating point, how many times each of N vectors enters; 0 for not at all.
+        memberships: (..., N) floating point, how many times each of N vectors counts in a group, 0 or more.
 
     Returns:
         (..., N), each row divided by its sum; a row of zeros, an empty group, stays zero.

@@ -7,7 +7,7 @@ import warnings
 
 from tqdm import tqdm
 
-# In the order in which Lightning asks them, so that both name the same process the first.
+# In Lightning's order, so that both agree on which process is the first.
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 
@@ -22,8 +22,8 @@ def setup_logging(every_process: bool = False) -> None:
     """Send the project's log to stderr; called by each script.
 
     Args:
-        every_process: of several processes (torchrun, SLURM, Lightning's own) each speaks, since it has work of its
-            own; else the first one, and the others tell errors only.
+        every_process: each of several processes (torchrun, SLURM, Lightning's own) logs, because each has work of its
+            own; otherwise the first one logs, and the others log errors only.
     """
     logging.basicConfig(
         level=logging.INFO if every_process or _rank() == 0 else logging.ERROR,
@@ -39,5 +39,5 @@ def setup_logging(every_process: bool = False) -> None:
 
 
 def _rank() -> int:
-    """The number of this process among those of a training; 0 where it is the only one."""
+    """The rank of this process in a distributed run; 0 if it is the only one."""
     return int(next((os.environ[name] for name in _RANKS if name in os.environ), "0"))

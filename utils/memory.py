@@ -1,4 +1,4 @@
-"""Memory of the process: how the C library hands freed memory out again."""
+"""Tuning of the C library's memory allocator."""
 
 import ctypes
 import sys
@@ -8,15 +8,15 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
 
 def keep_freed_memory() -> bool:
-    """Let the process keep the memory of freed tensors for the next ones, instead of giving it back at once.
+    """Let the process keep the memory of freed tensors for the next ones instead of returning it to the system.
 
     A network on the CPU frees and asks for tens of megabytes in each layer. glibc maps such pieces anew each time,
-    and the kernel fills every page with zeros: two fifths of the time of a ResNet-50 in fp32. The price is that
-    memory, once used, stays with the process until its end. It holds for the whole process, so the scripts call it
-    where they compute on the CPU, and a library does not.
+    and the kernel fills every page with zeros, which takes two fifths of the time of a ResNet-50 in fp32. The price is
+    that memory, once used, stays with the process until its end. The setting holds for the whole process, so the
+    scripts call this function when they compute on the CPU, and a library does not.
 
     Returns:
-        Whether the C library has taken it; False where it is not glibc.
+        Whether the C library accepted it; False if it is not glibc.
     """
     if sys.platform != "linux":
         return False

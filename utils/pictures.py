@@ -8,16 +8,16 @@ import numpy as np
 from utils.files import written_aside
 from utils.images import read_image
 
-MAT = 236  # grey level around an image that does not fill its tile
+MAT = 236  # gray level around an image that does not fill its tile
 
 
 def read_tile(path: str | Path, height: int, width: int) -> np.ndarray:
-    """An image file fitted to a tile, its proportions kept, in the middle of a pale mat.
+    """Fit an image file to a tile: it keeps its proportions and lies in the middle of a pale mat.
 
     Args:
         path: of the image.
         height: of the tile, in pixels.
-        width: likewise.
+        width: of the tile, in pixels.
 
     Returns:
         (height, width, 3) uint8 RGB.

@@ -19,10 +19,10 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 def _forbid_narrow_products() -> Callable[[], None]:
-    """Ask for float32 products in full; return what restores the caller's choice.
+    """Forbid products that are narrower than float32; return the function that restores the caller's choice.
 
-    Torch has one global choice and, in newer versions, one per backend, and raises where the two disagree. So
-    the global one is used unless the user's own choice per backend has made it unreadable.
+    Torch has one global setting and, in newer versions, one per backend, and raises where the two disagree. So this
+    function uses the global one unless the user's own settings per backend make it unreadable.
     """
     try:
         before = torch.get_float32_matmul_precision()

@@ -1,4 +1,4 @@
-"""The same work on many items, in several processes, with a progress bar; and how many processes may be."""
+"""A parallel map over processes with a progress bar, and how workers react to signals."""
 
 import multiprocessing
 import os
@@ -24,19 +24,19 @@ R = TypeVar("R")
 
 def usable_cpus() -> int:
     """CPUs that this process may use, which a cluster or a container may have limited."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone tells
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def each(work: Callable[[T], R], items: Sequence[T], workers: int, title: str, unit: str = "image") -> list[R]:
-    """``work`` on each item. Processes, not threads: on small images threads wait for the interpreter's lock.
+    """Call ``work`` on each item in several processes; on small images threads would wait for the interpreter's lock.
 
     Args:
         work: a function that can be pickled.
-        items: what it is called with.
-        workers: processes; few items take fewer, and one process is the calling one.
-        title: beside the progress bar.
-        unit: what an item is called there.
+        items: its arguments.
+        workers: number of processes; few items use fewer, and a single one is the calling process.
+        title: of the progress bar.
+        unit: what the bar calls an item.
 
     Returns:
         The results, in the order of ``items``.
@@ -48,22 +48,22 @@ def each(work: Callable[[T], R], items: Sequence[T], workers: int, title: str, u
     workers = min(workers, len(items) // _CHUNK)
     if workers <= 1:
         return list(progress(map(work, items))) if items else []
-    # A fork spares each process the seconds of importing torch; where it is unsafe the default is right.
+    # A fork spares each process the seconds of importing torch; where a fork is unsafe, the default is right.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     pool = ProcessPoolExecutor(workers, context, _begin, (os.getpid(),))
     try:
         return list(progress(pool.map(work, items, chunksize=_CHUNK)))
     except BrokenProcessPool as error:
         raise ReidError(
-            f"{title}: {workers} processes must live to the end, but the system ended one, most often for want of "
-            "memory; take fewer, by --workers where it is an option"
+            f"{title}: all {workers} processes must finish, but the system ended one, usually because memory ran "
+            "out; use fewer processes, by --workers where it is an option"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _begin(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end with it even if it is killed: the queue alone would not tell."""
+    """Ignore Ctrl-C, which the parent handles, and end when the parent ends, even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
@@ -75,10 +75,10 @@ def _end_with(parent: int) -> None:
 
 
 def leave_interrupts_to_main(worker: int) -> None:  # noqa: ARG001 (torch's signature)
-    """Let a loader's worker outlive Ctrl-C and SIGTERM, which reach all processes of a group.
+    """``worker_init_fn`` of a loader: ignore SIGINT and SIGTERM, which reach all processes of a group.
 
-    The main process finishes what it does with its workers, and ends them itself. It may do so in the middle of
-    a tensor's hand-over: the thread that serves it then meets a closed connection, which is no fault to report.
+    The main process handles them and ends its workers itself. It may do so while a worker hands over a tensor, so
+    the worker does not report connection errors.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Low resolution: what an image of a far person carries, at the size of a near one."""
+"""Low resolution: images are downsampled and upsampled to their size again."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from utils.errors import ReidError
 
-SMALLEST_SIDE = 8  # pixels of an image in which a person can be seen at all
+SMALLEST_SIDE = 8  # in pixels; a smaller image hardly shows a person
 
 
 def low_resolution_size(height: int, width: int, scale: int) -> tuple[int, int]:
@@ -45,8 +45,8 @@ def degrade(images: Tensor, scale: int, *, antialias: bool = True) -> Tensor:
 def degrade_each(images: Tensor, scales: Tensor, choices: Sequence[int], *, antialias: bool = True) -> Tensor:
     """:func:`degrade` with a scale of its own for each image.
 
-    Degrades all images once by every choice and takes the right one: no synchronization with the host, whatever
-    the scales. A single choice needs no look at them.
+    It degrades all images once by every choice and takes the right result, so the host never waits for the scales. A
+    single choice needs no look at them.
 
     Args:
         images: (N, 3, H, W) floating point in [0, 1].
