@@ -180,7 +180,7 @@ def test_a_process_that_the_system_ends_is_told(
     assert run(market, "--workers", "2") == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: check sizes: all 2 processes must finish, but the system ended one")
-    assert error.endswith("take fewer, by --workers where it is an option")
+    assert error.endswith("use fewer processes, by --workers where it is an option")
 
 
 def test_the_root_has_nothing_beside_it(capsys: pytest.CaptureFixture[str]) -> None:
