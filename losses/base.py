@@ -1,9 +1,8 @@
-"""What all losses share: the checks of their arguments, and a value with figures for the log.
+"""What all losses share: checks of their arguments, and a loss with figures for the log.
 
-A loss is a module that is called with embeddings, one matrix for each view of the batch, and the identities. It
-may offer ``with_statistics``, called in the same way, and ``own_optimizer``
-(:class:`losses.objectives.Objective`). Nothing in this package makes the host wait for the device: checks look at
-shapes and types, never at values.
+A loss is a module that takes embeddings, one matrix for each view of the batch, and identities. It may have a method
+``with_statistics``, which takes the same, and a method ``own_optimizer`` (:class:`losses.objectives.Objective`).
+Nothing in this package makes the host wait for the device: checks look at shapes and types, never at values.
 """
 
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from utils.errors import ReidError
 
 
 class LossWithStatistics(NamedTuple):
-    """A loss and what is worth logging about it.
+    """A loss and its figures for the log.
 
     Attributes:
         loss: 0-d tensor with a graph.
@@ -30,7 +29,7 @@ def check_sizes(num_ids: int, dim: int) -> None:
     """Refuse sizes of a learned loss that are not positive.
 
     Raises:
-        ReidError: naming both.
+        ReidError: if one is not; the message names both.
     """
     if num_ids < 1 or dim < 1:
         raise ReidError(
@@ -45,10 +44,10 @@ def check_batch(embeddings: Tensor, ids: Tensor, dim: int | None = None) -> None
     Args:
         embeddings: must be (N, D) floating point with N >= 1.
         ids: must be (N,) integer.
-        dim: what D must be; None for any.
+        dim: the D that is required; None for any.
 
     Raises:
-        ReidError: if a tensor is anything else.
+        ReidError: if a tensor has another shape or type.
     """
     if embeddings.ndim != 2 or len(embeddings) == 0 or not embeddings.is_floating_point():
         raise ReidError(

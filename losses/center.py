@@ -41,7 +41,7 @@ class CenterLoss(nn.Module):
         Args:
             embeddings: (N, dim) floating point.
             ids: (N,) integer identities, 0 <= id < ``num_ids`` (not checked here: a look at values would
-                make the host wait for the device; the look-up itself fails on others).
+                make the host wait for the device; the lookup itself fails for others).
 
         Raises:
             ReidError: if shapes or types do not describe one batch.

@@ -13,13 +13,13 @@ from utils.group_means import mean_weights
 
 
 class LeaveOneOut(NamedTuple):
-    """The N leave-one-out queries of a batch of N images, and how they fall into groups.
+    """The N leave-one-out queries of a batch of N images, and their groups.
 
     Image i is the query of its group; its centroid is the mean of the other images of its identity. Group k
     holds the k-th image of each identity that has one, so two members of a group differ in identity.
 
     Attributes:
-        weights: (N, N) row i times the embeddings is the centroid beside query i; a zero row if it has none.
+        weights: (N, N) row i times the embeddings is the centroid of query i; a row of zeros if it has none.
         has_centroid: (N,) bool, the identity of image i has another image.
         rivals: (N, N) bool, i and j are different members of one group.
     """
@@ -51,12 +51,12 @@ class CentroidTripletLoss(MiningLoss):
     the mean over the group's anchors that have a positive and a negative; a group without one does not count,
     and a batch without one gives zero, still with a graph.
 
-    An identity with fewer images than others takes part, as query and as centroid, in the groups for which it
-    has an image, and in no other. One with a single image is a query, hence a negative, and has no centroid.
+    An identity with fewer images than others takes part, as query and as centroid, only in the groups for which it
+    has an image. An identity with a single image is a query, hence a negative, and has no centroid.
 
     Centroids are linear in the embeddings, so every distance follows from the N x N inner products of the
-    embeddings and the centroids are never formed. Computed in float32 at least. Arguments:
-    :class:`losses.mining.MiningLoss`; ``centroid_norm``, the mean over centroids, joins the statistics.
+    embeddings, and the centroids are never computed. Computed in float32 at least. Arguments:
+    :class:`losses.mining.MiningLoss`; the statistics also hold ``centroid_norm``, the mean norm of the centroids.
 
     Wieczorek, Rychalska, Dabrowski: On the Unreasonable Effectiveness of Centroids in Image Retrieval, 2021.
     """
@@ -79,7 +79,7 @@ class CentroidTripletLoss(MiningLoss):
 def _mine(embeddings: Tensor, groups: LeaveOneOut, metric: Metric) -> HardestPairs:
     """Hardest pairs (2, N): of the queries, then of the centroids."""
     if metric != "cosine":
-        # Distances do not feel a common shift; small vectors lose fewer digits in the differences below.
+        # A common shift does not change distances, and smaller vectors lose fewer digits in the differences below.
         embeddings = embeddings - embeddings.detach().mean(0)
     query_query = embeddings @ embeddings.T
     query_centroid = query_query @ groups.weights.T
@@ -97,7 +97,7 @@ def _mine(embeddings: Tensor, groups: LeaveOneOut, metric: Metric) -> HardestPai
             torch.minimum(_nearest(to_centroids.T, no_query), _nearest(among_centroids, no_centroid)),
         ]
     )
-    # In a group, the one positive of a query is its own centroid, and the reverse.
+    # In a group, the only positive of a query is its own centroid, and the other way round.
     valid = groups.has_centroid & rivals.any(1)
     positive = to_centroids.diagonal().masked_fill(~valid, 0.0)
     return HardestPairs(positive.expand_as(nearest), nearest.masked_fill(~valid, 0.0), valid)

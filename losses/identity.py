@@ -46,7 +46,7 @@ class IdentityLoss(nn.Module):
         Args:
             embeddings: (N, dim) floating point, the features after the BNNeck.
             ids: (N,) integer identities, 0 <= id < ``num_ids`` (not checked here: a look at values would
-                make the host wait for the device; the cross entropy itself fails on others).
+                make the host wait for the device; the cross entropy itself fails for others).
 
         Raises:
             ReidError: if shapes or types do not describe one batch.

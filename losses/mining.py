@@ -1,7 +1,7 @@
-"""Hardest pairs of a batch, and the base of the losses that are made of them.
+"""Hardest pairs of a batch, and the base class of the losses on them.
 
-Masks are compared and filled, never used as an index, and no tensor decides a Python branch, so that the host
-never waits for the device.
+Masks fill tensors and are never an index, and no tensor decides a Python branch, so the host never waits for the
+device.
 """
 
 import math
@@ -48,8 +48,8 @@ class MinedLoss(NamedTuple):
 
     Attributes:
         loss: 0-d tensor with a graph.
-        pairs: the pairs it is made of.
-        statistics: computes figures beyond those of the pairs; called only where they are logged.
+        pairs: the pairs behind the loss.
+        statistics: computes further figures for the log; called only if they are logged.
     """
 
     loss: Tensor
@@ -58,7 +58,7 @@ class MinedLoss(NamedTuple):
 
 
 class MiningLoss(nn.Module):
-    """Base of the losses on hardest pairs; a subclass holds the mathematics, as ``compute``.
+    """Base class of the losses on hardest pairs; a subclass holds the mathematics in ``compute``.
 
     Args:
         margin: in the unit of the distance, >= 0; ``None`` for the soft margin.
@@ -94,7 +94,7 @@ class MiningLoss(nn.Module):
         return self.compute(*batch).loss
 
     def with_statistics(self, *batch: Tensor) -> LossWithStatistics:
-        """The loss, :func:`pair_statistics`, and what the loss adds to them; arguments as for the loss."""
+        """The loss, :func:`pair_statistics` and further figures of the loss; it takes what ``forward`` takes."""
         loss, pairs, statistics = self.compute(*batch)
         return LossWithStatistics(loss, pair_statistics(pairs, self.margin) | statistics())
 
@@ -150,7 +150,7 @@ def mean_over_valid(values: Tensor, valid: Tensor) -> Tensor:
 
 @torch.no_grad()
 def pair_statistics(pairs: HardestPairs, margin: float | None) -> dict[str, Tensor]:
-    """Figures that show whether mining still finds something to learn from.
+    """Figures that show whether the network can still learn from the hardest pairs.
 
     Returns:
         Means over the valid anchors (0 if there is none): ``hardest_positive`` and ``hardest_negative``

@@ -21,14 +21,14 @@ class Term:
     Attributes:
         name: its name in logs and in the state dict, a Python identifier: ``identity``, ``triplet``.
         loss: called with one matrix of features for each view, then ``ids``. If it has a method
-            ``with_statistics``, that is called instead, and its statistics are reported. If it has a method
+            ``with_statistics``, the objective calls that instead and reports its statistics. If it has a method
             ``own_optimizer``, that makes the optimizer of all its parameters.
         weight: factor in the sum, > 0.
         feature: the feature it takes of each view: ``raw`` (before the BNNeck) or ``bn`` (after it).
         views: names of the views it compares: ``main``, and ``low`` for the low-resolution images.
 
     Raises:
-        ReidError: if the name, the weight or the views are none of this.
+        ReidError: if the name, the weight or the views are not as described.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Term:
         if not (math.isfinite(self.weight) and self.weight > 0):
             raise ReidError(
                 f"weight of term {self.name!r} must be a finite number > 0, got {self.weight!r}; "
-                "leave the term out if it shall not count"
+                "leave the term out to switch it off"
             )
         if not isinstance(self.views, tuple) or not self.views:
             raise ReidError(
@@ -55,10 +55,10 @@ class Term:
 
 
 class ObjectiveReport(NamedTuple):
-    """What an objective says about one batch.
+    """Value and figures of an objective on one batch.
 
     Attributes:
-        total: 0-d tensor with a graph, the weighted sum to be differentiated.
+        total: 0-d tensor with a graph, the weighted sum.
         terms: name -> unweighted loss, detached 0-d tensor.
         statistics: ``name/statistic`` -> detached 0-d tensor.
     """
@@ -71,16 +71,15 @@ class ObjectiveReport(NamedTuple):
 class Objective(nn.Module):
     """Weighted sum of named losses.
 
-    A loss may bring an optimizer of its own, and the weight of the term must not slow it down: the centers of a
-    :class:`~losses.center.CenterLoss` of weight 5e-4 learn as if the weight were 1. The objective multiplies
-    the gradient of such parameters, and nothing else, by 1 / weight, so a training loop calls ``step`` on all
-    optimizers and does nothing else.
+    A loss may have its own optimizer, and the weight of the term must not slow that down: the centers of a
+    :class:`~losses.center.CenterLoss` of weight 5e-4 learn as if the weight were 1. So the objective multiplies the
+    gradient of such parameters by 1 / weight, and a training loop only calls ``step`` on all optimizers.
 
     Args:
         terms: the summands; their modules become ``terms.<name>`` in the state dict.
 
     Raises:
-        ReidError: if there is no term, or if two have one name.
+        ReidError: if there is no term, or if two terms have the same name.
     """
 
     def __init__(self, terms: Sequence[Term]) -> None:
@@ -103,7 +102,7 @@ class Objective(nn.Module):
             ids: (N,) integer identities, numbered from 0.
 
         Raises:
-            ReidError: if a term needs a feature that is not there.
+            ReidError: if a feature that a term needs is missing.
         """
         values: dict[str, Tensor] = {}
         statistics: dict[str, Tensor] = {}
@@ -115,17 +114,17 @@ class Objective(nn.Module):
 
     @property
     def features(self) -> frozenset[str]:
-        """Names of the features that any term takes."""
+        """Names of the features that the terms take."""
         return frozenset(term.feature for term in self._summands)
 
     def network_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters that are trained with the network, such as the classifier's."""
+        """Parameters that the network's optimizer trains too, such as the classifier's."""
         for term in self._summands:
             if not _has_own_optimizer(term):
                 yield from term.loss.parameters()
 
     def own_optimizers(self) -> dict[str, Optimizer]:
-        """A new optimizer for each term that brings one, by the term's name."""
+        """A new optimizer for each term that has its own, by the term's name."""
         return {term.name: term.loss.own_optimizer() for term in self._summands if _has_own_optimizer(term)}  # type: ignore[operator]
 
     def extra_repr(self) -> str:
@@ -162,7 +161,7 @@ def _evaluate(term: Term, *batch: Tensor) -> LossWithStatistics:
 
 
 class _WithStatistics(nn.Module):
-    """A loss that reports its statistics by ``forward``: functional_call calls no other method."""
+    """A loss whose ``forward`` reports its statistics, because functional_call calls no other method."""
 
     def __init__(self, loss: nn.Module) -> None:
         super().__init__()

@@ -18,9 +18,9 @@ class OctupletLoss(MiningLoss):
 
     Row i of both views shows the same image. In each term the first letter names the view of the anchor, the
     second that of its candidates: ``hl`` compares high-resolution anchors with low-resolution candidates. An
-    image and its own low-resolution twin are no positive pair: the diagonal is excluded in all four blocks.
-    The mean runs over the anchors with a positive and a negative, which are the same rows in each term;
-    without any, the loss is zero and still has a graph. Computed in float32 at least.
+    image and its own low-resolution view are not a positive pair: the diagonal is excluded in all four blocks.
+    The mean runs over the anchors with a positive and a negative, which are the same rows in each term; without any
+    such anchor the loss is zero and still has a graph. Computed in float32 at least.
 
     Knoche, Elkadeem, Hoermann, Rigoll: Octuplet Loss: Make Face Recognition Robust to Image Resolution, 2023.
 
@@ -30,7 +30,7 @@ class OctupletLoss(MiningLoss):
         terms: which of ``hh``, ``hl``, ``lh``, ``ll`` to add up.
 
     Raises:
-        ReidError: for any other margin, distance or term, and for a term that is repeated or none at all.
+        ReidError: for any other margin, distance or term, for a repeated term, and without any term.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class OctupletLoss(MiningLoss):
         if not terms or len(set(terms)) < len(terms) or not set(terms) <= set(TERMS):
             raise ReidError(
                 f"terms must be one or more of {', '.join(TERMS)}, each once, got {terms!r}; "
-                "leave it out for all four"
+                "leave the argument out for all four"
             )
         self.terms = tuple(terms)
 

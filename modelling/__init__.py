@@ -1,1 +1,1 @@
-"""Floor 2: networks, the feature extractor and the Lightning module."""
+"""Floor 2: networks, their weights and the Lightning module."""

@@ -1,4 +1,4 @@
-"""Collects the embeddings of an evaluation, at every resolution it needs, and evaluates them."""
+"""Collect the embeddings of an evaluation at every resolution that it needs, and evaluate them."""
 
 from collections.abc import Sequence
 
@@ -53,7 +53,7 @@ class Evaluator:
 
     @property
     def buffers(self) -> dict[int, "EmbeddingBuffer"]:
-        """Scale -> the buffer that is to be filled."""
+        """Scale -> the buffer to fill."""
         return self._buffers
 
     def finish(self, dim: int, device: torch.device) -> None:
@@ -74,7 +74,7 @@ class EmbeddingBuffer:
 
     Args:
         num_rows: number of images.
-        rows: those of them that are to be filled; the others stay zero.
+        rows: the rows to fill; the others stay zero.
     """
 
     def __init__(self, num_rows: int, rows: slice) -> None:
@@ -83,7 +83,7 @@ class EmbeddingBuffer:
         self._counts: Tensor | None = None
 
     def mask(self, indices: Tensor) -> Tensor | None:
-        """Which of the rows (N,) are to be filled, (N,) bool; None where all rows of the buffer are."""
+        """Which of the rows (N,) are to be filled, (N,) bool; None if that holds for all rows of the buffer."""
         if self._rows == slice(0, self._num_rows):
             return None
         is_inside: Tensor = (indices >= self._rows.start) & (indices < self._rows.stop)
@@ -105,13 +105,13 @@ class EmbeddingBuffer:
 
         Args:
             dim: D, for a process whose share was empty.
-            device: likewise.
+            device: of the buffer of such a process.
 
         Returns:
             (num_rows, D) float32.
 
         Raises:
-            RuntimeError: if a row was filled never or twice: the loader's shares are wrong.
+            RuntimeError: if a row was not filled exactly once, because the loader's shares are wrong.
         """
         vectors, counts = self._allocated(dim, device)
         if dist.is_available() and dist.is_initialized():

@@ -1,4 +1,4 @@
-"""Heads: from the backbone's feature map to the vectors of each image.
+"""Heads: from the backbone's feature map to the embeddings of each image.
 
 A head is a class and a line in :data:`HEADS`, a pooling a class and a line in :data:`POOLINGS`.
 """
@@ -46,12 +46,12 @@ class MaxPooling(nn.Module):
 class GeneralizedMeanPooling(nn.Module):
     """GeM, the p-th root of the mean p-th power, with learned p (Radenović et al., TPAMI 2018).
 
-    p = 1 is the mean and a large p comes near the maximum. It is meant for maps that end in a ReLU: a value
+    p = 1 is the mean, and a large p comes close to the maximum. GeM is meant for maps that end in a ReLU: a value
     below ``eps`` counts as ``eps``, because powers of negative numbers are undefined.
 
     Args:
-        p: to begin with.
-        eps: smallest value of a position.
+        p: initial power.
+        eps: lower bound on the values of the map.
 
     Attributes:
         p: (1,) learned power, shared by all channels.
@@ -63,7 +63,7 @@ class GeneralizedMeanPooling(nn.Module):
     def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:
         super().__init__()
         if p <= 0:
-            raise ReidError(f"p must be above 0, got {p}; 3 is the usual beginning")
+            raise ReidError(f"p must be above 0, got {p}; 3 is usual")
         self.p = nn.Parameter(torch.tensor([p]))
         self._eps = eps
 
@@ -76,15 +76,15 @@ class GeneralizedMeanPooling(nn.Module):
 class BNNeck(nn.Module):
     """Pooling and a batch normalization whose bias is frozen at zero (Luo et al., CVPRW 2019).
 
-    The frozen bias keeps the normalized features centered, so that the classifier without bias, and the
-    cosine, see them from the origin. A linear layer between the two may change the dimension, as in the heads
-    of FastReID (He et al., arXiv 2006.02631). It has no bias: the normalization takes any away, and distances
-    before it see none.
+    The frozen bias keeps the normalized features centered at the origin, which the classifier without bias and the
+    cosine assume. A linear layer between the two may change the dimension, as in the heads
+    of FastReID (He et al., arXiv 2006.02631). It has no bias, because the normalization and the distances before
+    it cancel one.
 
     Args:
-        channels: of the feature map, C.
+        channels: C, of the feature map.
         pooling: makes the pooling.
-        dim: of the embeddings, D; 0 for no linear layer and D = C.
+        dim: D, of the embeddings; 0 = no linear layer, and D = C.
 
     Attributes:
         dim: D.
@@ -111,13 +111,13 @@ class BNNeck(nn.Module):
 class ProjectionHead(nn.Module):
     """The head of OSNet: pool, project, normalize, rectify (the ``fc`` block of Zhou et al., ICCV 2019).
 
-    The retrieval vector is what published OSNet weights were trained to rank by: the output after the ReLU.
-    The vector before the normalization is offered to metric losses, as the BNNeck offers its own.
+    Retrieval uses the output after the ReLU, which published OSNet weights were trained for. Metric losses use the
+    vector before the normalization, as with the BNNeck.
 
     Args:
         channels: of the feature map.
         pooling: makes the pooling.
-        dim: of both vectors, D; 0 for 512, the D of all published OSNets.
+        dim: D, of both vectors; 0 = 512, the D of all published OSNets.
 
     Attributes:
         dim: D.
@@ -140,11 +140,11 @@ class ProjectionHead(nn.Module):
 
 
 POOLINGS: dict[str, PoolingFactory] = {"avg": AveragePooling, "max": MaxPooling, "gem": GeneralizedMeanPooling}
-"""MODEL.POOLING -> what makes it."""
+"""MODEL.POOLING -> the factory of the pooling."""
 
 HEADS: dict[str, Callable[[int, PoolingFactory, int], nn.Module]] = {"bnneck": BNNeck, "projection": ProjectionHead}
 """MODEL.HEAD -> ``head(channels, pooling, dim)``.
 
-It makes a module from the output of the backbone to :class:`Features`, with their number of components as ``dim``
-and a batch normalization as ``bn``. A ``dim`` of 0 leaves that number to the head.
+It makes a module from the output of the backbone to :class:`Features`. Its attribute ``dim`` is their number of
+components, and ``bn`` its batch normalization. The argument ``dim`` is 0 where the head decides that number.
 """

@@ -8,7 +8,7 @@ from modelling.heads import BNNeck, Features
 class ReidNetwork(nn.Module):
     """The network that training improves and everything else uses.
 
-    The head takes what the backbone gives; for the heads and backbones of this package that is one feature map.
+    The head takes the backbone's output, which is one feature map for all heads and backbones of this package.
 
     Args:
         backbone: (N, 3, H, W) -> (N, C, h, w), with ``out_channels`` = C.
@@ -26,7 +26,7 @@ class ReidNetwork(nn.Module):
         return int(self.head.dim)  # type: ignore[arg-type]
 
     def freeze_normalization(self) -> None:
-        """Exclude the weights of the head's batch normalization from training, not its statistics."""
+        """Exclude the parameters of the head's batch normalization from training, but not its statistics."""
         self.head.get_submodule("bn").requires_grad_(False)
 
     def forward(self, images: Tensor) -> Features:

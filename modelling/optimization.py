@@ -1,6 +1,6 @@
 """Optimizer, learning-rate schedule and gradient clipping of a run.
 
-A schedule is a pure function of the progress: there is nothing to save or restore.
+A schedule is a pure function of the progress, so a checkpoint stores nothing of it.
 """
 
 import math
@@ -54,7 +54,7 @@ OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], OptimizerConfig], Optimizer]
     "SGD": lambda parameters, c: SGD(parameters, c.base_lr, weight_decay=c.weight_decay, momentum=c.momentum),
     "Adagrad": lambda parameters, c: Adagrad(parameters, c.base_lr, weight_decay=c.weight_decay),
 }
-"""SOLVER.OPTIMIZER_NAME -> what makes it."""
+"""SOLVER.OPTIMIZER_NAME -> the factory of the optimizer."""
 
 
 def multistep(steps: Sequence[int], gamma: float) -> Schedule:

@@ -22,8 +22,8 @@ from modelling.optimization import OptimizerConfig
 class ReidModule(LightningModule):
     """Trains a network on an objective and evaluates it.
 
-    Optimization is manual because a loss may bring an optimizer of its own (the center loss does), and a second
-    optimizer leaves Lightning no automatic way.
+    Optimization is manual, because a loss may have its own optimizer (the center loss does), and Lightning's
+    automatic optimization handles only one.
 
     Args:
         network: images to features.
@@ -51,11 +51,11 @@ class ReidModule(LightningModule):
         self._optimizer_config, self._views = optimizer_config, views or {}
         self._rates: tuple[str, ...] = ()
         if objective is not None and "bn" not in objective.features:
-            # Several processes wait for the gradient of each parameter that wants one: this would never come.
+            # DDP waits for the gradient of each trainable parameter, and without a loss these never get one.
             network.freeze_normalization()
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """The network's optimizer, then those that losses bring along."""
+        """The network's optimizer, then those of losses that have their own."""
         assert self.objective is not None
         assert self._optimizer_config is not None
         parameters = [*self.network.parameters(), *self.objective.network_parameters()]
@@ -135,12 +135,12 @@ class ReidModule(LightningModule):
             self.clip_gradients(optimizer.optimizer, self._optimizer_config.clip, "norm")
 
     def _log_training(self, report: ObjectiveReport, optimizers: list[LightningOptimizer]) -> None:
-        # Tensors stay on the device: Lightning copies them when it writes, every SOLVER.LOG_PERIOD steps.
+        # Tensors stay on the device: Lightning copies them when it writes them, every SOLVER.LOG_PERIOD steps.
         terms = {f"train/{name}": value for name, value in {**report.terms, **report.statistics}.items()}
         self.log_dict(terms, on_step=True, on_epoch=True)
         self.log("train/loss", report.total.detach(), on_step=True, on_epoch=True, prog_bar=True)
         for name, optimizer in zip(self._rates, optimizers, strict=True):
-            # As a tensor, which stays on the CPU: a plain number would be copied to the device, and waited for.
+            # A tensor stays on the CPU; Lightning would copy a plain number to the device and wait for it.
             self.log(name, torch.tensor(optimizer.param_groups[0]["lr"]), on_step=True, on_epoch=False)
 
     def _optimizers(self) -> list[LightningOptimizer]:

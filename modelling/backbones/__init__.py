@@ -19,8 +19,8 @@ def backbone(name: str) -> Backbone:
         name: one of :data:`BACKBONES`, or ``timm:`` and the name of a network of timm, which is imported only then.
 
     Raises:
-        ReidError: for an unknown name, with the nearest and all valid ones; for a network of timm also if timm is
-            not installed.
+        ReidError: for an unknown name (the message lists the valid ones and proposes the nearest), and for a network
+            of timm if timm is not installed.
     """
     if name in BACKBONES:
         return BACKBONES[name]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from modelling.backbones.record import Backbone
 from utils.errors import ReidError, lookup
 
-# Where a block instance-normalizes: nowhere, after the shortcut is added, or its residual alone.
+# What a block instance-normalizes: nothing, the sum with the shortcut, or the residual alone.
 Normalization = Literal["none", "after", "residual"]
 
 _CHANNELS = {
@@ -54,7 +54,7 @@ class OSNetBackbone(nn.Module):
     def __init__(
         self,
         name: str,
-        input_size: tuple[int, int] = (256, 128),  # noqa: ARG002 (every network is told it)
+        input_size: tuple[int, int] = (256, 128),  # noqa: ARG002 (every network gets it)
     ) -> None:
         super().__init__()
         (stem, *stages), places = lookup(_VARIANTS, name, "an OSNet")
@@ -84,7 +84,7 @@ class OSNetBackbone(nn.Module):
 
 
 class OmniScaleBlock(nn.Module):
-    """Four streams of one to four light 3 x 3 convolutions, mixed by one gate that all of them share.
+    """Four streams of one to four light 3 x 3 convolutions, which share one gate and are added.
 
     Args:
         in_channels: of the input.
@@ -124,7 +124,7 @@ class OmniScaleBlock(nn.Module):
 
 
 class ChannelGate(nn.Module):
-    """Weigh each channel by what the whole map holds of all of them.
+    """Weight each channel by a function of the means of all channels.
 
     Args:
         channels: of input and output.
@@ -160,7 +160,7 @@ def _conv_bn(
 
 
 def _light_conv(channels: int) -> nn.Sequential:
-    # Point-wise before depth-wise, without anything between the two.
+    # Pointwise, then depthwise, with nothing in between.
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     modules["conv1"] = nn.Conv2d(channels, channels, 1, bias=False)
     modules["conv2"] = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)

@@ -30,7 +30,7 @@ class ResNetBackbone(nn.Module):
         stem_relu: False leaves out the ReLU after the first normalization, like the networks behind the
             checkpoints of the seed, centroids-reid and reid-strong-baseline.
         stem_pool: where the windows of the stem's maximum pooling begin: ``padded`` (torchvision) one pixel outside
-            the map, ``ceil`` (fast-reid) on it. Weights of the one shift the maps of the other by a pixel.
+            the map, ``ceil`` (fast-reid) on it. With the wrong choice the maps are off by one pixel.
 
     Attributes:
         out_channels: of the feature map.
@@ -40,7 +40,7 @@ class ResNetBackbone(nn.Module):
     def __init__(
         self,
         name: str,
-        input_size: tuple[int, int] = (256, 128),  # noqa: ARG002 (every network is told it)
+        input_size: tuple[int, int] = (256, 128),  # noqa: ARG002 (every network gets it)
         *,
         last_stride: int = 1,
         stem_relu: bool = True,
@@ -78,7 +78,7 @@ class InstanceBatchNorm(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self._half = channels // 2
-        # The names of the original networks, so that their ImageNet weights load.
+        # These are the names of the original networks, so their ImageNet weights load.
         self.IN = nn.InstanceNorm2d(self._half, affine=True)
         self.BN = nn.BatchNorm2d(channels - self._half)
 

@@ -20,7 +20,7 @@ def timm_record(name: str) -> Backbone:
     """The record of a network of timm.
 
     Args:
-        name: as timm lists it, without our ``timm:``, with a tag where one is wanted
+        name: as timm lists it, without our ``timm:``, and with a tag if needed
             (``vit_small_patch16_224.augreg_in21k``).
 
     Raises:
@@ -50,12 +50,12 @@ class TimmBackbone(nn.Module):
 
     Args:
         name: as for :func:`timm_record`.
-        input_size: height and width; networks of tokens are built for it and take no other.
+        input_size: height and width; networks of tokens are built for it and take no other size.
 
     Attributes:
-        out_channels: of the feature map, counted in a trial run.
+        out_channels: of the feature map, from a trial run.
         pooled: whether the map has one position only, whose values may be negative.
-        negative: share of the map of a trial image that is below 0.
+        negative: share of negative values in the map of a trial image.
         base: timm's network.
 
     Raises:
@@ -72,10 +72,10 @@ class TimmBackbone(nn.Module):
             self.base = base
             with torch.no_grad():
                 if base.forward_features(trial).ndim == 4:
-                    base.reset_classifier(0, "")  # a map is left to our own pooling
+                    base.reset_classifier(0, "")  # our own pooling follows
                 self._channels_last = _is_channels_last(base, base(trial))
                 feature_map = self(trial)
-        except Exception as error:  # networks refuse a size in any way
+        except Exception as error:  # a network may raise anything for a size
             raise ReidError(
                 f"MODEL.NAME {PREFIX}{name} cannot be a backbone at {input_size[0]} x {input_size[1]} pixels "
                 f"({one_line(error)[:200]}); choose another INPUT.SIZE_TRAIN or another network"
@@ -88,7 +88,7 @@ class TimmBackbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, ``out_channels``, h, w)."""
         features: Tensor = self.base(images)
-        if features.ndim == 3:  # tokens that the network's own head does not pool
+        if features.ndim == 3:  # tokens that the network's own head did not pool
             features = features.mean(1)
         if features.ndim == 2:
             return features[:, :, None, None]
@@ -99,15 +99,15 @@ def _weights(name: str) -> dict[str, Tensor]:
     """The weights that timm has for a network, at its own input size and with its classifier.
 
     Raises:
-        ReidError: if timm has none, or they can neither be found in its cache nor downloaded.
+        ReidError: if timm has none, or they are not in its cache and the download fails.
     """
     try:
         weights: dict[str, Tensor] = _timm().create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # downloads fail in any way
+    except Exception as error:  # a download may raise anything
         raise ReidError(
-            f"MODEL.PRETRAINED True needs timm's weights of {name}, which cannot be had ({one_line(error)[:200]}); "
-            "put them into the cache of huggingface_hub, give a local file as MODEL.PRETRAIN_PATH, or set "
-            "MODEL.PRETRAINED False"
+            f"MODEL.PRETRAINED True needs timm's weights of {name}, which cannot be fetched "
+            f"({one_line(error)[:200]}); put them into the cache of huggingface_hub, give a local file as "
+            "MODEL.PRETRAIN_PATH, or set MODEL.PRETRAINED False"
         ) from error
     return weights
 
@@ -115,17 +115,17 @@ def _weights(name: str) -> dict[str, Tensor]:
 def _fit(classifiers: tuple[str, ...], base: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors as timm would load them into ``base``, without the classifier.
 
-    The names are those of today and position embeddings have the size of ``base``. timm has to see the classifier:
-    some of its versions tell an old file by it.
+    Old names become current ones, and position embeddings get the size of ``base``. timm must see the classifier,
+    because some of its versions recognize an old file by it.
     """
     convert = getattr(sys.modules[type(base).__module__], "checkpoint_filter_fn", None)
     converted = dict(tensors)
     if convert is not None:
         try:
             converted = dict(convert(dict(tensors), base))
-        except Exception:  # with a file of another network it fails in any way
-            converted = dict(tensors)  # the check of the tensors will name them
-    # A classifier such as head.head.l has a normalization beside it, which the backbone does not have either.
+        except Exception:  # it may raise anything for a file of another network
+            converted = dict(tensors)  # the check of the tensors will name the problem
+    # Beside a classifier such as head.head.l lies a normalization, which the backbone does not have either.
     prefixes = tuple(f"{module.rpartition('.')[0] or module}." for module in classifiers)
     own = base.state_dict()
     return {name: tensor for name, tensor in converted.items() if name in own or not name.startswith(prefixes)}
@@ -140,7 +140,7 @@ def _timm() -> ModuleType:
     return library
 
 
-def _configuration(name: str) -> Any:  # noqa: ANN401 (timm's own class, which may be absent)
+def _configuration(name: str) -> Any:  # noqa: ANN401 (a class of timm, which may not be installed)
     timm = _timm()
     if not timm.is_model(name):
         hint = did_you_mean(name, timm.list_models(), count=3)

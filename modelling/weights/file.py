@@ -13,14 +13,14 @@ from torch import Tensor
 
 from utils.errors import ReidError
 
-# Classes of which checkpoints of centroids-reid (Lightning 1.1, yacs) hold objects beside their tensors: all
-# dictionaries or never used, so that a dictionary can stand for each and no code of theirs runs.
+# Checkpoints of centroids-reid (Lightning 1.1, yacs) hold objects of these classes beside their tensors. They are
+# dictionaries or never used, so a plain dictionary replaces each of them and none of their code runs.
 _BOOKKEEPING = (
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
     "pytorch_lightning.utilities.parsing.AttributeDict",
     "yacs.config.CfgNode",
 )
-# Of the files that torch.save writes: a zip archive, and a pickle of protocol 2 before torch 1.6.
+# First bytes of a file of torch.save: a zip archive, or a pickle of protocol 2 before torch 1.6.
 _BEGINNINGS = (b"PK\x03\x04", b"\x80\x02")
 
 
@@ -33,8 +33,8 @@ def read_content(path: Path) -> dict[str, Any]:
         path: of a file that ``torch.save`` wrote.
 
     Raises:
-        ReidError: if the file is missing, holds other objects (the message names the first), cannot be read
-            or is no mapping.
+        ReidError: if the file is missing, holds other objects (the message names the first), cannot be read or is not
+            a mapping.
     """
     if not path.is_file():
         beside = ", ".join(sorted(file.name for file in path.parent.glob("*.pth"))) if path.parent.is_dir() else ""
@@ -42,9 +42,9 @@ def read_content(path: Path) -> dict[str, Any]:
         raise ReidError(f"MODEL.PRETRAIN_PATH must be an existing file, got {path}{hint}")
     try:
         with torch.serialization.safe_globals([(OrderedDict, name) for name in _BOOKKEEPING]), catch_warnings():
-            simplefilter("ignore")  # where it fails, the error says all
+            simplefilter("ignore")  # the error says all
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a file of any other kind fails in any way
+    except Exception as error:  # other files may raise anything
         raise ReidError(
             f"{path} cannot be loaded as plain tensors (weights_only=True): {_reason(path, error)}"
         ) from error
@@ -59,7 +59,7 @@ def check_fit(target: Mapping[str, Tensor], tensors: Mapping[str, Tensor], optio
     Args:
         target: the network's tensors by name.
         tensors: the file's, under the same names.
-        optional: names that may be missing; counters of batches, absent in old files, always may.
+        optional: names that may be missing; the counters of batches, which old files lack, always may.
         origin: what the message calls the file.
 
     Raises:
@@ -82,13 +82,13 @@ def check_fit(target: Mapping[str, Tensor], tensors: Mapping[str, Tensor], optio
 
 
 def _reason(path: Path, error: Exception) -> str:
-    """The one thing that torch's long message is about."""
+    """The cause, out of torch's long message."""
     with path.open("rb") as file:
         start = file.read(4)
     if not start:
         return "it is empty; copy or download it again"
     if not start.startswith(_BEGINNINGS):
-        return "it is no file of torch.save"
+        return "it is not a file of torch.save"
     if "TorchScript" in str(error):
         return "it is a TorchScript archive; write the state_dict() of its module with torch.save"
     if isinstance(error, (EOFError, OSError, RuntimeError)):

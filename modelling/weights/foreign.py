@@ -1,4 +1,4 @@
-"""Weights of other projects and of backbones alone: what a file is, by its tensors, and how it fills our network."""
+"""Recognize the weights of other projects and of backbones alone by their tensors, and translate them to ours."""
 
 import logging
 from collections.abc import Mapping
@@ -17,27 +17,27 @@ from utils.resolution import SMALLEST_SIDE
 
 logger = logging.getLogger(__name__)
 
-# Where the tensors of a file may lie: torchreid and Lightning, the first version of this project, fast-reid.
+# The keys under which files store their tensors: torchreid and Lightning, our first version, fast-reid.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-_FIRST_VERSION = "model_state_dict"  # only files of the first version have it
-_SETTINGS = ("hyper_parameters", "hparams")  # where Lightning keeps the settings of a run, by its version
+_FIRST_VERSION = "model_state_dict"  # only files of our first version have it
+_SETTINGS = ("hyper_parameters", "hparams")  # where Lightning stores the settings of a run, by its version
 _IMAGENET_CLASSES = 1000
 
 
 def recognize(content: Mapping[str, Any], path: Path, model_name: str = "") -> Weights | None:
-    """Tell what a file of another project is.
+    """Recognize a file of another project.
 
     Args:
         content: of the file.
         path: of the file.
-        model_name: MODEL.NAME of the configuration. A backbone alone whose tensors do not tell its network is read
-            as that of this name.
+        model_name: MODEL.NAME of the configuration. A backbone alone whose tensors do not identify its network is
+            read as this one.
 
     Returns:
-        The weights in our terms, or None if the names fit no known project.
+        The weights in our terms, or None if the names belong to no known project.
 
     Raises:
-        ReidError: if it is a ResNet of no known depth, or ``model_name`` names no network.
+        ReidError: if it is a ResNet of unknown depth, or ``model_name`` is unknown.
     """
     tensors = _tensors(content)
     if not tensors:
@@ -62,7 +62,7 @@ def imagenet_weights(name: str) -> Weights:
         name: MODEL.NAME.
 
     Raises:
-        ReidError: if there are none, or they cannot be fetched; the message says what to do.
+        ReidError: if there are none, or they cannot be fetched.
     """
     record = backbone(name)
     if record.weights is None:
@@ -74,7 +74,7 @@ def imagenet_weights(name: str) -> Weights:
 
 
 def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a file by name; empty if it holds anything else where they should be."""
+    """The tensors of a file by name; empty if anything else stands in their place."""
     inner = next((content[name] for name in _WRAPPERS if isinstance(content.get(name), Mapping)), content)
     if not all(isinstance(value, Tensor) for value in inner.values()):
         return {}
@@ -115,7 +115,7 @@ def _translate(layout: Format, tensors: Mapping[str, Tensor], content: Mapping[s
 
 
 def _read_preprocessing(layout: Format, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> Preprocessing:
-    """What a file says in its settings (centroids-reid) or its tensors (fast-reid), and the usual for the rest."""
+    """From the settings (centroids-reid) or the tensors (fast-reid) of a file; the usual values for the rest."""
     mean, std = _read_numbers(content, "PIXEL_MEAN", 3, 0.0), _read_numbers(content, "PIXEL_STD", 3, 1e-6)
     if {"pixel_mean", "pixel_std"} <= tensors.keys():  # in [0, 255]
         mean, std = (tuple((tensors[name].flatten().double() / 255).tolist()) for name in ("pixel_mean", "pixel_std"))
@@ -130,13 +130,13 @@ def _read_preprocessing(layout: Format, tensors: Mapping[str, Tensor], content: 
 
 
 def _read_size(content: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Height and width of test images, else of training images, by the settings in a file; None without any."""
+    """Height and width of test images, else of training images, from the settings in a file; None without any."""
     sizes = (_read_numbers(content, key, 2, SMALLEST_SIDE) for key in ("SIZE_TEST", "SIZE_TRAIN"))
     return next(((int(size[0]), int(size[1])) for size in sizes if size), None)
 
 
 def _read_numbers(content: Mapping[str, Any], key: str, length: int, lowest: float) -> tuple[float, ...] | None:
-    """The numbers of INPUT.{key}, nested or under a dotted name; None where they are not what they should be."""
+    """The numbers of INPUT.{key}, nested or under a dotted name; None if they are missing or malformed."""
     for settings in (content[name] for name in _SETTINGS if isinstance(content.get(name), Mapping)):
         section = settings.get("INPUT")
         value = section.get(key) if isinstance(section, Mapping) else settings.get(f"INPUT.{key}")

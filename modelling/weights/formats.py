@@ -1,4 +1,4 @@
-"""The file formats of other projects, as a table."""
+"""A table of the file formats of other projects."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -10,19 +10,19 @@ class Format:
 
     Attributes:
         kind: what such a file is, for messages.
-        prefixes: a file of this format has a name that begins with each of these.
-        renames: beginning of a name there -> here; the first that fits is taken.
-        left_out: beginnings of the names that are not loaded.
+        prefixes: a file of this format has, for each of these, a name that begins with it.
+        renames: beginning of a name there -> here; the first one that fits counts.
+        left_out: beginnings of names that are not loaded.
         classifiers: names of the classifier's weight, whose rows are the identities.
         head: the head that the file was trained with, one of :data:`modelling.heads.HEADS`.
         bare_stem: whether a ResNet without IBN lacks the ReLU of its stem.
-        last_stride: of a ResNet's last stage; None where both occur.
+        last_stride: of a ResNet's last stage; None if the project uses both.
         stem_pool: how a ResNet's stem pools, ``padded`` or ``ceil``.
-        interpolation: of the images it was trained on.
-        plain: whether it is a backbone without anything trained on identities.
+        interpolation: of the training images.
+        plain: whether it is a backbone that was not trained on identities.
         imagenet_too: whether the project publishes its ImageNet weights under the same names.
-        ibn_sizes_vary: whether the project trained its IBN networks at another size than the others.
-        backbone_name: MODEL.NAME, where the tensors do not tell it.
+        ibn_sizes_vary: whether the project trained its IBN networks at another input size than its other networks.
+        backbone_name: MODEL.NAME, if the tensors do not tell it.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Format:
         return all(any(name.startswith(prefix) for name in names) for prefix in self.prefixes)
 
     def rename(self, name: str) -> str:
-        """Our name of a tensor; one that fits no rule keeps its own, and loading will report it."""
+        """Our name of a tensor; a name that no rule fits stays, and loading will report it."""
         for theirs, ours in self.renames.items():
             if name.startswith(theirs):
                 return ours + name[len(theirs) :]
@@ -123,7 +123,7 @@ FORMATS: list[Format] = [
         plain=True,
     ),
 ]
-"""A file is of the first format that fits: one whose names are a part of another's comes after it."""
+"""A file has the first format that fits, so a format whose names are a part of another's comes after that one."""
 
 IMAGENET_FORMAT = Format("backbone of torchreid trained on ImageNet", left_out=("fc.", "classifier."), plain=True)
 
@@ -134,7 +134,7 @@ def plain_format(kind: str, name: str, classifiers: tuple[str, ...]) -> Format:
     Args:
         kind: what it is, for messages.
         name: MODEL.NAME.
-        classifiers: the modules that classify.
+        classifiers: names of the classifying modules.
     """
     prefixes = tuple(f"{module}." for module in classifiers)
     return Format(kind, left_out=prefixes, plain=True, backbone_name=name)

@@ -1,4 +1,4 @@
-"""Which network a set of tensors belongs to, and the two ways in which OSNets name theirs."""
+"""Which network a set of tensors belongs to, and the two ways to name the tensors of an OSNet."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from modelling.backbones.osnet import OSNETS
 from utils.errors import ReidError
 
 BASE = "backbone.base."
-"""What our network puts before the names of a backbone's tensors."""
+"""Prefix of the names of a backbone's tensors in our network."""
 
 # (blocks of the four stages, three convolutions in a block) -> name
 _RESNET_DEPTHS: dict[tuple[tuple[int, ...], bool], str] = {
@@ -49,7 +49,7 @@ def _without_layers(name: str) -> str:
         return name
     block, stream, layer, rest = match.groups()
     letter = "abcd"[int(stream)]
-    position = "" if letter == "a" else f".{layer}"  # the first stream has one layer, which has no number
+    position = "" if letter == "a" else f".{layer}"  # the first stream has one layer without a number
     return f"{block}.conv2{letter}{position}.{rest}"
 
 
@@ -72,7 +72,7 @@ def _osnet_name(state: Mapping[str, Tensor]) -> str:
     width = _STEM_CHANNELS.get(stem)
     variant = ""
     if BASE + "conv2.0.IN.weight" in state:
-        # Where a block normalizes its residual alone, its last convolution has no normalization of its own.
+        # If a block normalizes its residual alone, its last convolution has no normalization of its own.
         variant = "ibn_" if BASE + "conv2.0.conv3.bn.weight" in state else "ain_"
     name = f"osnet_{variant}{width}"
     if name not in OSNETS:

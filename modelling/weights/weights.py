@@ -1,4 +1,4 @@
-"""The one interface of every file of weights."""
+"""One interface for every kind of weight file."""
 
 import logging
 from collections.abc import Mapping
@@ -18,21 +18,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """A file of weights in our terms, whichever project wrote it: what it decides, and how it fills a network.
+    """A weight file in our terms, whichever project wrote it: what it decides, and how it fills a network.
 
     Attributes:
         path: the file; for weights that were fetched, the name of their network.
-        kind: what they are, for messages.
+        kind: what the file is, for messages.
         state: tensors under the names of our network, ``backbone.*`` and ``head.*``.
         architecture: what the weights decide about the network: ``name`` and options of the backbone, ``head`` and
-            ``pooling``. A backbone alone decides its name, if its tensors tell it, and leaves everything else open.
-        preprocessing: of the images they were trained on; None for a backbone alone, which may be given any.
-        num_ids: rows of the classifier; None without one that tells identities apart.
-        left_out: the tensors that are not loaded, under the names that the file has for them.
+            ``pooling``. A backbone alone decides at most its name.
+        preprocessing: of the training images; None for a backbone alone, which takes any.
+        num_ids: rows of the classifier of identities; None without one.
+        left_out: the tensors that are not loaded, under their names in the file.
         size_unsure: whether the size in ``preprocessing`` is a guess among several usual ones.
-        config: settings of the run that wrote it, by key; empty for a file of another project.
+        config: settings of the run that wrote the file, by key; empty for a file of another project.
         objective: classifier and centers under the names of our objective; empty for a file of another project.
-        data: digest of the training images and identities that those are of.
+        data: digest of the training images and identities behind classifier and centers.
     """
 
     path: Path
@@ -49,17 +49,17 @@ class Weights:
 
     @property
     def is_reid_model(self) -> bool:
-        """Whether they were trained on identities: then they can be tested; a backbone alone can only start a run."""
+        """Whether they were trained on identities and can be tested; a backbone alone can only start a training."""
         return self.num_ids is not None
 
     @property
     def scales(self) -> frozenset[int]:
-        """Low-resolution scales of the images they were trained on."""
+        """Low-resolution scales of the training images."""
         return frozenset({self.preprocessing.scale if self.preprocessing else 1})
 
     @property
     def has_head(self) -> bool:
-        """Whether they fill the head; a fresh BNNeck in eval mode only scales all vectors alike."""
+        """Whether they fill the head; without it, a fresh BNNeck in evaluation mode only scales all vectors alike."""
         return any(name.startswith("head.") for name in self.state)
 
     def fill(self, network: nn.Module) -> None:
@@ -73,7 +73,7 @@ class Weights:
         """
         target, tensors = network.state_dict(), self._tensors_for(network)
         optional = frozenset() if self.has_head else {name for name in target if name.startswith("head.")}
-        if self.is_reid_model:  # a fresh linear layer would scramble what was learned
+        if self.is_reid_model:  # a fresh linear layer would scramble the embeddings
             optional -= {"head.linear.weight"}
         check_fit(target, tensors, optional, f"{self.path} ({self.kind})")
         network.load_state_dict(tensors, strict=False)
@@ -88,7 +88,7 @@ class Weights:
         )
 
     def _tensors_for(self, network: nn.Module) -> Mapping[str, Tensor]:
-        """The tensors as the backbone's record adapts them to the input size that the network was built for."""
+        """The tensors, adapted by the backbone's record to the input size that the network was built for."""
         fit = backbone(self.architecture["name"]).fit if "name" in self.architecture else None
         if fit is None:
             return self.state
