@@ -1,1 +1,1 @@
-"""Floor 1: exact, memory-bounded evaluation of embeddings."""
+"""Floor 1: exact evaluation of embeddings in bounded memory."""

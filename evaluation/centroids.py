@@ -18,28 +18,28 @@ from evaluation.retrieval.scores import Pairs, SameIdentity
 from utils.blocks import row_blocks
 from utils.group_means import group_means, mean_weights
 
-_SHARE = 2**-6  # of the memory budget: 4 MiB; larger blocks gain nothing, and leave the cache
-# Added to the distance of a query's own centroid. Beyond the rounding of a product of some thousand terms,
-# below any difference that a feature of this precision can mean.
+_SHARE = 2**-6  # of the memory budget: 4 MiB; larger blocks are no faster, and leave the cache
+# Added to the distance of a query's own centroid: larger than the rounding error of a product of some thousand terms,
+# smaller than any meaningful difference in this precision.
 _TOLERANCE: Final = {torch.float32: 1e-6, torch.float64: 1e-12}
 
 
 def rank_centroids(retrieval: Retrieval, *, camera_rule: bool = True) -> RankingResult:
     """Rank identity centroids by their cosine distance.
 
-    A query of person p from camera c meets one centroid per identity, the mean over all its gallery images as
-    they are (after the BNNeck, before normalization), except that p's own is built without the images of c;
-    where none remains the query is not counted. Each distractor (id 0) stays an item of its own. So a counted
-    query has one match, its AP is 1 / rank, and mAP = mINP.
+    A query of person p from camera c meets one centroid per identity, the mean over its gallery images (after the
+    BNNeck, before normalization). The centroid of p leaves out the images of c; if none remain, the query is not
+    counted. Each distractor (id 0) stays an item of its own. So a counted query has one match, its AP is 1 / rank,
+    and mAP = mINP.
 
-    An item as near as the own centroid up to 1e-6 (1e-12 for float64 features) counts as nearer: means of
-    equal vectors differ in their last bits, and a tie must not help.
+    An item counts as nearer than the own centroid if it is at most 1e-6 (1e-12 for float64 features) farther: means
+    of equal vectors differ in their last bits, and a match must not gain from a tie.
 
-    Beside the budget this holds one vector per (identity, camera), one per identity and one per distractor.
+    Beside the budget this function holds one vector per (identity, camera), one per identity and one per distractor.
 
     Args:
         retrieval: query and gallery.
-        camera_rule: build the own centroid without the query's camera; from all cameras without the rule.
+        camera_rule: leave the images of the query's camera out of the own centroid.
 
     Returns:
         Figures as in instance retrieval; ``num_gallery`` counts identities and distractors.
@@ -53,7 +53,7 @@ def rank_centroids(retrieval: Retrieval, *, camera_rule: bool = True) -> Ranking
     own_item = SameIdentity(retrieval.query_ids, items.gallery_ids)
 
     def members(rows: slice) -> tuple[Tensor, Tensor]:
-        """Groups of each query's person, and which of them enter the own centroid."""
+        """Groups of each query's person, and which of them count in the own centroid."""
         groups, exists = own_groups(rows)
         if camera_rule:
             exists = exists & (by_camera.cameras[groups] != retrieval.query_cameras[rows, None])
@@ -67,14 +67,14 @@ def rank_centroids(retrieval: Retrieval, *, camera_rule: bool = True) -> Ranking
         for rows, distances in blocks:
             column, exists = own_item(rows)
             centroids = by_camera.centroids(*members(rows))[:, None]
-            # Only the change goes through another sum: the centroid that changes nothing keeps its distance.
+            # Only the change is computed anew, so a centroid that does not change keeps its exact distance.
             change = F.normalize(items.gallery[column], dim=2) - F.normalize(centroids, dim=2)
             change = (F.normalize(retrieval.query[rows])[:, None] * change).sum(2).to(distances.dtype)
             own_distances = distances.gather(1, column) + torch.where(exists, change + tolerance, 0.0)
             yield rows, distances.scatter_(1, column, own_distances)
 
     pairs = Pairs(own_item, has_members if camera_rule else None)
-    # Beside the scores a query takes its two centroids and their change.
+    # Beside its scores a query needs two centroids and their change.
     extra_bytes = pairs.scoring_bytes + 8 * retrieval.query.shape[1] * retrieval.query.dtype.itemsize
     return rank(pairs, with_own_centroids(DistanceBlocks(items).blocks(extra_bytes)))
 
@@ -91,8 +91,8 @@ def _identities_and_distractors(retrieval: Retrieval, by_camera: "CameraMeans") 
 class CameraMeans:
     """Mean feature of each (identity, camera); distractors (identity 0) have none.
 
-    A centroid without one camera is the weighted mean of the others' means: nothing is subtracted, so nothing
-    cancels, and an image is read once however many queries leave something else out.
+    A centroid without one camera is the weighted mean of the means of the others: no digits cancel in a subtraction,
+    and each image is read once, however many queries leave out a camera.
 
     Attributes:
         ids: (K,) int64 identity of each group, ascending.
@@ -105,7 +105,7 @@ class CameraMeans:
         is_person = ids > 0
         self.ids, self.cameras, group = unique_pairs(ids[is_person], cameras[is_person])
         num_groups = len(self.ids)
-        # Distractors go to one group more, which is dropped: without them, the features would be copied.
+        # Distractors form one more group, which is dropped: to select the others would copy the features.
         groups = torch.full_like(ids, num_groups).masked_scatter(is_person, group)
         means, counts = group_means(features, groups, num_groups + 1)
         self.means, self.counts = means[:num_groups], counts[:num_groups]
@@ -115,11 +115,11 @@ class CameraMeans:
 
         Args:
             groups: (N, C) positions of groups.
-            is_member: (N, C) bool, which of them enter.
+            is_member: (N, C) bool, which of them count.
 
         Returns:
-            (N, D) in the dtype of ``means``, zero where no group enters. The sum is in float64, so that
-            centroids of equal float32 features are equal, whichever cameras they leave out.
+            (N, D) in the dtype of ``means``, zero where no group counts. The sum is in float64, so centroids of
+            equal float32 features are equal, whichever cameras they leave out.
         """
         weights = mean_weights((self.counts[groups] * is_member).double())
         result = self.means.new_empty(len(groups), self.means.shape[1])

@@ -5,11 +5,11 @@ Image Retrieval (ICONIP 2021). It flatters a model: its wrong camera lookup and 
 every figure. Its definition, faults included:
 
 1. The camera of gallery item j is read at position j of the query cameras followed by the gallery cameras: for
-   j < Q that of query j, from there on that of gallery item j - Q, never its own. The order of both sides
-   matters.
-2. For each identity p that has queries and each camera c among them, a centroid is the mean of p's gallery
-   items whose camera so read is not c, unless none remains. Where no item of p reads as c it leaves out
-   nothing; p has one such centroid at most.
+   j < Q it is the camera of query j, from there on that of gallery item j - Q, never its own. So the order of both
+   sides matters.
+2. For each identity p that has queries and each camera c among them, a centroid is the mean of p's gallery items
+   whose camera, read this way, is not c; if no item remains, there is no such centroid. If no item of p reads as c,
+   the centroid leaves out nothing; p has at most one such centroid.
 3. Identities without a query, all distractors among them, have no centroid and leave the gallery.
 4. A query (p, c) meets all centroids, except those of p with an item that reads as c. So the centroids of
    another person count several times, and a query whose camera is read nowhere in p may have several matches.
@@ -60,7 +60,7 @@ def rank_ctl2021(retrieval: Retrieval) -> RankingResult:
 
     items = retrieval.with_gallery(centroids, ids)
     pairs = Pairs(SameIdentity(retrieval.query_ids, ids), has_no_item_of_the_camera)
-    # Each centroid is met by the queries it was built for, so one of them at least has a match.
+    # The queries that a centroid was built for meet it, so at least one of them has a match.
     return rank(pairs, DistanceBlocks(items).blocks(pairs.scoring_bytes))
 
 

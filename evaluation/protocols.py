@@ -1,4 +1,4 @@
-"""The protocols by name, and what they measure of embeddings at one or more resolutions."""
+"""The protocols by name, and the evaluation of embeddings at one or more resolutions by them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from utils.errors import lookup
 
 
 def instance(retrieval: Retrieval, protocol: EvaluationProtocol) -> RankingResult:
-    """Rank images: see :mod:`evaluation.ranking`; with query expansion and re-ranking where the protocol says so."""
+    """Rank images: see :mod:`evaluation.ranking`; with query expansion and re-ranking if the protocol has them."""
     pairs = retrieval.pairs(protocol.camera_rule)
     if protocol.expansion is not None:
         retrieval = expand_queries(retrieval, protocol.expansion)
@@ -87,7 +87,7 @@ def evaluate(
         vectors: scale -> (Q + G, D) embeddings, the queries first.
         query: labels of the queries.
         gallery: labels of the gallery.
-        protocols: what to measure.
+        protocols: one per row of the report.
 
     Returns:
         One entry of the report per protocol.
@@ -104,16 +104,15 @@ def evaluate(
 
 
 def verify(data: EvaluationData, protocol: EvaluationProtocol, fpr: float) -> VerificationEntry:
-    """Which distance means the same person, over all pairs of a query and a gallery image.
+    """Find which distance means the same person, over all pairs of a query and a gallery image.
 
     Args:
         data: embeddings and labels.
         protocol: which resolutions, and whether pairs of one camera count.
-        fpr: a false positive rate to find a threshold for, beside the usual ones.
+        fpr: a false positive rate that gets a threshold, beside the usual ones.
 
     Raises:
-        ReidError: if ``fpr`` is out of (0, 1), or no pair shows one person, or none two; then there is nothing to
-            tell apart.
+        ReidError: if ``fpr`` is outside (0, 1), or if there are no pairs of one person or no pairs of two persons.
     """
     curve = verification_curve(
         data.retrieval(*protocol.scales),

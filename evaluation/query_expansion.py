@@ -42,9 +42,9 @@ def expand_queries(retrieval: Retrieval, parameters: QueryExpansion) -> Retrieva
     q + sum over its k nearest g of max(s, 0)^alpha g. ``alpha`` 0 weighs all alike, which is average query
     expansion, whatever the sign of s; a large ``alpha`` leaves the query almost as it was.
 
-    The procedure reads no identity and no camera, so Market-1501's camera rule does not enter: items that
-    the evaluation will skip for a query (its own identity in its own camera) take part in its expansion.
-    They could not be left out without the labels, and leaving them out would tell the query who is who.
+    The procedure reads no identity and no camera, so Market-1501's camera rule does not apply: items that the
+    evaluation skips for a query (of its own identity and camera) take part in its expansion. To leave them out would
+    need the labels, and would tell the query who is who.
 
     References:
         Radenovic, Tolias, Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2018
@@ -56,7 +56,7 @@ def expand_queries(retrieval: Retrieval, parameters: QueryExpansion) -> Retrieva
         parameters: how many items join a query, and with which weights.
 
     Returns:
-        The same gallery with queries of length 1. Neighbors of equal similarity count in the order of their
+        The same gallery with queries of length 1. Neighbors of equal similarity are in the order of their
         index.
     """
     features = normalize(retrieval.query, retrieval.gallery)

@@ -1,11 +1,11 @@
 """Instance retrieval: mAP, mINP and CMC under the Market-1501 protocol, exact and in bounded memory.
 
-Protocol (Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015): for a query of person p
-from camera c the gallery items of p from c are removed; a query that has no match after that is not counted.
+Protocol (Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015): for a query of person p from
+camera c the gallery items of p from c are removed; a query without a match after that is not counted.
 CMC-k is the share of counted queries with a match among the first k; the average precision (AP) of a query is
 the mean of the precision at each match (not the trapezoid rule of the original MATLAB code); mINP (Ye et al.,
 Deep Learning for Person Re-identification: A Survey and Outlook, TPAMI 2022) is the mean of matches / rank of
-the last match. At a tie every item that is no match comes first, so no order of the gallery changes a figure.
+the last match. At a tie every item that is not a match comes first, so the order of the gallery changes no figure.
 """
 
 from collections.abc import Iterable
@@ -61,12 +61,12 @@ def evaluate_ranking(  # noqa: PLR0913 (two sides of three arrays each are the p
 ) -> RankingResult:
     """Rank the gallery for each query and report mAP, mINP and CMC.
 
-    Nothing of the size (Q, G) is held: queries are ranked in blocks that fit :data:`utils.blocks.MEMORY_BUDGET`,
+    No matrix of the size (Q, G) is held: queries are ranked in blocks that fit :data:`utils.blocks.MEMORY_BUDGET`,
     one row at least, which is G x 4 bytes (40 MB for ten million items). The gallery is not copied. The product
-    runs in full float32 (float64 for float64 features) on the gallery's device; only items nearer to one
-    another than its rounding may swap ranks against a float64 run. Features that lie together far from the
-    origin have few digits left for the cosine: at a mean of 10 and a deviation of 0.1 per component mAP is off
-    by about 1e-3, at 1 and 1 by 1e-6. Pass such features as float64.
+    runs in full float32 (float64 for float64 features) on the gallery's device; compared with a
+    float64 run, only items whose distances differ by less than its rounding error may swap ranks. Features that lie
+    together far from the origin have few digits left for the cosine: at a mean of 10 and a deviation of 0.1 per
+    component mAP is off by about 1e-3, at 1 and 1 by 1e-6. Pass such features as float64.
 
     Args:
         query: (Q, D) floating point, torch or numpy.
@@ -91,9 +91,9 @@ def rank(pairs: Pairs, blocks: Iterable[tuple[slice, Tensor]]) -> RankingResult:
     """Figures of the ranking by any distances.
 
     Args:
-        pairs: who is whose match.
-        blocks: rows of the query, in order, each with their (rows, G) distances or anything that grows with
-            them, which are overwritten.
+        pairs: the matches of each query.
+        blocks: rows of the query, in order, each with their (rows, G) distances, or with values of the same order,
+            which are overwritten.
 
     Raises:
         ReidError: if no query has a match.

@@ -9,7 +9,7 @@ Let x be the Q queries followed by the G gallery items, N = Q + G, each of lengt
 - The Jaccard distance is J(i, j) = 1 - s / (2 - s) with s the sum over m of min(V(i, m), V(j, m)).
 - The result is (1 - lambda) J + lambda d, for queries against gallery items.
 
-Only lists of neighbors and the non-zero entries of V are held. All of it is torch, on the inputs' device.
+Only lists of neighbors and the non-zero entries of V are held. Everything is torch, on the device of the inputs.
 """
 
 from collections.abc import Iterator
@@ -66,7 +66,7 @@ def k_reciprocal(
 ) -> Tensor:
     """Re-ranked distances of all queries to all gallery items, as one matrix.
 
-    A gallery smaller than ``k1`` or ``k2`` is no mistake: the lists then hold all N items. Features in
+    The gallery may be smaller than ``k1`` or ``k2``; the lists then hold all N items. Features in
     float64 are computed in float64, all others in float32.
 
     References:
@@ -82,11 +82,11 @@ def k_reciprocal(
             default a new tensor on the device of the gallery.
 
     Returns:
-        (Q, G) float32; shares its memory with ``out`` if there is one.
+        (Q, G) float32, in the memory of ``out`` if there is one.
 
     Raises:
-        ReidError: if the features are no two finite matrices of the same width, if a parameter
-            is out of range, or if ``out`` does not fit.
+        ReidError: if the features are not two finite matrices of the same width, if a parameter is out of range, or
+            if ``out`` does not fit.
     """
     parameters = Reciprocal(k1, k2, lambda_value)
     query, gallery = check_features(query, gallery)
@@ -109,14 +109,14 @@ def k_reciprocal_blocks(query: Tensor, gallery: Tensor, parameters: Reciprocal) 
     """
     k1, k2, weight = parameters.k1, parameters.k2, parameters.lambda_value
     features, num_queries = normalize(query, gallery), len(query)
-    # Set anew for each block, and never held over a yield: the caller's precision is not ours to change.
+    # Never held over a yield: the caller's precision is not ours to change.
     with full_precision(features.device):
         neighbors = nearest_among(features, min(max(k1 + 1, k2), len(features)))
         encoding = local_mean(encode(features, neighbors, k1), neighbors.indices[:, :k2])
         holders = gallery_holders(encoding, num_queries)
         unit = distance_units(neighbors)[:num_queries, None]
     items = features[num_queries:]
-    # Half of the budget for four matrices of a block's shape, half for the pairs of entries they come from.
+    # Half of the budget is for four matrices of a block's shape, half for the pairs of entries behind them.
     for rows in row_blocks(num_queries, 4 * len(items) * features.element_size(), 0.5):
         with full_precision(features.device):
             shared = shared_weight(encoding, holders, rows, len(items))

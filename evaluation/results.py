@@ -1,4 +1,4 @@
-"""What was measured and what came out: rows of a report, and the report as report.json."""
+"""Rows of a report, how each was measured, and the report as report.json holds it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -19,9 +19,10 @@ FIGURES: dict[str, Callable[[RankingResult], float]] = {
     "rank-5": lambda result: result.cmc[5],
     "rank-10": lambda result: result.cmc[10],
 }
-"""Rates in [0, 1] by name: the columns of every table. A figure added here appears in the log and in all reports."""
+"""Rates in [0, 1] by name: the columns of every table, in the log, on the console, in report.md and report.html, and
+in TensorBoard; report.json holds the figures of its contract."""
 
-_HIGHEST_FPR = 0.5  # that TEST.FPR takes
+_HIGHEST_FPR = 0.5  # the highest value of TEST.FPR
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class EvaluationProtocol:
 
     @property
     def label(self) -> str:
-        """The name with what is done on top of it, and without the camera rule if so, as every table shows it."""
+        """The name with its additions, and a mark if the camera rule is off, as every table shows it."""
         additions = (f" +QE{self.expansion.k}" if self.expansion else "", " +rerank" if self.rerank else "")
         return self.name + "".join(additions) + ("" if self.camera_rule else " (all cameras)")
 
@@ -71,7 +72,7 @@ class EvaluationProtocol:
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of a report: how it was measured, and what came out."""
+    """One row of a report: how it was measured, and the result."""
 
     protocol: EvaluationProtocol
     result: RankingResult
@@ -105,7 +106,7 @@ class Entry:
 
 
 class OperatingPoint(NamedTuple):
-    """A false positive rate, and what a decision at that rate does; None = too few pairs to measure it.
+    """A false positive rate and the decision at that rate; None = too few pairs to measure it.
 
     Attributes:
         fpr: the false positive rate.
@@ -126,7 +127,7 @@ class VerificationEntry:
         query_scale: low-resolution scale of the queries.
         gallery_scale: low-resolution scale of the gallery.
         camera_rule: only pairs of different cameras count.
-        fpr: the false positive rate that the user chose.
+        fpr: the user's false positive rate.
         curve: rates and thresholds, that of ``fpr`` among them.
     """
 
@@ -139,7 +140,7 @@ class VerificationEntry:
     def points(self) -> Iterator[OperatingPoint]:
         """What was measured at each false positive rate, the highest first."""
         for fpr in sorted(self.curve.tpr_at_fpr, reverse=True):
-            if fpr * self.curve.num_negative >= 1:  # pairs enough for one false positive
+            if fpr * self.curve.num_negative >= 1:  # enough pairs for one false positive
                 yield OperatingPoint(fpr, self.curve.tpr_at_fpr[fpr], self.curve.thresholds[fpr])
             else:
                 yield OperatingPoint(fpr, None, None)
@@ -161,7 +162,7 @@ class VerificationEntry:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """As report.json holds it; rates in [0, 1], thresholds are cosine distances; None = too few pairs."""
+        """As report.json holds it: rates in [0, 1], thresholds as cosine distances, None = too few pairs."""
         points = list(self.points())
         return {
             "query_scale": self.query_scale,
@@ -181,12 +182,12 @@ class VerificationEntry:
 
 
 class Resolution(NamedTuple):
-    """What a scale leaves of an image: the pixels that carry information.
+    """How many pixels of an image carry information at a scale.
 
     Attributes:
         scale: 1 = full.
-        height: pixels; of files their median.
-        width: pixels; of files their median.
+        height: in pixels; for files the median.
+        width: in pixels; for files the median.
         source: ``online``, made from the network's input, or ``disk``, files of makelr.py.
     """
 

@@ -15,7 +15,7 @@ FALSE_POSITIVE_RATES: tuple[float, ...] = (1e-2, 1e-3, 1e-4)
 
 _LARGEST_DISTANCE = 2.0
 _CURVE_POINTS = 500
-_PAIR_BYTES = 13  # beside its value a pair takes its bin (int32), the camera mask, and the wider bin of bincount
+_PAIR_BYTES = 13  # beside its value a pair needs its bin (int32), the camera mask, and the wider bin of bincount
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,8 @@ class VerificationCurve:
         thresholds: that threshold, a cosine distance in [0, 2].
         equal_error_rate: where false positive and false negative rate meet.
         num_positive: pairs of one person.
-        num_negative: pairs of two persons, distractors included. A rate below 1 / ``num_negative`` cannot be
-            measured: its threshold lets no false pair pass.
+        num_negative: pairs of two persons, including distractors. A rate below 1 / ``num_negative`` cannot be
+            measured: no false pair is below its threshold.
         fpr: (P,) float64 ascending, at most 1,001 points of the ROC curve, dense at low rates.
         tpr: (P,) float64, the true positive rate at each of them.
     """
@@ -51,8 +51,8 @@ def verification_curve(
 ) -> VerificationCurve:
     """Verification rates over all query-gallery pairs from two cameras, by one streamed histogram.
 
-    Rates are exact at the edges of the bins; a threshold is off by one bin width (2 / ``bins``)
-    at most. Memory is bounded as in :func:`evaluation.ranking.evaluate_ranking`.
+    Rates are exact at the edges of the bins; a threshold is off by at most one bin width (2 / ``bins``). Memory is
+    bounded as in :func:`evaluation.ranking.evaluate_ranking`.
 
     Args:
         retrieval: query and gallery; a distractor makes negative pairs only.
@@ -105,12 +105,12 @@ def _bin_index(negated_cosines: Tensor, bins: int) -> Tensor:
 
 
 def _count(index: Tensor, bins: int) -> Tensor:
-    """Pairs in each bin, and in the last those that do not count."""
+    """Pairs in each bin; the last bin holds those that do not count."""
     return torch.bincount(index.flatten(), minlength=bins + 1)
 
 
 def _cumulative_share(counts: np.ndarray) -> np.ndarray:
-    """(bins + 1,) share of the pairs nearer than each edge."""
+    """(bins + 1,) share of the pairs that are nearer than each edge."""
     share: np.ndarray = np.concatenate([[0], np.cumsum(counts)]) / counts.sum()
     return share
 

@@ -13,7 +13,7 @@ from evaluation.results import FIGURES, Entry, Report
 from utils.files import write_text
 
 _PALE_BLUE, _DARK_BLUE = (239, 246, 255), (18, 70, 135)  # least and greatest value of a heat map
-_SMALLEST_SPAN = 0.05  # between the two; a smaller difference must not look dramatic
+_SMALLEST_SPAN = 0.05  # of the values between the two; a smaller difference must not look dramatic
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Picture:
     """One picture of the report.
 
     Attributes:
-        title: plain text, above the picture; a file name, say.
-        caption: plain text, beside the title; may be empty.
+        title: plain text above the picture, such as a file name.
+        caption: plain text beside the title; may be empty.
         png: the content of a PNG file.
     """
 
@@ -45,9 +45,9 @@ class _HeatMap(NamedTuple):
 def write_html(path: Path, report: Report, pictures: Sequence[Picture], *, plots: Sequence[Picture] = ()) -> None:
     """Write the report as one self-contained file, whole or not at all.
 
-    It has the data set, the checkpoint, the table of results, for each protocol measured at several pairs of
-    resolutions heat maps of the main figures over them, the verification part, plots and ranked lists; a part
-    that has nothing to show is left out.
+    The file holds the data set, the checkpoint, the table of results, heat maps of the main figures for each protocol
+    that was measured at several pairs of resolutions, the verification part, plots and ranked lists. A part with
+    nothing to show is left out.
 
     Args:
         path: the file to write.
@@ -62,7 +62,7 @@ def write_html(path: Path, report: Report, pictures: Sequence[Picture], *, plots
     text = page.get_template("report.html.j2").render(
         report=report, tables=tables, heat_maps=_heat_maps(report), pictures=pictures, plots=plots
     )
-    write_text(path, text.encode("utf-8", "replace").decode())  # a file name may hold any byte
+    write_text(path, text.encode("utf-8", "replace").decode())  # file names may hold any byte
 
 
 def _heat_maps(report: Report) -> dict[str, list[_HeatMap]]:
@@ -89,6 +89,6 @@ def _heat_map(figure: str, entries: Mapping[tables.Scales, Entry]) -> _HeatMap:
 
 
 def _style(part: float) -> str:
-    """The style of a cell, ``part`` of the way from pale to dark, with an ink that stands out from it."""
+    """The style of a cell, ``part`` of the way from pale to dark, with text that stands out from it."""
     color = [round(pale + part * (dark - pale)) for pale, dark in zip(_PALE_BLUE, _DARK_BLUE, strict=True)]
     return f"background:rgb({color[0]},{color[1]},{color[2]});color:{'#fff' if part > 0.7 else '#111'}"

@@ -1,4 +1,4 @@
-"""Pictures of ranked lists: the query, then its gallery items, framed green for a match and red otherwise."""
+"""Pictures of ranked lists: the query, then its gallery items in green frames (matches) or red ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,16 +34,16 @@ def draw_ranked_list(
     """Draw one ranked list.
 
     The query comes first, in a blue frame, above its identity and camera. Each gallery item has a green frame
-    and a tick where it is a match, else a red frame and a cross (for who cannot tell the two colors), above
-    its rank, identity, camera and cosine distance. Where the query's identity is not known, frames are gray and
-    nothing is marked. Images of any size are fitted to tiles of equal size; one that cannot be read becomes a
-    gray tile that says so.
+    and a tick if it is a match, else a red frame and a cross (some people cannot distinguish the two colors), above
+    its rank, identity, camera and cosine distance. If the query's identity is unknown, frames are gray and nothing
+    is marked. Images of any size are fitted to tiles of equal size; a gray tile that says so replaces an image that
+    cannot be read.
 
     Args:
         ranked: the list.
         query_labels: the images that ``ranked.query_row`` points into.
         gallery_labels: the images that ``ranked.gallery_rows`` points into.
-        average_precision: of the query, in [0, 1]; NaN where it has no match, None where it has no identity.
+        average_precision: of the query, in [0, 1]; NaN if it has no match, None if it has no identity.
         height: of the images, in pixels; their tiles are half as wide.
 
     Returns:
@@ -90,7 +90,7 @@ def write_pictures(
     """Write one PNG per chosen query, such as ``worst_0001_<stem of the query>.png``.
 
     Args:
-        folder: absent or empty, so that pictures of two evaluations never lie side by side.
+        folder: absent or empty, so pictures of two evaluations never mix.
         selection: the chosen queries.
         lists: their ranked lists, in the order of ``selection.rows``.
         query_labels: Q images.
@@ -154,12 +154,12 @@ def _framed(path: Path, height: int, color: Color) -> np.ndarray:
 
 
 def _number(label: int) -> str:
-    """An identity or a camera; "?" for the negative number of one that the name does not tell."""
+    """An identity or a camera; "?" for a negative number, which means unknown."""
     return str(label) if label >= 0 else "?"
 
 
 def _write_title(canvas: np.ndarray, name: str, average_precision: float | None) -> None:
-    """The query's file name, shortened in its middle where it is too long, and its AP."""
+    """The query's file name, shortened in its middle if it is too long, and its AP."""
     ending = ""
     if average_precision is not None:
         ending = "no match in the gallery" if np.isnan(average_precision) else f"AP {100 * average_precision:.1f} %"

@@ -19,7 +19,7 @@ from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
-# Matplotlib's own font, then those in which Linux, Windows and macOS show Chinese, Japanese and Korean names.
+# Matplotlib's own font, then fonts of Linux, Windows and macOS for Chinese, Japanese and Korean names.
 _FONTS = (
     "DejaVu Sans", "Noto Sans CJK KR", "Noto Sans CJK JP", "Noto Sans KR", "NanumGothic", "Malgun Gothic",
     "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "PingFang SC",
@@ -65,8 +65,8 @@ def cmc_plot(curves: Mapping[str, Mapping[int, float]]) -> bytes:
 def roc_plot(results: Mapping[str, VerificationCurve]) -> bytes:
     """Receiver operating characteristic over a logarithmic false positive rate.
 
-    The point of equal error rate is marked; the legend has it, and the true positive rates at false positive
-    rates of 0.01, 0.001 and 0.0001 (as far as the result holds them).
+    A dot marks the equal error rate. The legend shows it, and the true positive rates at false positive rates of
+    0.01, 0.001 and 0.0001 that the result holds.
 
     Args:
         results: name -> verification result.
@@ -83,7 +83,7 @@ def roc_plot(results: Mapping[str, VerificationCurve]) -> bytes:
     least = min(1 / result.num_negative for result in results.values())
     lowest = max(_LOWEST_RATE, float(10 ** np.floor(np.log10(least))))
     for number, result in enumerate(results.values()):
-        # A logarithmic axis has no zero; below one pair of the negatives nothing is measured.
+        # A logarithmic axis has no zero, and a rate below one negative pair cannot be measured.
         measured = result.fpr >= 1 / result.num_negative
         fpr, tpr = result.fpr[measured], 100 * result.tpr[measured]
         handles += axes.step(fpr, tpr, where="post", **_style(number))
@@ -107,7 +107,7 @@ def _roc_label(name: str, result: VerificationCurve) -> str:
 
 
 def _axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    """A figure of its own: pyplot's state would be shared with whoever else draws in the process."""
+    """A separate figure: pyplot would share its state with other code of the process that draws."""
     figure = Figure(figsize=_SIZE, dpi=_DOTS_PER_INCH, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -123,7 +123,7 @@ def _style(number: int) -> dict[str, Any]:
 
 
 def _legend(figure: Figure, handles: list[Line2D], labels: list[str], title: str | None = None) -> None:
-    """A legend below the axes, where it covers no curve; the figure grows by its height."""
+    """A legend below the axes, where it hides no curve; the figure grows by its height."""
     plain = [label.replace("$", r"\$") for label in labels]  # a dollar sign starts a formula
     num_lines = sum(label.count("\n") + 1 for label in labels)
     width, height = _SIZE
@@ -133,7 +133,7 @@ def _legend(figure: Figure, handles: list[Line2D], labels: list[str], title: str
 
 
 def _available(fonts: Sequence[str]) -> list[str]:
-    """Those that this machine has: matplotlib complains of each of the others."""
+    """The fonts that this machine has: matplotlib warns of each of the others."""
     names = {font.name for font in fontManager.ttflist}
     return [name for name in fonts if name in names]
 

@@ -1,4 +1,4 @@
-"""Ranked lists to look at: which queries to show, and the first gallery items of each."""
+"""Ranked lists: which queries to show, and the first gallery items of each."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows of the queries to look at; no row occurs twice.
+    """Rows of the queries to show; no row occurs twice.
 
     Attributes:
         worst: lowest average precision, the worst first.
@@ -53,7 +53,7 @@ class RankedList:
 
     Attributes:
         query_row: position among the queries.
-        gallery_rows: (K,) int64 positions in the gallery; K < k where the gallery has no more to offer.
+        gallery_rows: (K,) int64 positions in the gallery; K < k if the gallery has no more items.
         distances: (K,) float64 cosine distances in [0, 2], ascending.
         matches: (K,) bool, whether an item shows the query's person.
     """
@@ -67,8 +67,8 @@ class RankedList:
 def select_queries(average_precision: np.ndarray, max_number: int) -> Selection:
     """Choose the worst, the median and the best queries, about a third each.
 
-    Queries of equal average precision (often very many have 1) come in a fixed shuffled order: by row they
-    would be images of one person.
+    Queries of equal average precision (often very many have 1) are in a fixed shuffled order: in the order of their
+    rows they would be images of one person.
 
     Args:
         average_precision: (Q,) floating point; a query without a match, NaN, is never chosen.
@@ -88,7 +88,7 @@ def select_queries(average_precision: np.ndarray, max_number: int) -> Selection:
     number = min(max_number, len(order))
     num_worst, num_best = (number + 2) // 3, (number + 1) // 3
     num_median = number - num_worst - num_best
-    # The lower of the two middle places, as many after it as before; the ends are others' places.
+    # Centered at the lower of the two middle places; the worst and the best take the ends.
     start = min(max((len(order) - num_median) // 2, num_worst), len(order) - num_best - num_median)
     return Selection(
         worst=tuple(order[:num_worst].tolist()),
@@ -100,18 +100,18 @@ def select_queries(average_precision: np.ndarray, max_number: int) -> Selection:
 def ranked_lists(retrieval: Retrieval, rows: Sequence[int], *, k: int, camera_rule: bool) -> list[RankedList]:
     """The first ``k`` gallery items for some of the queries, by the rules of the reported figures.
 
-    As in :func:`evaluation.ranking.evaluate_ranking`: cosine distance, items of the query's person from the
-    query's camera removed under the camera rule, and at a tie every item that is no match first. Only the
+    As in :func:`evaluation.ranking.evaluate_ranking`, the distance is the cosine distance, the camera rule removes
+    items of the query's person and camera, and at a tie every item that is not a match comes first. Only the
     distances of ``rows`` are computed, a block of them at a time.
 
     Args:
         retrieval: query and gallery.
-        rows: which queries, positions from 0.
+        rows: positions of the queries, from 0.
         k: items per list.
         camera_rule: remove the gallery images of the query's person from the query's camera.
 
     Returns:
-        One list per entry of ``rows``, in that order.
+        One list per entry of ``rows``, in their order.
 
     Raises:
         ReidError: if ``k`` or a row is out of range.

@@ -1,4 +1,4 @@
-"""A report as tables: the rows that all of them share, Markdown, and the console."""
+"""A report as tables in Markdown and on the console, and the rows that all tables share."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ NOTES: dict[str, str] = {
         "model, and are not comparable to instance figures."
     )
 }
-"""Protocol -> what must stand beside its figures."""
+"""Protocol -> a note that must stand beside its figures."""
 
 NUM_TEXT_COLUMNS = 3  # of the results, before the figures
 CROSSED_FIGURES = ("mAP", "rank-1")
@@ -34,7 +34,7 @@ _SOURCES = {"online": "of the network's input", "disk": "files, median"}
 
 
 def result_columns() -> list[str]:
-    """The head of the table of results."""
+    """The header of the table of results."""
     return ["protocol", "query scale", "gallery scale", *FIGURES, "valid queries"]
 
 
@@ -59,7 +59,7 @@ def notes(report: Report) -> list[str]:
 
 
 def resolutions_text(report: Report) -> str:
-    """What each scale leaves of an image, in pixels (height x width); empty where the report does not say."""
+    """The pixels that each scale leaves of an image (height x width); empty if the report does not say."""
     return ", ".join(
         f"x{size.scale} = {size.height}x{size.width} ({_SOURCES[size.source]})" for size in report.resolutions
     )
@@ -86,7 +86,7 @@ def verification_cells(verification: VerificationEntry) -> Iterator[list[str]]:
 
 
 def verification_text(verification: VerificationEntry) -> str:
-    """The equal error rate, and what it was measured on."""
+    """The equal error rate and the pairs behind it."""
     curve = verification.curve
     return (
         f"Equal error rate: {percent(curve.equal_error_rate)} % (queries x{verification.query_scale}, gallery "
@@ -102,7 +102,7 @@ def percent(rate: float | None) -> str:
 def markdown_table(report: Report) -> str:
     """The results as a GitHub-flavored Markdown table; rates in percent.
 
-    Notes follow where a protocol has one, and a second table where the report has a verification part.
+    The notes of its protocols follow, and a second table if the report has a verification part.
 
     Returns:
         Lines that end with a line feed.
@@ -119,7 +119,7 @@ def markdown_table(report: Report) -> str:
 
 
 def console_tables(report: Report) -> Iterator[Table]:
-    """One row per evaluation and, where resolutions were crossed, a matrix of them for each protocol."""
+    """One row per evaluation, and for each protocol with several pairs of resolutions a matrix of them."""
     yield _console_results(report)
     for label, entries in by_scales(report).items():
         if len(entries) > max(map(len, scales_of_sides(entries))):
@@ -133,7 +133,7 @@ def _markdown(columns: Sequence[str], rows: Iterable[list[str]], num_text: int) 
 
 
 def _escape(text: str) -> str:
-    """Text in which no character has a meaning to Markdown, on one line."""
+    """Text on one line in which no character has a meaning in Markdown."""
     return _MARKDOWN_SIGNS.sub(r"\\\1", " ".join(text.split()))
 
 
@@ -142,7 +142,7 @@ def _console_results(report: Report) -> Table:
     table.caption, table.caption_justify = ", ".join(map(str, report.resolutions)) or None, "left"
     rows = result_rows(report)
     for number, column in enumerate(zip(result_columns(), *rows, strict=True)):
-        # As narrow as the words allow, except the protocol: in a narrow window it is wrapped, a figure never cut.
+        # As narrow as the words allow, except the protocol: a narrow window wraps it, but never cuts a figure.
         width = max(len(word) for text in column for word in text.split()) if number else None
         table.add_column(column[0], justify="left" if number < NUM_TEXT_COLUMNS else "right", width=width)
     table.columns[0].overflow = "fold"

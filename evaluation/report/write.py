@@ -1,4 +1,4 @@
-"""Everything a test leaves on disk: figures to read by programs and by people, and pictures to look at."""
+"""Write the results of a test: figures for programs and for people, and pictures."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ class PictureSettings:
 
     Attributes:
         topk: gallery images in a list.
-        number: lists in all, a third each of the worst, the median and the best queries.
+        number: number of lists, a third each for the worst, the median and the best queries.
     """
 
     topk: int
@@ -46,13 +46,13 @@ def write_outputs(
 ) -> None:
     """Write report.json and report.md and, with ``settings``, the pictures and report.html.
 
-    Results of an earlier test in ``folder`` move to ``earlier_1``, ... first.
+    Results of an earlier test in ``folder`` first move to ``earlier_1``, ...
 
     Args:
-        folder: created where it is absent.
+        folder: created if it is absent.
         report: the figures.
-        data: for the ranked lists.
-        baseline: instance retrieval without additions, whose ranking the lists show.
+        data: embeddings and images of the ranked lists.
+        baseline: instance retrieval without additions; the lists show its ranking.
         settings: which lists are drawn; None = no pictures.
     """
     if earlier := keep_previous(folder, _NAMES):
@@ -66,10 +66,10 @@ def write_outputs(
 
 
 def write_summary(folder: Path, reports: Sequence[Report]) -> None:
-    """Write report.json and report.md of a checkpoint on several data sets, each of which has its own too.
+    """Write report.json and report.md of a checkpoint on several data sets, beside those of each set.
 
     Args:
-        folder: created where it is absent; results of an earlier test move as by :func:`write_outputs`.
+        folder: created if it is absent; results of an earlier test move as in :func:`write_outputs`.
         reports: one per data set.
     """
     keep_previous(folder, _NAMES)
@@ -101,7 +101,7 @@ def _draw_lists(
 
 
 def _average_precision(report: Report, retrieval: Retrieval, baseline: EvaluationProtocol) -> np.ndarray:
-    """AP of each query in the baseline's ranking: that of the report, or computed where it has no such row."""
+    """AP of each query in the baseline's ranking, from the report or computed if the report has no such row."""
     results = [entry.result for entry in report.entries if entry.protocol == baseline]
     return (results[0] if results else instance(retrieval, baseline)).average_precision
 

@@ -1,1 +1,1 @@
-"""Who is whose match, how far apart they are, and at which rank a match stands."""
+"""Matches, distances and ranks."""

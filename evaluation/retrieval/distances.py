@@ -16,14 +16,14 @@ _ROWS_PER_CHUNK = 4096
 
 
 class DistanceBlocks:
-    """Blocks of values that rank a row of the gallery as its distances do, at one matrix product.
+    """Blocks of values that rank each row of the gallery as its distances do, from one matrix product.
 
-    Cosine gives the cosine similarity negated, the euclidean metrics ``|g - c|^2 / 2 - (q - c).g`` less the
-    median of the first term, c an item of usual norm. What is left out is constant along a row: adding it would
-    only round away digits that tell near items apart.
+    The values are the negated cosine similarity, or ``|g - c|^2 / 2 - (q - c).g`` minus the median of the first term
+    for the euclidean metrics, where c is an item of usual norm. The omitted terms are constant along a row, and
+    adding them would only round away digits that distinguish near items.
 
-    A block holds whole rows, so that the distance of a match is read from the very product it is compared
-    with; a second product of another shape would differ in its last bit. Equal gallery rows get equal values.
+    A block holds whole rows, so the distance of a match comes from the same product as the distances it is compared
+    with; a second product of another shape would differ in the last bit. Equal gallery rows get equal values.
     """
 
     def __init__(self, retrieval: Retrieval, metric: Metric = "cosine") -> None:
@@ -36,7 +36,7 @@ class DistanceBlocks:
             self._query = query / retrieval.query_norms.clamp_min(_SMALLEST_NORM)[:, None]
             self._scale = retrieval.gallery_norms.clamp_min(_SMALLEST_NORM).reciprocal().neg()
         else:
-            # Not the mean, which one item far out would drag along, and which makes fractions of whole numbers.
+            # Not the mean: one far item would shift it, and it turns whole numbers into fractions.
             center = gallery[retrieval.gallery_norms.median(0).indices].to(query.dtype)
             self._query = query - center
             self._shift = _half_squared_norms(gallery, center.double()).to(query.dtype)
@@ -45,10 +45,10 @@ class DistanceBlocks:
     def blocks(self, extra_bytes: int) -> Iterator[tuple[slice, Tensor]]:
         """Rows of the query, in order, each with their (rows, G) values.
 
-        A block may be overwritten; it is valid until the next one is requested, which uses its memory again.
+        The caller may overwrite a block; it is valid until the next one, which uses the same memory, is requested.
 
         Args:
-            extra_bytes: memory that the work on a block takes for each query, beside its values.
+            extra_bytes: memory that the work on a block needs for each query, beside its values.
         """
         num_items, dtype = len(self._gallery), self._query.dtype
         buffer = self._query.new_empty(0)
@@ -82,10 +82,10 @@ class DistanceBlocks:
 
 
 def _half_squared_norms(features: Tensor, center: Tensor) -> Tensor:
-    """Halves of the squared distances from ``center`` less their median, in float64.
+    """Halves of the squared distances from ``center`` minus their median, in float64.
 
-    They lie close together and far from zero, where float32 has few digits. One item far out, which would
-    drag a mean along, does not move the median.
+    They lie close together and far from zero, where float32 has few digits. One far item shifts a mean, but not the
+    median.
     """
     chunks = (chunk.double() for chunk in torch.split(features, _ROWS_PER_CHUNK))
     squares = torch.cat([(chunk - center).square_().sum(1) for chunk in chunks])

@@ -1,7 +1,7 @@
 """Exact duplicates among the rows of a gallery: equal features must get equal distances.
 
-A matrix product computes the columns at its edge with other instructions than the rest, so two equal rows may
-come out different in the last bit, by their place. Such a pair would be ranked by the order of the gallery.
+A matrix product computes the columns at its edge with other instructions than the rest, so two equal rows may get
+distances that differ in the last bit. The order of the gallery would then decide the rank of such a pair.
 """
 
 from typing import NamedTuple
@@ -18,8 +18,8 @@ class Duplicates(NamedTuple):
     """Rows that repeat another one.
 
     Attributes:
-        rows: (K,) int64, every row but one of each set of equal rows.
-        first: (K,) int64, for each of them the one of its set that is not among ``rows``.
+        rows: (K,) int64, all rows of each set of equal rows except one.
+        first: (K,) int64, for each of them that one.
     """
 
     rows: Tensor
@@ -34,14 +34,14 @@ class Duplicates(NamedTuple):
 
 
 def find_duplicates(features: Tensor, dtype: torch.dtype) -> Duplicates:
-    """Find equal rows of a matrix by hash values: of a few columns first, and of all where those repeat.
+    """Find equal rows of a matrix by hash values, first of a few columns, then of all columns where those repeat.
 
     Args:
         features: (G, D) floating point; zeros of either sign are equal.
         dtype: float32 or float64, in which the rows are compared.
 
     Returns:
-        The duplicates; the hash only proposes them, so no row is ever listed that is not equal to its first.
+        The duplicates. The hash only proposes them: every row is compared with its first.
     """
     rows = torch.arange(len(features), device=features.device)
     few = features[:, :: max(1, features.shape[1] // _FEW_COLUMNS)]
@@ -76,7 +76,7 @@ def _hashes(features: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
     hashes = torch.empty(len(rows), dtype=torch.int64, device=features.device)
     step = _rows_per_chunk(features)
     for start in range(0, len(rows), step):
-        # Adding zero makes -0 to +0.
+        # Adding zero turns -0 into +0.
         chunk = features[rows[start : start + step]].to(dtype).add(0.0).contiguous().view(bits)
         hashes[start : start + step] = (chunk * factors).sum(1)
     return hashes

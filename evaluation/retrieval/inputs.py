@@ -21,7 +21,7 @@ Labels = Tensor | np.ndarray | Sequence[int]
 
 
 class LabeledImage(Protocol):
-    """What an evaluation and its pictures need to know of an image."""
+    """What an evaluation and its pictures need to know about an image."""
 
     @property
     def path(self) -> Path:
@@ -38,11 +38,11 @@ class LabeledImage(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Retrieval:
-    """Query and gallery on one device (the gallery's), checked against one another by :meth:`of`.
+    """Query and gallery on the gallery's device; :meth:`of` checks them.
 
     Attributes:
         query: (Q, D) in the dtype of the distances, float32 at least.
-        gallery: (G, D) in the dtype of the caller, which may be a half precision: it is never copied.
+        gallery: (G, D) in the caller's dtype, which may be half precision; it is never copied.
         query_norms: (Q,) L2 norms, finite, in the dtype of ``query``.
         gallery_norms: (G,) L2 norms, finite, in the dtype of ``query``.
         query_ids: (Q,) int64, positive.
@@ -81,9 +81,8 @@ class Retrieval:
             gallery_cameras: (G,) integers.
 
         Raises:
-            ReidError: if a side is empty, no (N, D) matrix of floats, or holds NaN or infinity; if the
-                dimensions or lengths differ; if labels are no integers, a query id is not positive or a
-                gallery id is negative.
+            ReidError: if a side is empty, not an (N, D) matrix of floats, or holds NaN or infinity; if the dimensions
+                or lengths differ; if labels are not integers, a query id is not positive or a gallery id is negative.
         """
         query, gallery = _matrices(query, gallery)
         norms = _finite_norms("query", query, query.dtype), _finite_norms("gallery", gallery, query.dtype)
@@ -96,10 +95,10 @@ class Retrieval:
         return cls(query, gallery, *norms, *(label.to(gallery.device) for label in labels))
 
     def pairs(self, camera_rule: bool) -> Pairs:
-        """Who is whose match: gallery items of the query's person.
+        """The gallery items of each query's person, which are its matches.
 
         Args:
-            camera_rule: remove those of them that the query's camera took.
+            camera_rule: remove the items that the query's camera took.
         """
 
         def is_other_camera(rows: slice, positions: Tensor) -> Tensor:
@@ -118,14 +117,14 @@ class Retrieval:
         return replace(self, query=query, query_norms=torch.linalg.vector_norm(query, dim=1))
 
     def with_gallery(self, gallery: Tensor, gallery_ids: Tensor) -> "Retrieval":
-        """The same queries against other items (N, D), which no single camera took: their cameras are 0."""
+        """The same queries against other items (N, D); their cameras are 0, because no single camera took them."""
         norms = torch.linalg.vector_norm(gallery, dim=1, dtype=self.query.dtype)
         cameras = torch.zeros_like(gallery_ids)
         return replace(self, gallery=gallery, gallery_norms=norms, gallery_ids=gallery_ids, gallery_cameras=cameras)
 
 
 def check_features(query: Features, gallery: Features) -> tuple[Tensor, Tensor]:
-    """Features alone, for what needs no labels: both sides on one device, without gradient.
+    """Check features without labels; bring both sides to one device, without gradient.
 
     Args:
         query: (Q, D) floating point, torch or numpy.
@@ -135,8 +134,8 @@ def check_features(query: Features, gallery: Features) -> tuple[Tensor, Tensor]:
         As ``query`` and ``gallery`` of :class:`Retrieval`.
 
     Raises:
-        ReidError: if a side is empty, no (N, D) matrix of floats, or holds NaN or infinity; if the
-            dimensions differ.
+        ReidError: if a side is empty, not an (N, D) matrix of floats, or holds NaN or infinity; if the dimensions
+            differ.
     """
     query, gallery = _matrices(query, gallery)
     _finite_norms("query", query, query.dtype)
@@ -145,7 +144,7 @@ def check_features(query: Features, gallery: Features) -> tuple[Tensor, Tensor]:
 
 
 def check_count(name: str, value: int) -> None:
-    """Refuse a count that is no integer of 1 or more.
+    """Refuse a count that is not an integer of 1 or more.
 
     Raises:
         ReidError: naming ``name``.
@@ -155,7 +154,7 @@ def check_count(name: str, value: int) -> None:
 
 
 def as_tensor(array: object) -> Tensor:
-    """The numbers of a tensor or an array as a tensor without gradient, which shares memory wherever torch can.
+    """The numbers of a tensor or an array as a tensor without gradient; it shares their memory where torch can.
 
     Raises:
         ReidError: if it is neither, or does not hold real numbers of at most 64 bits.
@@ -172,7 +171,7 @@ def as_tensor(array: object) -> Tensor:
     if any(stride < 0 for stride in array.strides) or not array.dtype.isnative:
         array = np.array(array, dtype=array.dtype.newbyteorder("="))
     with warnings.catch_warnings():
-        # A read-only memory map is fine: nothing here writes into its inputs.
+        # A read-only memory map is fine, because nothing here writes into its inputs.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
 
@@ -203,7 +202,7 @@ def _matrix(name: str, features: Features) -> Tensor:
 
 
 def _finite_norms(name: str, features: Tensor, dtype: torch.dtype) -> Tensor:
-    # Chunk by chunk, since torch widens all of its input before it reduces.
+    # Chunk by chunk, because torch widens its whole input before it reduces it.
     chunks = torch.split(features, max(1, _ELEMENTS_PER_CHUNK // max(1, features.shape[1])))
     norms = torch.cat([torch.linalg.vector_norm(chunk, dim=1, dtype=dtype) for chunk in chunks])
     undefined = torch.isfinite(norms).logical_not()

@@ -1,7 +1,7 @@
 """Exact nearest neighbors, tile by tile, in bounded memory.
 
-No whole matrix of similarities is ever needed, only the few best entries of each row. Call these functions within
-:func:`utils.precision.full_precision`: in bfloat16 the neighbors would change places.
+The whole matrix of similarities is never needed, only the few best entries of each row. Call these functions within
+:func:`utils.precision.full_precision`: in bfloat16 the order of the neighbors would change.
 """
 
 from typing import NamedTuple
@@ -14,18 +14,17 @@ from evaluation.retrieval.inputs import Retrieval
 from utils import blocks
 
 BYTES_PER_PAIR = 64
-"""Memory of a tile when every pair of it is a candidate: values, places, and their sort."""
+"""Memory of a tile when each of its pairs is a candidate: values, places, and their sort."""
 
-_SMALLEST_TILE, _LARGEST_TILE = 64, 4096  # larger tiles gain nothing more
+_SMALLEST_TILE, _LARGEST_TILE = 64, 4096  # larger tiles are no faster
 _SMALLEST_NORM = 1e-12
-_ITEM_BYTES = 40  # of ranked_items: the order of the matches, that of the distances, their buffers, and the items
+_ITEM_BYTES = 40  # of ranked_items: the order of the matches and of the distances, their buffers, and the items
 
 
 class TopK:
-    """The k items of highest value of each of N rows so far; equal ones in the order of their index.
+    """The k items of highest value of each of N rows so far; equal items in the order of their index.
 
-    Only values above a row's k-th best so far are looked at further, so that beyond the first tiles the cost is
-    one comparison.
+    Only values above a row's k-th best so far are candidates, so after the first tiles the cost is one comparison.
 
     Attributes:
         values: (N, k) floating point, descending.
@@ -33,26 +32,26 @@ class TopK:
     """
 
     def __init__(self, num_rows: int, k: int, like: Tensor) -> None:
-        """No items yet; values have the dtype and the device of ``like``."""
+        """Start without items; values have the dtype and the device of ``like``."""
         self.values = like.new_full((num_rows, k), -torch.inf)
         self.indices = torch.zeros((num_rows, k), dtype=torch.int64, device=like.device)
 
     def merge(self, rows: slice, tile: Tensor, offset: int) -> None:
         """Merge the values (rows, C) of the items from ``offset`` on; the tiles of a row come from left to right."""
         k = self.values.shape[1]
-        size = min(offset, k)  # of the lists so far
+        size = min(offset, k)  # length of the lists so far
         if size == k:
-            # An item only as good as the k-th best stays behind it.
+            # An item that is only as good as the k-th best stays behind it.
             values, indices = _pack(tile, tile > self.values[rows, -1:])
         elif k < tile.shape[1]:
-            # topk leaves the order of ties open, even which of them it returns: only its lowest value is used.
+            # topk does not define which of several ties it returns, so only its lowest value is used.
             lowest = tile.topk(k, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
             values, indices = _pack(tile, tile >= lowest)
         else:
             values, indices = tile, torch.arange(tile.shape[1], device=tile.device).expand_as(tile)
         if not values.shape[1]:
             return
-        # Behind the best so far, whose indices are lower: a stable sort keeps ties in the order of index.
+        # The indices of the best so far are lower, so a stable sort keeps ties in the order of their index.
         values = torch.cat([self.values[rows, :size], values], dim=1)
         indices = torch.cat([self.indices[rows, :size], indices + offset], dim=1)
         values, order = values.sort(dim=1, descending=True, stable=True)
@@ -62,10 +61,9 @@ class TopK:
 
 
 def _pack(tile: Tensor, is_candidate: Tensor) -> tuple[Tensor, Tensor]:
-    """The candidates of each row and their columns, from left to right; -inf fills up the shorter rows."""
-    rows, columns = is_candidate.contiguous().nonzero(
-        as_tuple=True
-    )  # of a transposed mask it takes six times as long
+    """The candidates of each row and their columns, from left to right; -inf fills the shorter rows."""
+    # Of a transposed mask nonzero takes six times as long.
+    rows, columns = is_candidate.contiguous().nonzero(as_tuple=True)
     counts = torch.bincount(rows, minlength=len(tile))
     places = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
     values = tile.new_full((len(tile), int(counts.max())), -torch.inf)
@@ -76,7 +74,7 @@ def _pack(tile: Tensor, is_candidate: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Neighbors(NamedTuple):
-    """The k most similar items of each of N rows, best first; equal ones in the order of their index.
+    """The k most similar items of each of N rows, best first; equal items in the order of their index.
 
     Attributes:
         similarities: (N, k) floating point, cosine similarities.
@@ -90,9 +88,9 @@ class Neighbors(NamedTuple):
 
 
 def normalize(*parts: Tensor) -> Tensor:
-    """All rows of ``parts`` one below the other, scaled to length 1; a row of zeros stays as it is.
+    """All rows of ``parts`` one below the other, scaled to length 1; a row of zeros stays zero.
 
-    In float32, or in float64 if any part is float64.
+    The result is float32, or float64 if any part is.
     """
     dtype = torch.float64 if any(part.dtype == torch.float64 for part in parts) else torch.float32
     shape = (sum(len(part) for part in parts), parts[0].shape[1])
@@ -123,12 +121,12 @@ def nearest(queries: Tensor, items: Tensor, k: int) -> TopK:
 def nearest_among(features: Tensor, k: int) -> Neighbors:
     """The ``k`` most similar rows of the same set for each row; each row comes first in its own list.
 
-    The matrix is symmetric, so each tile above the diagonal serves its rows and its columns: half the
+    The matrix is symmetric, so each tile above the diagonal serves its rows and its columns, with half the
     multiplications of :func:`nearest`.
 
     Args:
         features: (N, D) rows of length 1, with N >= k.
-        k: neighbors to keep for each row, itself included.
+        k: neighbors of each row, including itself.
     """
     best = TopK(len(features), k, features)
     lowest = features.new_full((len(features),), torch.inf)
@@ -137,7 +135,7 @@ def nearest_among(features: Tensor, k: int) -> Neighbors:
         for columns in tiles[number:]:
             tile = features[rows] @ features[columns].T
             if rows is columns:
-                # A copy with a lower index must not push an item out of its own list.
+                # An equal item of lower index must not push an item out of its own list.
                 tile.fill_diagonal_(torch.inf)
             else:
                 best.merge(columns, tile.T, rows.start)
@@ -160,7 +158,7 @@ class RankedItems(NamedTuple):
         values: (Q, K) negated cosines, ascending.
         items: (Q, K) int64, positions in the gallery.
         matches: (Q, K) bool, whether an item shows the query's person.
-        counts: (Q,) int64, how many of a row are valid; the camera rule removes those after them.
+        counts: (Q,) int64, how many items of a row are valid; the camera rule removes the rest.
     """
 
     values: Tensor
@@ -170,7 +168,7 @@ class RankedItems(NamedTuple):
 
 
 def ranked_items(retrieval: Retrieval, k: int, camera_rule: bool) -> RankedItems:
-    """Top-k gallery items by cosine under the evaluation protocol: at a tie a match comes last, then by position.
+    """Top-k gallery items by cosine under the evaluation protocol; at a tie matches come last, else position decides.
 
     Args:
         retrieval: query and gallery.
@@ -189,6 +187,6 @@ def ranked_items(retrieval: Retrieval, k: int, camera_rule: bool) -> RankedItems
         others_first = matches.byte().sort(dim=1, stable=True).indices
         ordered, order = values.gather(1, others_first).sort(dim=1, stable=True)
         items = others_first.gather(1, order[:, :k])
-        # A copy: a view would hold the whole sorted block.
+        # Clone, because a view would keep the whole sorted block.
         parts.append((ordered[:, :k].clone(), items, matches.gather(1, items), counts.clamp_max(k)))
     return RankedItems(*(torch.cat(column) for column in zip(*parts, strict=True)))

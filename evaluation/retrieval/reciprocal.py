@@ -1,8 +1,8 @@
 """k-reciprocal encoding: the reciprocal neighbors of each item, weighted by distance, as sparse rows.
 
 For N items with lists of nearest items, F(i, k) is i itself and its k nearest, and R(i, k) are the items j of F(i, k)
-with i in F(j, k). The encoding V(i, j) is positive for j in R*(i): R(i, k1), joined with each R(c, k1/2), c in
-R(i, k1), more than two thirds of which lie in R(i, k1); k1/2 is rounded, halves to the even integer.
+with i in F(j, k). The encoding V(i, j) is positive for j in R*(i), the union of R(i, k1) with each R(c, k1/2), c in
+R(i, k1), of which more than two thirds lie in R(i, k1); k1/2 is rounded, halves to the even integer.
 """
 
 from typing import NamedTuple
@@ -13,8 +13,8 @@ from torch import Tensor
 from evaluation.retrieval.knn import Neighbors
 from utils import blocks
 
-_SMALLEST_UNIT = 1e-12  # where all items are equal every distance is 0, not 0 / 0
-_BYTES_PER_MEMBER = 64  # keys, their sort, and the arrays one entry of a sparse product passes through
+_SMALLEST_UNIT = 1e-12  # if all items are equal, every distance is 0 and not 0 / 0
+_BYTES_PER_MEMBER = 64  # keys, their sort, and the arrays that one entry of a sparse product passes
 
 
 class SparseRows(NamedTuple):
@@ -41,7 +41,7 @@ def encode(features: Tensor, neighbors: Neighbors, k1: int) -> SparseRows:
 
     Args:
         features: (N, D) rows of length 1.
-        neighbors: the nearest of them for each, at least k1 + 1 where there are so many.
+        neighbors: the nearest of them for each, at least k1 + 1 if there are as many.
         k1: neighbors in which items must find each other.
     """
     keys = _reciprocal_keys(neighbors.indices, k1)
@@ -92,7 +92,7 @@ def shared_weight(encoding: SparseRows, holders: SparseRows, rows: slice, num_ga
     columns, values = encoding.columns[entries], encoding.values[entries]
     queries = torch.arange(len(bounds) - 1, device=bounds.device).repeat_interleave(bounds.diff())
     shared = values.new_zeros((len(bounds) - 1) * num_gallery)
-    # An entry meets every holder of its column. Cut where the number of meetings fills the budget.
+    # An entry meets every holder of its column. A piece ends where the number of meetings fills the budget.
     meetings = holders.offsets.diff()[columns].cumsum(0)
     piece_numbers = (meetings - 1) // max(1, blocks.MEMORY_BUDGET // 2 // _BYTES_PER_MEMBER)
     lengths = torch.unique_consecutive(piece_numbers, return_counts=True)[1].tolist()
@@ -145,7 +145,7 @@ def _mutual(lists: Tensor) -> Tensor:
 
 
 def _pair_similarities(features: Tensor, neighbors: Neighbors, rows: Tensor, columns: Tensor) -> Tensor:
-    """(P,) similarity of items rows[p] and columns[p], read from the lists where it stands there."""
+    """(P,) similarity of items rows[p] and columns[p], read from the lists if it is in them."""
     result = features.new_empty(len(rows))
     pair_bytes = 2 * features.shape[1] * features.element_size() + 24 * neighbors.indices.shape[1]
     for part in blocks.row_blocks(len(rows), pair_bytes):

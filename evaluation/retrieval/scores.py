@@ -1,4 +1,4 @@
-"""Scores of each query from the ranks of its matches, which are counted instead of sorted out of the gallery."""
+"""Scores of each query from the ranks of its matches, which are counted and not read from a sorted gallery."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 MatchFilter = Callable[[slice, Tensor], Tensor]
-"""From query rows and (rows, M) positions of items of their own identity to (rows, M) bool: a match."""
+"""Query rows and (rows, M) positions of items of their identities -> (rows, M) bool, which items are matches."""
 
 
 class SameIdentity:
     """Positions of the items that share a query's identity, from one sort of the identities.
 
     Attributes:
-        counts: (Q,) int64, such items of each query.
-        largest_count: most that any query has.
-        num_items: items in all.
+        counts: (Q,) int64, number of such items of each query.
+        largest_count: the largest of these numbers.
+        num_items: number of all items.
     """
 
     def __init__(self, query_ids: Tensor, item_ids: Tensor) -> None:
@@ -29,9 +29,9 @@ class SameIdentity:
         self.largest_count, self.num_items = _largest(self.counts), len(item_ids)
 
     def __call__(self, rows: slice) -> tuple[Tensor, Tensor]:
-        """Positions (rows, M) and whether they exist (rows, M) bool; M is the most that any of these queries has.
+        """Positions (rows, M), and which of them exist, (rows, M) bool; M is the largest number of these queries.
 
-        A position that does not exist is any valid one.
+        A position that does not exist holds some valid position.
         """
         counts = self.counts[rows]
         offset = torch.arange(_largest(counts), device=counts.device)
@@ -45,22 +45,22 @@ class Pairs:
 
     Attributes:
         same_identity: the items of each query's identity.
-        match_filter: which of them are matches; the others are removed from the gallery for this query. None =
-            all are.
+        match_filter: which of them are matches; the others are removed from the gallery for this query. None = all of
+            them are matches.
     """
 
     same_identity: SameIdentity
     match_filter: MatchFilter | None = None
 
     def __call__(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Positions, whether they exist, and whether they are matches, each (rows, M)."""
+        """Positions, which of them exist, and which are matches, each (rows, M)."""
         positions, exists = self.same_identity(rows)
         return positions, exists, exists & self.match_filter(rows, positions) if self.match_filter else exists
 
     @property
     def scoring_bytes(self) -> int:
-        """Memory that scoring takes for each query, beside its distances."""
-        # The CPU sorts a row in place. Another device makes a copy, its indices, and needs as much to work in.
+        """Memory that scoring needs for each query, beside its distances."""
+        # The CPU sorts a row in place. Another device needs a copy, its indices, and as much again to work.
         on_cpu = self.same_identity.counts.device.type == "cpu"
         return 64 * self.same_identity.largest_count + (0 if on_cpu else 32 * self.same_identity.num_items)
 
@@ -83,14 +83,14 @@ def score_queries(pairs: Pairs, blocks: Iterable[tuple[slice, Tensor]]) -> Query
     """Scores of all queries, one block of them after the other.
 
     Args:
-        pairs: who is whose match.
-        blocks: rows of the query, in order, each with their (rows, G) distances or anything that grows with
-            them. The distances are overwritten, and released before the next block is requested.
+        pairs: the matches of each query.
+        blocks: rows of the query, in order, each with their (rows, G) distances, or with values of the same order.
+            They are overwritten, and released before the next block is requested.
     """
     parts = []
     for rows, distances in blocks:
         parts.append(_block_scores(pairs, rows, distances))
-        del distances  # or two blocks would be in memory while the next one is computed
+        del distances  # else two blocks would be in memory while the next one is computed
     return QueryScores(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -107,13 +107,13 @@ def _block_scores(pairs: Pairs, rows: slice, distances: Tensor) -> QueryScores:
 
 
 def _match_ranks(distances: Tensor, own: Tensor, matches: Tensor, num_own: Tensor) -> Tensor:
-    """Ranks (rows, M) of the matches in ascending order; beyond the number of matches without meaning.
+    """Ranks (rows, M) of the matches in ascending order; entries beyond the number of matches have no meaning.
 
-    The rank of the i-th nearest match is i plus the number of items of other identities that are not farther:
-    counting the equal ones too keeps a match from gaining by a tie. ``distances`` is overwritten.
+    The rank of the i-th nearest match is i plus the number of items of other identities that are not farther.
+    Equal ones count too, so a match never gains from a tie. ``distances`` is overwritten.
     """
     matches = _sort_rows(matches)
-    # An absent item is infinitely far; the cap keeps it uncounted where a match is infinitely far too.
+    # An absent item is infinitely far; the cap prevents that it counts where a match is infinitely far too.
     own_before = torch.searchsorted(_sort_rows(own), matches, right=True)
     own_before = torch.minimum(own_before, num_own[:, None])
     before = torch.searchsorted(_sort_rows(distances), matches, right=True)
@@ -123,8 +123,8 @@ def _match_ranks(distances: Tensor, own: Tensor, matches: Tensor, num_own: Tenso
 def _sort_rows(values: Tensor) -> Tensor:
     """Sort each row, in place on the CPU.
 
-    numpy's sort of bare values is vectorized: it costs a tenth of the product that made the values, where
-    torch's, which carries the indices along, costs several products.
+    numpy's sort of bare values is vectorized and costs a tenth of the product that made the values; torch's sort
+    carries the indices along and costs several products.
     """
     if values.device.type != "cpu":
         return values.sort(dim=1).values
@@ -145,7 +145,7 @@ def _scores(ranks: Tensor, num_matches: Tensor) -> QueryScores:
     if not has_match.any():
         missing = np.full(len(count), np.nan)
         return QueryScores(missing, missing, np.zeros(len(count), dtype=np.int64))
-    # Ranks of absent matches may be below one, so only the present ones are divided.
+    # Ranks of absent matches may be below one, so only present matches are divided.
     precision = np.divide(places, rank, out=np.zeros(rank.shape), where=places <= count[:, None])
     average = np.full(len(count), np.nan)
     np.divide(precision.sum(1), count, out=average, where=has_match)
