@@ -1,4 +1,4 @@
-"""Checks of a data set before anything runs: errors for what cannot work, warnings for what surprises."""
+"""Checks of a data set before anything runs: errors for what cannot work, warnings for what may surprise."""
 
 import logging
 from collections import Counter, defaultdict
@@ -12,7 +12,7 @@ from utils.errors import ReidError
 from utils.images import read_image
 from utils.processes import each
 
-_BATCH = 32  # images handed to a process at once: to hand over takes as long as to decode a small one
+_BATCH = 32  # images that a process takes at once: a hand-over takes as long as decoding a small image
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +29,8 @@ def check_train(splits: ReidSplits, per_batch: int, instances: int) -> list[str]
         Warnings, one sentence each.
 
     Raises:
-        ReidError: if there are fewer than P identities, or one stands in both train and test, or an image
-            has no identity.
+        ReidError: if there are fewer than P identities, if an identity is in both train and test, or if an image has
+            no identity.
     """
     _refuse_distractors(splits.train, "training images", splits.name)
     counts = Counter(sample.person_id for sample in splits.train)
@@ -73,13 +73,13 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
     Args:
         splits: the data set.
         camera_rule: whether gallery images of the query's own identity and camera are ignored; a data set
-            without cameras has no such images, whatever this says.
+            without cameras has no such images.
 
     Returns:
         Warnings, one sentence each.
 
     Raises:
-        ReidError: if there are no queries or no gallery, no query has a match at all, or one has no identity.
+        ReidError: if there are no queries or no gallery, if no query has a match, or if a query has no identity.
     """
     if not splits.query or not splits.gallery:
         raise ReidError(
@@ -116,15 +116,15 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
 
 
 def check_files(splits: ReidSplits, on_bad_file: Literal["error", "skip"], *, workers: int) -> ReidSplits:
-    """Decode all images in parallel, so that a damaged file is named now and not at 3 a.m.
+    """Decode all images in parallel, to name damaged files before anything runs.
 
     Args:
         splits: the data set.
-        on_bad_file: ``error`` ends with their names; ``skip`` leaves them out with a warning.
+        on_bad_file: ``error`` raises an error with their names; ``skip`` leaves them out with a warning.
         workers: processes.
 
     Returns:
-        The data set, without the bad files.
+        The data set without the bad files.
 
     Raises:
         ReidError: if there are bad files and ``on_bad_file`` is ``error``, or a split has no good one.
@@ -148,7 +148,7 @@ def check_files(splits: ReidSplits, on_bad_file: Literal["error", "skip"], *, wo
 
 
 def _faults(paths: Sequence[Path]) -> dict[Path, str]:
-    """What is wrong with those that cannot be read."""
+    """The faults of those that cannot be read."""
     return {path: fault for path in paths if (fault := _fault(path))}
 
 

@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 def draw_contact_sheet(splits: ReidSplits, *, people: int = 12, images: int = 10) -> np.ndarray:
-    """Draw some people of the training and of the test images, evenly spread over their numbers.
+    """Draw some people of the training and of the test images, evenly spread over their identities.
 
-    Each row is a person, with images from as many cameras as can be; below each stands its camera, and
-    whether it is a query. A gray tile is an image that cannot be read.
+    Each row shows a person, with images from as many cameras as possible. The caption of an image names its camera
+    and says whether it is a query. A gray tile stands for an image that cannot be read.
 
     Args:
         splits: the data set.
@@ -67,7 +67,7 @@ def _spread(items: Sequence[T], count: int) -> list[T]:
 
 
 def _tile(sample: Sample) -> np.ndarray:
-    """(HEIGHT, WIDTH, 3) uint8: the image, its proportions kept."""
+    """(HEIGHT, WIDTH, 3) uint8: the image in its own proportions."""
     try:
         return read_tile(sample.path, HEIGHT, WIDTH)
     except ReidError:

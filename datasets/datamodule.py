@@ -1,4 +1,4 @@
-"""The data of one run as Lightning wants it."""
+"""The loaders of one run, as a Lightning data module."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,15 +22,15 @@ class LoaderSettings:
 
     Attributes:
         preprocessing: of test images.
-        train_size: height and width of training images, pixels; their preprocessing is else the same.
+        train_size: height and width of training images, pixels; otherwise their preprocessing is the same.
         augmentation: the random part of training.
         batch: images in a training batch, P x K.
         instances: K.
-        resample: repeat images of identities with fewer than K, or let the batch be smaller.
+        resample: True repeats images of identities with fewer than K; False makes smaller batches.
         test_batch: images in a test batch.
         workers: processes that decode.
         seed: of the sampler and the random transforms.
-        scales: low-resolution scales of which each training image gets one by chance.
+        scales: low-resolution scales; each training image gets one of them at random.
     """
 
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
@@ -52,7 +52,7 @@ class ReidDataModule(LightningDataModule):
         splits: the data set; its training split may be empty for a test.
         settings: see :class:`LoaderSettings`.
         resume_at: epoch and batch at which training goes on after an interruption.
-        low_resolution: files that take the place of what the device would make; None = none.
+        low_resolution: files that replace what the device would make; None = none.
     """
 
     def __init__(
@@ -127,16 +127,16 @@ class ReidDataModule(LightningDataModule):
             "collate_fn": collate,
             "worker_init_fn": leave_interrupts_to_main,
             "pin_memory": self._on_cuda(),
-            # Its own generator: a new iterator must not draw from the state that a resumed run restores.
+            # A separate generator: a new iterator must not draw from the state that a resumed run restores.
             "generator": torch.Generator().manual_seed(self._settings.seed),
         }
 
 
 class ResumableLoader(DataLoader[Item]):
-    """A loader that can begin in the middle of an epoch.
+    """A loader that can start in the middle of an epoch.
 
-    The sampler keeps the position (:meth:`PKBatchSampler.start_at`) and the checkpoint stores it, so there is no
-    state here; the two methods tell Lightning that resuming in mid-epoch is exact.
+    The sampler holds the position (:meth:`PKBatchSampler.start_at`) and the checkpoint stores it, so the loader has
+    no state. The two methods tell Lightning that resuming within an epoch is exact.
     """
 
     def state_dict(self) -> dict[str, object]:

@@ -23,9 +23,8 @@ class ImageDataset(Dataset[Item]):
         samples: files, identities, cameras.
         labels: one whole number per sample.
         transform: (3, h, w) uint8 and its low-resolution files by scale -> all at one size (3, H, W), and what the
-            device does to them.
-        low_resolution: scale -> the low-resolution file of each sample; empty where the device lowers the
-            resolution.
+            device does with them.
+        low_resolution: scale -> the low-resolution file of each sample; empty if the device lowers the resolution.
     """
 
     def __init__(
@@ -46,8 +45,8 @@ class ImageDataset(Dataset[Item]):
         """Decode and transform one image.
 
         Args:
-            index: a row, or a row with the seed of the random transforms. The process's own random
-                state is left as it was.
+            index: a row, or a row with the seed of the random transforms. The random state of the process does not
+                change.
 
         Raises:
             ReidError: if the file cannot be decoded; the message holds its name.

@@ -1,4 +1,4 @@
-"""Low-resolution files, as makelr.py writes them: which file belongs to which image, and sizes in pixels."""
+"""Low-resolution files of makelr.py: which file belongs to which image, and sizes in pixels."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _MOST_HEADERS = 200  # files that are opened for the usual size
 
 @dataclass(frozen=True)
 class LowResolutionFiles:
-    """Scale -> the low-resolution file of each image; where a scale is absent, the device lowers the resolution.
+    """Scale -> the low-resolution file of each image; for other scales the device lowers the resolution.
 
     Attributes:
         train: in the order of the training split.
@@ -46,7 +46,7 @@ def low_resolution_sibling(folder: Path, scale: int) -> Path:
     """Where makelr.py writes by default: ``market1501`` and 2 give ``market1501_x2`` beside it.
 
     Raises:
-        ReidError: if the folder is the root, which has no name and nothing beside it.
+        ReidError: if the folder is the root, which has no name.
     """
     whole = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would go to where a link points)
     if not whole.name:
@@ -87,7 +87,7 @@ def read_size(path: Path) -> tuple[int, int] | str:
     try:
         with Image.open(path, formats=FORMATS) as image:
             return image.height, image.width
-    except Exception as error:  # decoders raise what they stumble over: OSError, struct.error, IndexError
+    except Exception as error:  # decoders raise OSError, struct.error, IndexError, ...
         return f"cannot read image {path}: {one_line(error)}"
 
 

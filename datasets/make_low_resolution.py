@@ -1,4 +1,4 @@
-"""Low-resolution copies of a data set's images: what makelr.py does."""
+"""Write low-resolution copies of a data set's images: the work of makelr.py."""
 
 import json
 import logging
@@ -20,10 +20,10 @@ from utils.resolution import SMALLEST_SIDE, low_resolution_size
 
 logger = logging.getLogger(__name__)
 
-MARK = "makelr.json"  # in each folder that we made: how it was made
+MARK = "makelr.json"  # in each folder that we made; it says how
 _METADATA = {"exif", "icc_profile"}  # orientation and colors hold for the small image too
 _OPTIONS: dict[str, dict[str, Any]] = {
-    # Chroma at full resolution: halved once more it doubles the largest error of so small an image.
+    # Chroma at full resolution: halving it once more doubles the largest error of so small an image.
     "JPEG": {"subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
     "TIFF": {"compression": "tiff_lzw"},
@@ -31,7 +31,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 class Target(NamedTuple):
-    """A file or folder to make, and by how much its images are smaller than the source's."""
+    """A file or folder to make, and the scale by which its images are smaller than those of the source."""
 
     path: Path
     scale: int
@@ -45,7 +45,7 @@ class ImageTask(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is to do: unfinished images, number of finished files, files that are no images, mark of each folder."""
+    """The work: unfinished images, number of finished files, files that are not images, mark of each folder."""
 
     tasks: tuple[ImageTask, ...]
     finished: int
@@ -65,7 +65,7 @@ def targets_of(data_dir: Path, scales: Sequence[int], out_dir: Path | None) -> l
 def make_low_resolution(
     data_dir: Path, targets: Sequence[Target], *, quality: int = 95, workers: int = 1
 ) -> list[str]:
-    """Make the folders; check all that can be checked before the first file is written.
+    """Make the folders; everything that can be checked is checked before the first file is written.
 
     Args:
         data_dir: the data set.
@@ -93,10 +93,10 @@ def make_low_resolution(
 
 
 def make_plan(source: Path, targets: Sequence[Target], quality: int) -> Plan:
-    """Find what is to do; write nothing, but remove what a killed run left half-written.
+    """Find the remaining work; write nothing, but remove the half-written files of a killed run.
 
     Args:
-        source: the data set's folder; its sub-folders are taken too.
+        source: the data set's folder, including its sub-folders.
         targets: the folders to make.
         quality: of JPEG files, 1 to 100.
 
@@ -129,7 +129,7 @@ def make_images(task: ImageTask, quality: int) -> str:
 
 
 def downsample(image: Image.Image, scale: int) -> Image.Image:
-    """Bicubic with antialiasing, the same as torch's but for rounding; palettes become colors first."""
+    """Bicubic with antialiasing, the same as torch's except for rounding; palettes become colors first."""
     if image.mode in ("1", "P", "PA"):  # Pillow would pick the nearest pixels
         image = image.convert("L" if image.mode == "1" else "RGBA" if image.has_transparency_data else "RGB")
     height, width = low_resolution_size(image.height, image.width, scale)
@@ -143,7 +143,7 @@ def _scan(source: Path) -> tuple[list[Path], list[Path]]:
     images, others = list[Path](), list[Path]()
     for folder, folders, names in os.walk(source, followlinks=True, onerror=_refuse_folder):
         here = Path(folder)
-        # A link to a folder above itself would have no end.
+        # A link to a folder above it would have no end.
         folders[:] = [name for name in folders if not here.resolve().is_relative_to((here / name).resolve())]
         for path in map(here.joinpath, names):
             (images if path.suffix.lower() in IMAGE_SUFFIXES else others).append(path.relative_to(source))
@@ -157,10 +157,10 @@ def _refuse_folder(error: OSError) -> None:
 
 
 def _mark(source: Path, folder: Path, scale: int, quality: int) -> str:
-    """What tells this command from any other; the folder must lie outside of the data set and hold nothing else."""
+    """The text that identifies this command; the folder must lie outside of the data set and hold nothing else."""
     if folder.resolve().is_relative_to(source.resolve()):
         raise ReidError(f"--out_dir must lie outside of the data set {source}, got {folder}")
-    origin = Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()  # holds if both move
+    origin = Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()  # still true if both move
     mark = json.dumps({"made_by": "makelr.py", "source": origin, "scale": scale, "quality": quality})
     has_mark(folder, MARK, mark, "--out_dir")
     return mark
@@ -172,7 +172,7 @@ def _report(data_dir: Path, plan: Plan) -> None:
     if plan.others:
         more = len(plan.others) - 3
         examples = ", ".join(map(str, plan.others[:3])) + (f" and {more} more" if more > 0 else "")
-        message = "%d files of %s are no images by their endings and are not copied: %s"
+        message = "%d files of %s are not images by their endings and are not copied: %s"
         logger.warning(message, len(plan.others), data_dir, examples)
 
 
@@ -214,4 +214,4 @@ def _write(path: Path, content: bytes) -> None:
         with written_aside(path) as aside:
             aside.write_bytes(content)
     except OSError as error:
-        raise ReidError(f"{path} must be writable, but {error}; repaired, the command goes on") from error
+        raise ReidError(f"{path} must be writable, but {error}; repair that and repeat the command") from error

@@ -1,4 +1,4 @@
-"""What images a network wants: the one description of it, from the checkpoint to the gallery."""
+"""What images a network wants, in one description from the checkpoint to the gallery."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -26,8 +26,9 @@ class Preprocessing:
         mean: of R, G, B in [0, 1], subtracted.
         std: of R, G, B, divided by.
         interpolation: of the resize, ``bilinear`` or ``bicubic``, antialiased.
-        scale: low resolution: the image is downsampled by this factor and upsampled again; 1 = not at all.
-        antialias: low-pass before that downsampling.
+        scale: of the low resolution: the image is downsampled by this factor and upsampled again; 1 = full
+            resolution.
+        antialias: apply a low-pass before that downsampling.
     """
 
     size: tuple[int, int] = (256, 128)
@@ -39,7 +40,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
-        """From what :meth:`as_dict` gives; JSON has made lists of its tuples.
+        """Build the value from the output of :meth:`as_dict`, whose tuples JSON has turned into lists.
 
         Raises:
             ReidError: for a missing field.
@@ -51,7 +52,7 @@ class Preprocessing:
         return cls(**plain)
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields by name, of JSON's types."""
+        """All fields by name, in types of JSON."""
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
     def difference(self, other: "Preprocessing") -> list[Difference]:

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from utils.errors import ReidError
 
-DISTRACTOR_ID = 0  # stays in the gallery, never matches, is not one person
-JUNK_ID = -1  # out of train, query and gallery
-AMBIGUOUS_ID = -2  # PRW: a person without an identity; never used
+DISTRACTOR_ID = 0  # stays in the gallery and never matches; not a single person
+JUNK_ID = -1  # in no split
+AMBIGUOUS_ID = -2  # PRW: a person without an identity; in no split
 
 
 class NoTrainingImagesError(ReidError):
-    """A data set cannot be trained on, though its test may be whole."""
+    """A data set cannot be trained on, although its test may be complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,12 @@ class ReidSplits:
     """A data set: the samples of its three splits, each sorted by file.
 
     Attributes:
-        name: what to call it.
+        name: of the data set.
         train: images to learn from; empty for a test.
         query: images to search with.
         gallery: images to find.
-        folders: its root folders; every image lies below one of them. Empty where a list names images
-            that lie elsewhere.
-        cameras: False = its images have no camera (all are 0), so no camera rule can apply.
+        folders: root folders; every image lies below one of them. Empty if a list names images elsewhere.
+        cameras: False = the images have no camera (all are 0), so the camera rule does not apply.
     """
 
     name: str
@@ -60,7 +59,7 @@ class ReidSplits:
 
 
 class SeededIndex(NamedTuple):
-    """What a sampler asks a data set for: an image, and the seed of its random transforms."""
+    """What a sampler requests from a data set: an image, and the seed of its random transforms."""
 
     row: int
     seed: int
@@ -83,7 +82,7 @@ class View(NamedTuple):
 
     Attributes:
         images: (N, 3, H, W) uint8.
-        scale: low resolution that the device still has to give them, 1 = none; or one for each, (N,) int64.
+        scale: low resolution that the device still has to apply, 1 = none; or one per image, (N,) int64.
     """
 
     images: Tensor
@@ -91,21 +90,28 @@ class View(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images of one step with their labels. Every tensor has N rows; images stay uint8 until the device.
+    """Images of one step with their labels; images stay uint8 until they are on the device.
 
-    The random scales are those of training, the scales by which files are read those of a test. The methods say
-    what the network is to see, whether or not low-resolution files were read.
+    Training uses the random scales, a test the files by scale. The methods give what the network sees, whether or not
+    low-resolution files were read.
+
+    Attributes:
+        images: (N, 3, H, W) uint8.
+        labels: (N,) int64, the identity: numbered from 0 in training, as in the file name elsewhere.
+        rows: (N,) int64, position in the split.
+        erased: (N, 4) int64, top, left, height, width of the box to erase; height 0 = none.
+        scales: (N,) int64, the random low-resolution scale of each image.
+        low: (N, 3, H, W) uint8, the low-resolution files at these scales; None = none are read.
+        low_by_scale: scale -> (N, 3, H, W) uint8, its low-resolution files; empty = none are read.
     """
 
-    images: Tensor  # (N, 3, H, W) uint8
-    labels: Tensor  # (N,) int64: identity numbered from 0 in training, as in the file name elsewhere
-    rows: Tensor  # (N,) int64: position in the split
-    erased: Tensor  # (N, 4) int64: top, left, height, width of the box that is erased; height 0 = none
-    scales: Tensor  # (N,) int64: the random low-resolution scale of each image
-    low: Tensor | None  # (N, 3, H, W) uint8: the low-resolution files at these scales; None = none are read
-    low_by_scale: Mapping[
-        int, Tensor
-    ]  # scale -> (N, 3, H, W) uint8, its low-resolution files; absent = none are read
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+    erased: Tensor
+    scales: Tensor
+    low: Tensor | None
+    low_by_scale: Mapping[int, Tensor]
 
     def full_resolution(self) -> View:
         """The images as they are."""
@@ -133,9 +139,9 @@ class Batch(NamedTuple):
 
 
 Views = Mapping[str, Callable[[Batch], View]]
-"""The views of a batch by name, each as the method of a batch that gives it."""
+"""Name -> the method of a batch that gives this view."""
 
 
 def identities(samples: Sequence[Sample]) -> list[int]:
-    """The distinct identities, sorted, so that numbering them does not depend on the order of files."""
+    """The distinct identities, sorted, so their numbering does not depend on the order of files."""
     return sorted({sample.person_id for sample in samples})

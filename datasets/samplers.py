@@ -36,9 +36,9 @@ class PKBatchSampler(Sampler[list[SeededIndex]]):
         identities_per_batch: P.
         instances: K.
         seed: of everything random here.
-        share: the part of this process; each process gets equally many batches.
-        resample: what an identity with fewer than K images gives: True repeats them up to K; False gives each
-            once, and the batch is smaller: nothing pads it, so no loss and no statistic sees padding.
+        share: the part of this process; all processes get the same number of batches.
+        resample: True repeats the images of an identity with fewer than K; False takes each once, and the batch is
+            smaller: nothing pads it, so no loss and no statistic sees padding.
 
     Raises:
         ReidError: if there are fewer than P identities.
@@ -71,7 +71,7 @@ class PKBatchSampler(Sampler[list[SeededIndex]]):
 
     @property
     def sampler(self) -> "PKBatchSampler":
-        """Itself: where Lightning looks for ``set_epoch``."""
+        """This sampler: Lightning looks for ``set_epoch`` here."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
@@ -81,11 +81,11 @@ class PKBatchSampler(Sampler[list[SeededIndex]]):
         self._epoch = epoch
 
     def start_at(self, epoch: int, batch: int) -> None:
-        """Let the iteration of ``epoch`` begin with its ``batch``-th batch: an interrupted run goes on."""
+        """Start the iteration of ``epoch`` at its ``batch``-th batch, to continue an interrupted run."""
         self._epoch, self._first_batch = epoch, batch
 
     def __len__(self) -> int:
-        """Number of batches that a whole epoch gives this process."""
+        """Number of batches of this process in a whole epoch."""
         return self._batches // self._share.world_size
 
     def __iter__(self) -> Iterator[list[SeededIndex]]:
@@ -107,7 +107,7 @@ class PKBatchSampler(Sampler[list[SeededIndex]]):
         number = np.arange(len(identity)) - np.repeat(starts, chunks[order])  # of the chunk in its identity
         slot = np.arange(self._instances)
         count = self._images[identity][:, None]
-        position = (number[:, None] * self._instances + slot) % count  # wraps round: fills the last chunk
+        position = (number[:, None] * self._instances + slot) % count  # wraps around and so fills the last chunk
 
         shuffled = rng.permutation(len(self._numbers))
         by_identity = shuffled[np.argsort(self._numbers[shuffled], kind="stable")]
@@ -115,8 +115,8 @@ class PKBatchSampler(Sampler[list[SeededIndex]]):
         images = by_identity[first_image[identity][:, None] + position]
         if not self._resample:
             images[slot >= count] = _ABSENT
-        # Chunk j goes to batch j modulo the number of batches: the chunks of one identity are neighbors and never
-        # more than there are batches, so they go to different ones.
+        # Chunk j goes to batch j modulo the number of batches. The chunks of one identity follow one another, and
+        # there are never more of them than batches, so they go to different batches.
         batches = images.reshape(self._per_batch, self._batches, self._instances).transpose(1, 0, 2)
         batches = batches.reshape(self._batches, -1)[rng.permutation(self._batches)]
         return batches, rng.integers(0, 2**63, size=batches.shape)

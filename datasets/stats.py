@@ -49,16 +49,16 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class SplitStatistics:
-    """What a split holds.
+    """Counts and sizes of a split.
 
     Attributes:
-        images: their number, distractors included.
-        identities: people; distractors are none.
+        images: number of images, including distractors.
+        identities: number of people without distractors.
         distractors: images of identity 0.
-        cameras: their number; None where images have no camera.
-        per_identity: images of a person; None without people.
-        heights: of the images in pixels; None without a readable one.
-        widths: of the images in pixels; None without a readable one.
+        cameras: number of cameras; None if images have no camera.
+        per_identity: images per person; None without people.
+        heights: of the images, in pixels; None without a readable image.
+        widths: of the images, in pixels; None without a readable image.
     """
 
     images: int
@@ -77,8 +77,8 @@ def count_split(
 
     Args:
         samples: the images.
-        sizes: height and width of those that can be read, in pixels.
-        cameras: False where images have no camera.
+        sizes: height and width of the images that can be read, in pixels.
+        cameras: False if images have no camera.
     """
     people = Counter(sample.person_id for sample in samples)
     distractors = people.pop(DISTRACTOR_ID, 0)
@@ -135,7 +135,7 @@ def build_table(name: str, statistics: dict[str, SplitStatistics]) -> Table:
 
 
 def _read(name: str, root: Path, seed: int) -> ReidSplits:
-    """The data set; of one without training images, the test."""
+    """The data set, or its test alone if it has no training images."""
     try:
         return read_dataset(name, root, seed=seed)
     except NoTrainingImagesError as error:
@@ -163,7 +163,7 @@ def build_parser() -> OneLineParser:
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, SplitStatistics]:
-    """Print the table of the data set that the command line names, and return what is in it.
+    """Print the table of the data set that the command line names, and return its statistics.
 
     Exits with code 2 and one line on stderr where an argument or the data set cannot be used.
     """

@@ -1,7 +1,7 @@
 """From a decoded image to the network's input: random geometry in the workers, arithmetic on the device.
 
-Workers hand over uint8 pixels, a quarter of the bytes of float32. The device does in one batched call
-what needs floating point, in this order: lower the resolution, normalize, erase.
+Workers hand over uint8 pixels, a quarter of the bytes of float32. The device does the floating-point work in one
+batched call, in this order: lower the resolution, normalize, erase.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,8 +28,8 @@ class TransformedImage(NamedTuple):
         image: (3, H, W) uint8.
         erased: top, left, height, width of the box that the device erases.
         scale: random low resolution of the image in training.
-        low: (3, H, W) uint8, the low-resolution file at that scale, flipped and cropped as the image; None where
-            the device lowers the resolution.
+        low: (3, H, W) uint8, the low-resolution file at that scale, flipped and cropped like the image; None if the
+            device lowers the resolution.
         low_by_scale: scale -> (3, H, W) uint8, the low-resolution files of a test.
     """
 
@@ -62,7 +62,7 @@ class TestTransform:
         preprocessing: size and interpolation.
     """
 
-    __test__ = False  # not a test case, whatever pytest makes of its name
+    __test__ = False  # not a test case, although pytest may think so
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         self._resize, self._size = _resize(preprocessing), preprocessing.size
@@ -79,7 +79,7 @@ class TrainTransform:
     Args:
         preprocessing: size and interpolation.
         augmentation: probabilities and padding.
-        scales: each image gets one of them by chance.
+        scales: each image gets one of them at random.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class TrainTransform:
     def __call__(self, image: Tensor, files: Mapping[int, Tensor] = _NO_FILES) -> TransformedImage:
         """(3, h, w) uint8 -> (3, H, W) uint8, the box to erase and a random scale.
 
-        Of the low-resolution files, by scale, the one of the random scale stays, flipped and cropped as the image.
+        Of the low-resolution files by scale, the one of the random scale remains, flipped and cropped like the image.
         """
         stack = torch.stack([self._resize(image), *(_enlarge(small, self._size) for small in files.values())])
         image, *low = self._geometry(stack).unbind()
@@ -117,7 +117,7 @@ class NetworkInput(nn.Module):
 
     Args:
         preprocessing: normalization, low resolution and its antialiasing.
-        choices: the scales that a batch may hold where each image has its own.
+        choices: the scales that a batch may hold if each image has its own.
     """
 
     mean: Tensor
@@ -159,10 +159,10 @@ def _resize(preprocessing: Preprocessing) -> v2.Resize:
 
 
 def _enlarge(small: Tensor, size: Sequence[int]) -> Tensor:
-    """Upsample as :func:`utils.resolution.degrade` does; on bytes torch's kernel would be another one.
+    """Upsample as :func:`utils.resolution.degrade` does, in float: on bytes torch uses another kernel.
 
-    Sides that are longer than the input's shrink first, low-passed; enlarging, torch's antialiased kernel would be
-    another one too.
+    Sides that are longer than those of the input first shrink with antialiasing. The enlargement has none, because
+    torch would use another kernel for it.
     """
     pixels = small.unsqueeze(0).float()
     height, width = (min(sides) for sides in zip(small.shape[-2:], size, strict=True))

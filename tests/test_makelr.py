@@ -48,7 +48,7 @@ def test_the_command_of_the_readme(market: Path) -> None:
     low = market.parent / "market_x2"
     assert images(low) == images(market)
     assert "readme.txt" not in contents(low)
-    assert "1 files of market are no images by their endings and are not copied: readme.txt" in done.stderr
+    assert "1 files of market are not images by their endings and are not copied: readme.txt" in done.stderr
     assert "x2: 20 x 12 pixels (height x width)" in done.stderr
     assert "41 files written" in done.stderr
     with Image.open(low / "query" / "0003_c1.jpg") as image:

@@ -1,4 +1,4 @@
-"""``python -m datasets.convert prw|mot17 RAW OUT`` makes a data set of a release as it was downloaded."""
+"""``python -m datasets.convert prw|mot17 RAW OUT`` makes a data set from a release as it was downloaded."""
 
 import argparse
 import logging
@@ -22,8 +22,8 @@ python -m datasets.convert prw PRW-v16.04.20 ../datasets/PRW
 python -m datasets.convert mot17 MOT17 ../datasets/MOT17_reid
 
 OUT appears when it is complete; until then the files are in OUT.unfinished. Repeat a command that was stopped: it
-skips finished files and goes on. A folder that was not begun by the same command (its convert.json tells) is
-never touched. Exit code 2: a mistake, or files that cannot be read.
+skips finished files and goes on. It never touches a folder that another command
+began (convert.json in it tells). Exit code 2: a mistake, or files that cannot be read.
 """
 
 
@@ -52,13 +52,13 @@ def build_parser() -> OneLineParser:
     small = "leave out people who are smaller, in pixels"
     add("--min-height", type=number(int, 1), default=rules.min_height, metavar="N", help=small)
     add("--every", type=number(int, 1), default=rules.every, metavar="N", help="take every N-th frame")
-    for each in (prw, mot17):
-        each.add_argument("raw", type=Path, metavar="RAW", help="folder of the release")
-        each.add_argument("out", type=Path, metavar="OUT", help="folder to make")
-        each.add_argument(
+    for release in (prw, mot17):
+        release.add_argument("raw", type=Path, metavar="RAW", help="folder of the release")
+        release.add_argument("out", type=Path, metavar="OUT", help="folder to make")
+        release.add_argument(
             "--quality", type=number(int, 1, 100), default=95, metavar="N", help="of JPEG files, 1 to 100"
         )
-        each.add_argument("--workers", type=number(int, 1), default=usable_cpus(), metavar="N", help="processes")
+        release.add_argument("--workers", type=number(int, 1), default=usable_cpus(), metavar="N", help="processes")
     return parser
 
 
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     options = vars(parser.parse_args(argv))
     release, raw, out = options.pop("release"), options.pop("raw"), options.pop("out")
     quality, workers = options.pop("quality"), options.pop("workers")
-    origin = Path(os.path.relpath(raw.resolve(), out.resolve())).as_posix()  # holds if both move
+    origin = Path(os.path.relpath(raw.resolve(), out.resolve())).as_posix()  # still true if both move
     mark = {"made_by": f"datasets.convert {release}", "source": origin, "quality": quality, **options}
     if "test_sequences" in options:
         options["test_sequences"] = tuple(options["test_sequences"])

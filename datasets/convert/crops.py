@@ -1,4 +1,4 @@
-"""People cut out of frames, in Market-1501 layout: in parallel, resumable, the folder whole or absent."""
+"""Cut people out of frames into Market-1501 layout: in parallel and resumable; the folder is whole or absent."""
 
 import json
 import logging
@@ -60,7 +60,7 @@ def clip_box(corner: tuple[float, float], size: tuple[float, float], frame: tupl
         frame: height and width of the frame, in pixels.
 
     Returns:
-        The box, or None where nothing of it lies in the frame.
+        The box, or None if no part of it lies in the frame.
     """
     x0, x1 = (_pixel(x, frame[1]) for x in (corner[0], corner[0] + size[0]))
     y0, y1 = (_pixel(y, frame[0]) for y in (corner[1], corner[1] + size[1]))
@@ -76,21 +76,21 @@ def write_crops(
 ) -> None:
     """Write all crops as JPEG files; each frame is decoded once.
 
-    ``out`` appears when it is complete; until then the files are in ``{out}.unfinished``, where a repeated
-    command goes on. In a complete folder it makes what is missing.
+    ``out`` appears when it is complete; until then the files are in ``{out}.unfinished``, where a repeated command
+    goes on. In a complete folder a repeated command makes missing files.
 
     Args:
         frames: what to cut out of which file.
         out: the folder to make.
-        mark: what tells this conversion from any other; the folder keeps it.
+        mark: values that identify this conversion; the folder stores them.
         quality: of the JPEG files, 1 to 100.
         workers: processes.
 
     Raises:
-        ReidError: if a split has no image, two have one name, the folder was not made by the same command,
-            or a frame cannot be read (the crops of the others are then written).
+        ReidError: if a split has no image, if two images have the same name, if another command made the folder, or
+            if a frame cannot be read (the crops of the others are then written).
     """
-    out = out.resolve()  # a link stays, and what it points to is made
+    out = out.resolve()  # a link stays, and its target is made
     names = _names(frames)
     folder = _begin(out, json.dumps(mark))
     present = {f"{split}/{name}" for split in (TRAIN, QUERY, GALLERY) for name in _listing(folder / split)}
@@ -139,7 +139,7 @@ def _listing(folder: Path) -> list[str]:
 
 
 def _begin(out: Path, mark: str) -> Path:
-    """The folder to work in: ``out`` if it is finished, else one beside it."""
+    """The folder to work in: ``out`` if it is finished, else the one beside it."""
     begun = out.exists() and not (out.is_dir() and not any(out.iterdir()))
     folder = out if begun else out.with_name(f"{out.name}.unfinished")
     if not has_mark(folder, MARK, mark, "OUT"):

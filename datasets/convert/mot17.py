@@ -29,9 +29,9 @@ class Mot17Rules:
     Attributes:
         detector: which of the three copies of each sequence to read (same frames, same people).
         test_sequences: the sequences to test on; empty = the last third, in the order of their numbers.
-        min_visibility: of a person, 0 to 1.
-        min_height: of a person within the frame, in pixels.
-        every: of the frames the first and each n-th after it.
+        min_visibility: smallest visibility of a person, 0 to 1.
+        min_height: smallest height of a person within the frame, in pixels.
+        every: n, to take the first frame and each n-th after it.
     """
 
     detector: str = DETECTORS[0]
@@ -55,18 +55,18 @@ def plan_mot17(raw: Path, rules: Mot17Rules) -> list[Frame]:
     """Read the annotations of the release.
 
     An identity is a track of one sequence: people are not matched across sequences, and each has one camera.
-    Of each test identity with two images or more the first is the query; all others are the gallery.
+    The first image of each test identity with two or more is its query; all others are the gallery.
 
     Args:
         raw: the folder of the release, or its folder ``train`` (the other has no annotations).
-        rules: whom to take.
+        rules: which people to take.
 
     Returns:
         The frames, by sequence and number.
 
     Raises:
-        ReidError: if ``raw`` is no such release, a file of it is missing or damaged, or the split leaves
-            nothing to train or to test on.
+        ReidError: if ``raw`` is not such a release, if a file is missing or damaged, or if the split leaves no images
+            for training or test.
     """
     folders = _find_sequences(raw, rules.detector)
     test = _test_sequences(sorted(folders), rules.test_sequences)

@@ -35,19 +35,19 @@ PUBLISHED = {
 def plan_prw(raw: Path, *, keep_ambiguous: bool = False, workers: int = 1) -> list[Frame]:
     """Read the annotations of the release.
 
-    Training images are the boxes of the training frames whose identity no test frame and no query has; the
-    gallery is every box with an identity in the test frames; queries are the boxes of ``query_info.txt``.
+    Training images are the boxes of the training frames whose identity is in no test frame and no query. The gallery
+    holds every box with an identity in the test frames. Queries are the boxes of ``query_info.txt``.
 
     Args:
         raw: the folder of the release.
-        keep_ambiguous: people without an identity (-2) in test frames join the gallery as distractors (0000).
+        keep_ambiguous: add people without an identity (-2) in test frames to the gallery as distractors (0000).
         workers: processes.
 
     Returns:
         The frames in the order of their names.
 
     Raises:
-        ReidError: if ``raw`` is no such release, or a file of it is missing or damaged.
+        ReidError: if ``raw`` is not such a release, or if a file is missing or damaged.
     """
     check_release(raw)
     train, test = (read_frame_names(raw / f"frame_{part}.mat", f"img_index_{part}") for part in ("train", "test"))

@@ -39,7 +39,7 @@ def check_release(raw: Path) -> None:
     """Check that a folder is the release.
 
     Raises:
-        ReidError: if a file or folder of it is missing.
+        ReidError: if a file or folder is missing.
     """
     if absent := [part for part in _PARTS if not (raw / part).exists()]:
         raise ReidError(
@@ -62,7 +62,7 @@ def read_frame_names(path: Path, variable: str) -> list[str]:
         content = loadmat(path)[variable].ravel()
         # A cell array of texts is read as nested object arrays, a matrix of characters as texts.
         names = [str(np.ravel(cell)[0]).strip().removesuffix(".jpg") for cell in content]
-    except Exception as error:  # scipy raises what it stumbles over: ValueError, KeyError, TypeError, zlib.error
+    except Exception as error:  # scipy may raise anything: ValueError, KeyError, TypeError, zlib.error
         raise ReidError(
             f"{path} must hold the list {variable}, but {one_line(error)}; unpack the release again"
         ) from error
@@ -72,16 +72,16 @@ def read_frame_names(path: Path, variable: str) -> list[str]:
 
 
 def read_frame(name: str, raw: Path) -> AnnotatedFrame | str:
-    """Size and boxes of a frame, or what is wrong with its files."""
+    """Size and boxes of a frame, or a text that says what is wrong with its files."""
     size = read_size(frame_file(raw, name))
     if isinstance(size, str):
         return size
     path = raw / "annotations" / f"{name}.jpg.mat"
-    if not path.is_file():  # scipy would look for another name and speak of that
+    if not path.is_file():  # scipy would look for another name and report that
         return f"cannot read annotation {path}: no such file"
     try:
         rows = _boxes(loadmat(path))
-    except Exception as error:  # as above; FileNotFoundError
+    except Exception as error:  # scipy may raise anything
         return f"cannot read annotation {path}: {one_line(error)}"
     return AnnotatedFrame(size, tuple(_person(row, *values) for row, values in enumerate(rows, start=1)))
 

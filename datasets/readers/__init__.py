@@ -1,4 +1,4 @@
-"""The data sets by name; or a user's own, by the path of a folder or a CSV file."""
+"""Read a data set by its name, or a user's own by the path of a folder or a CSV file."""
 
 import gc
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def read_dataset(name: str, root: Path, *, with_train: bool = True, seed: int = 
         seed: of a random split.
 
     Raises:
-        ReidError: if the name is none of these, or the files are not as they must be.
+        ReidError: if the name is none of these, or the files break a rule of their layout.
     """
     if not name.strip():
         raise ReidError(
@@ -63,7 +63,7 @@ def read_dataset(name: str, root: Path, *, with_train: bool = True, seed: int = 
 
 @contextmanager
 def _collection_paused() -> Iterator[None]:
-    """The collector would look through the growing lists again and again, a third of the time, for no garbage."""
+    """Pause the garbage collector, which takes a third of the time to scan growing lists without garbage."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -88,7 +88,7 @@ def _read(name: str, root: Path, *, with_train: bool, seed: int) -> ReidSplits:
 
 
 def _read_folder(folder: Path, *, with_train: bool, seed: int) -> ReidSplits:
-    name = Path(root_of(folder)).name  # a link gives its own name
+    name = Path(root_of(folder)).name  # the name of a link, not of its target
     if (folder / MarketLayout.train).is_dir() or (folder / MarketLayout.gallery).is_dir():
         return read_market_layout(folder, name, layout_of(folder), with_train=with_train)
     if (folder / "list_gallery.txt").is_file():
@@ -101,7 +101,7 @@ def _read_folder(folder: Path, *, with_train: bool, seed: int) -> ReidSplits:
 def _read_csv(file: Path, *, with_train: bool, seed: int) -> ReidSplits:
     lines = parse_csv(file)
     if with_train:
-        refuse_absent(file, lines)  # before a split of them is drawn and saved
+        refuse_absent(file, lines)  # before a split is drawn and saved
     split_file = file.with_name(f"{file.stem}_split_seed{seed}.csv")
     images = resolve_split(list(lines.values()), split_file, seed, with_train=with_train)
     if not with_train:

@@ -12,9 +12,9 @@ from utils.errors import ReidError
 def concat_datasets(parts: Sequence[ReidSplits]) -> ReidSplits:
     """Train on the first data set and on the training splits of the others.
 
-    The first keeps its numbers, and its query and gallery are the test. The identities and cameras of every other
-    data set get new numbers, in their own order, from one past the largest number so far; identity 0, a
-    distractor, stays 0. So no two data sets share a person or a camera, and none shares one with the test.
+    The first data set keeps its numbers, and its query and gallery are the test. The identities and cameras of every
+    other data set get new numbers, in their own order, after the largest number so far; identity 0, a distractor,
+    stays 0. So no two data sets share a person or a camera, and none shares one with the test.
 
     Args:
         parts: one or more data sets, the first with its test.
@@ -23,7 +23,7 @@ def concat_datasets(parts: Sequence[ReidSplits]) -> ReidSplits:
         One data set named like ``market1501+cuhk03``.
 
     Raises:
-        ReidError: if an image belongs to two data sets, under whatever spelling of its folder.
+        ReidError: if an image belongs to two data sets, however its folder is spelled.
     """
     first, *others = parts
     if not others:
@@ -50,7 +50,7 @@ def concat_datasets(parts: Sequence[ReidSplits]) -> ReidSplits:
 
 
 def _refuse_shared_images(parts: Sequence[ReidSplits]) -> None:
-    true_folder = cache(os.path.realpath)  # however it is spelled; each folder is looked up once
+    true_folder = cache(os.path.realpath)  # each folder is resolved once
 
     def true_path(sample: Sample) -> str:
         folder, name = os.path.split(sample.path)

@@ -29,12 +29,12 @@ def refuse_absent(file: Path, images: Mapping[int, ImageRecord]) -> None:
 
 
 def parse_csv(file: Path) -> dict[int, ImageRecord]:
-    """Read and check the lines of a CSV file, without a look at the images.
+    """Read and check the lines of a CSV file; the images are not opened.
 
     The first line names the columns, in any order. ``path`` is absolute or relative to the file's folder.
-    ``person_id`` is any text; it may be empty, a distractor, in the ``gallery`` or ``test`` split only.
-    ``camera_id`` is a whole number. ``split`` is ``train``, ``query``, ``gallery`` or ``test`` (which becomes
-    query and gallery at random; the gallery alone where there are queries).
+    ``person_id`` is any text; an empty one means a distractor, in the ``gallery`` or ``test`` split only.
+    ``camera_id`` is a whole number. ``split`` is ``train``, ``query``, ``gallery`` or ``test`` (which becomes query
+    and gallery at random, or the gallery alone if there are queries).
 
     Args:
         file: UTF-8, with or without a byte order mark.
@@ -74,11 +74,11 @@ def parse_csv(file: Path) -> dict[int, ImageRecord]:
 
 
 def write_csv(file: Path, images: Iterable[ImageRecord]) -> None:
-    """Write images as a CSV file that :func:`parse_csv` reads; whole or not at all.
+    """Write images as a CSV file that :func:`parse_csv` reads, whole or not at all.
 
     Args:
         file: the new file; paths below its folder become relative to it.
-        images: with cameras, or all without.
+        images: all with cameras, or all without.
 
     Raises:
         OSError: if the folder cannot be written.
@@ -110,7 +110,7 @@ def _image(cells: dict[str, str], root: str) -> ImageRecord:
         raise ValueError("path is empty")
     if not is_image(cell.rpartition("/")[2]):
         raise ValueError(f"path must end like an image ({', '.join(sorted(IMAGE_SUFFIXES))}), got {cell!r}")
-    path = os.path.normpath(cell if cell.startswith("/") else f"{root}/{cell}")  # texts: Paths are slow
+    path = os.path.normpath(cell if cell.startswith("/") else f"{root}/{cell}")  # text, because Paths are slow
     split = cells["split"].strip() if "split" in cells else UNDECIDED
     if "split" in cells and split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")

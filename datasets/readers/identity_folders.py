@@ -25,10 +25,10 @@ _FORMS = (
 def identity_folder_images(folder: Path) -> list[ImageRecord]:
     """The images of a folder whose sub-folders are identities.
 
-    With any of ``train``, ``query``, ``gallery`` and ``test`` in it (in any case), the identities lie in these
-    and other folders are left out. Without, each sub-folder is an identity and the split is undecided. Folders
-    within that of an identity are left out too. A warning names both. Folders whose name begins with a dot never
-    count.
+    If the folder has any of ``train``, ``query``, ``gallery`` and ``test`` (in upper or lower case), the identities
+    lie in these, and other folders are left out. Otherwise each sub-folder is an identity, and the split is
+    undecided. Folders within the folder of an identity are left out too. Warnings name what is left out. Folders
+    whose name begins with a dot never count.
 
     The images have no camera, unless *every* file is named as in Market-1501 and begins with the number of
     its folder (``0002/0002_c1s1_000451_03.jpg``): then the names give the cameras, ``0000`` is a distractor,
@@ -38,7 +38,7 @@ def identity_folder_images(folder: Path) -> list[ImageRecord]:
         folder: the data set's root.
 
     Raises:
-        ReidError: if there are no images, or some lie outside of an identity's folder.
+        ReidError: if there are no images, or if some lie outside of the folder of an identity.
     """
     root = root_of(folder)
     top = _folders(root)
@@ -76,7 +76,7 @@ class _Group(NamedTuple):
 
 
 def _records(groups: Sequence[_Group], folder: Path) -> list[ImageRecord]:
-    """Take cameras and special identities from the files' names if all have them."""
+    """Read cameras and special identities from the file names if all of them fit."""
     cameras = [_cameras(group) for group in groups]
     unmatched = [
         f"{group.folder}/{name}"
@@ -102,7 +102,7 @@ def _records(groups: Sequence[_Group], folder: Path) -> list[ImageRecord]:
 
 
 def _cameras(group: _Group) -> list[int | None]:
-    """The camera in each file's name; None where it does not fit, or names another identity than the folder."""
+    """The camera in each file name; None if the name does not fit, or has another identity than the folder."""
     if not re.fullmatch(r"-?\d+", group.person):
         return [None] * len(group.names)
     matches = [_MARKET_NAME.match(name) for name in group.names]
@@ -115,7 +115,7 @@ def _folders(folder: str) -> Sequence[os.DirEntry[str]]:
 
 
 def _content(folder: str) -> tuple[list[str], list[str]]:
-    """The names of its images and of its folders; only what is not named as an image is looked at."""
+    """The names of the images and of the folders in a folder; only names that are no image's are examined."""
     names = os.listdir(folder)  # noqa: PTH208 (names only)
     images = [name for name in names if is_image(name)]
     if len(images) == len(names):

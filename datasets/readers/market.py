@@ -1,4 +1,4 @@
-"""Data sets in Market-1501 layout: three folders whose file names carry identity and camera."""
+"""Data sets in Market-1501 layout: three folders of files named by identity and camera."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ from utils.images import is_image
 
 logger = logging.getLogger(__name__)
 
-MARK = "convert.json"  # in each folder that datasets.convert made: how it was made
+MARK = "convert.json"  # in each folder that datasets.convert made; it says how
 UNKNOWN_ID = -3  # identity or camera of a file whose name has none; -1 and -2 mean junk in a Market name
 _NO_FOLDER = "data set folder {} must exist, but does not; see the layout in README.md"
 _LONGEST_NUMBER = 18  # digits that fit into 64 bits
@@ -28,7 +28,7 @@ _BLOCK = 2**16  # names that are parsed at once
 
 @dataclass(frozen=True)
 class MarketLayout:
-    """Where the three splits lie and how a file name reads.
+    """The folders of the three splits, and the pattern of a file name.
 
     Attributes:
         pattern: matched against the start of a file's *name* (never its path); its groups ``id`` and
@@ -41,7 +41,7 @@ class MarketLayout:
     pattern: str = r"(?P<id>-?\d+)_c(?P<camera>\d+)"
 
 
-# MOT17 has one camera a sequence: what its file names say of cameras does not count.
+# MOT17 has one camera per sequence, so the cameras in its file names do not count.
 NO_CAMERAS = MarketLayout(pattern=r"(?P<id>-?\d+)_")
 
 
@@ -51,7 +51,7 @@ class MarketReader:
 
     Attributes:
         name: of the data set.
-        folders: names of its folder below the root; the first that exists is read.
+        folders: possible names of its folder below the root; the first that exists counts.
         layout: of its folders and file names; None = that of Market-1501.
     """
 
@@ -70,7 +70,7 @@ def layout_of(folder: Path) -> MarketLayout:
     """The layout of a folder by its mark: that of Market-1501, or without cameras for a converted MOT17."""
     try:
         mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # ours or not, the images are what counts
+    except (OSError, ValueError):  # only the images count, whoever made the folder
         mark = None
     of_mot17 = isinstance(mark, dict) and mark.get("made_by") == "datasets.convert mot17"
     return NO_CAMERAS if of_mot17 else MarketLayout()
@@ -83,13 +83,13 @@ def read_market_layout(
 
     Args:
         folder: the folder that holds the folders of the splits.
-        name: what to call the data set.
+        name: of the data set.
         layout: names of the folders and of the files; None = those of Market-1501.
-        with_train: False leaves the training split empty and its folder unread. With it the test is empty
-            where neither of its folders exists: a data set to train on only.
+        with_train: False leaves the training split empty and its folder unread. If it is True and neither folder of
+            the test exists, the test is empty: such a data set is for training only.
 
     Raises:
-        ReidError: see :func:`read_split`; NoTrainingImagesError where the folder of the training is missing.
+        ReidError: see :func:`read_split`; NoTrainingImagesError if the folder of the training is missing.
     """
     layout = layout or MarketLayout()
     check_folder(folder, name)
@@ -122,8 +122,8 @@ def read_split(folder: Path, pattern: str) -> tuple[Sample, ...]:
     """The samples of one folder, in one directory walk.
 
     Raises:
-        ReidError: if the folder is missing, or holds no image with an identity, or images whose names
-            do not fit the pattern.
+        ReidError: if the folder is missing, has no image with an identity, or has images whose names do not fit the
+            pattern.
     """
     if not folder.is_dir():
         raise ReidError(_NO_FOLDER.format(folder))
@@ -147,8 +147,8 @@ def parse_names(names: Iterable[str], pattern: str, folder: Path) -> tuple[list[
         folder: where the files lie.
 
     Returns:
-        The samples sorted by file name, without junk (-1) and ambiguous (-2) images, and the names of
-        image files that the pattern does not fit. Camera 0 where the pattern has none.
+        The samples sorted by file name, without junk (-1) and ambiguous (-2) images, and the names of image files
+        that do not fit the pattern. The camera is 0 if the pattern has none.
     """
     compiled, cameras = re.compile(pattern), _has_cameras(pattern)
     samples, unmatched = [], []
@@ -164,21 +164,20 @@ def parse_names(names: Iterable[str], pattern: str, folder: Path) -> tuple[list[
 
 
 class Names(Protocol):
-    """File names that can be cut into blocks: a list, an array, or paths that are put together block by block."""
+    """File names that can be sliced: a list, an array, or paths that are made block by block."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, rows: slice, /) -> Any: ...  # noqa: ANN401 (a list, an array)
 
 
 def labels_of(names: Names) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Identities and cameras by file names in Market-1501's pattern.
+    """Identities and cameras from file names in the pattern of Market-1501.
 
     Args:
-        names: (N,) file names or paths; folders play no part.
+        names: (N,) file names or paths; folders do not matter.
 
     Returns:
-        person_ids (N,) and camera_ids (N,); :data:`UNKNOWN_ID` where the pattern does not fit, junk as it is
-        (-1, -2).
+        person_ids (N,) and camera_ids (N,); :data:`UNKNOWN_ID` where the pattern does not fit, -1 or -2 for junk.
     """
     match = re.compile(MarketLayout().pattern).match
     person_ids, camera_ids = np.empty(len(names), np.int64), np.empty(len(names), np.int64)

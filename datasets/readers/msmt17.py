@@ -16,12 +16,12 @@ _TEST_FOLDERS = ("test", "mask_test_v2")
 def read_msmt17(folder: Path, name: str = "msmt17", *, with_train: bool = True) -> ReidSplits:
     """Read the lists; train and val together are the training split.
 
-    The lists number train and test apart, both from 0, which elsewhere means a distractor. Test identities
-    become 1, 2, ...; those of training follow after the last of the test.
+    The lists number the identities of train and of test separately, from 0, which elsewhere means a distractor. Test
+    identities become 1, 2, ...; training identities follow after them.
 
     Args:
         folder: holds ``list_{train,val,query,gallery}.txt``, ``train`` and ``test``.
-        name: what to call the data set.
+        name: of the data set.
         with_train: False leaves the training split empty, its lists and folder unread.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A random split for a data set that has none; a file keeps it from then on."""
+"""A random split for a data set that has none, saved in a file."""
 
 import logging
 import random
@@ -12,18 +12,18 @@ from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
-_ByCamera = dict[int | None, list[str]]  # an identity's paths by camera; all by None where cameras play no part
+_ByCamera = dict[int | None, list[str]]  # an identity's paths by camera; all under None if cameras do not matter
 
 
 def resolve_split(
     images: Sequence[ImageRecord], file: Path, seed: int, *, with_train: bool = True
 ) -> list[ImageRecord]:
-    """Decide the splits that are undecided, once and for all.
+    """Decide the undecided splits, once and for all.
 
     Images that have query and gallery (or test) stay as they are. For others this function draws a split
-    (:func:`draw_split`), saves it and reads it again next time, so that later files do not change it: it leaves
-    them out with a warning, and also lines whose image is gone. A test that finds no saved split draws one without
-    saving it, and warns each time: its people may be those that the network was trained on.
+    (:func:`draw_split`), saves it and reads it again next time. So later files do not change the split: they are left
+    out with a warning, and so are lines whose image is gone. A test that finds no saved split draws one without
+    saving it, and warns each time, because the network may have been trained on its people.
 
     Args:
         images: of all splits.
@@ -32,7 +32,7 @@ def resolve_split(
         with_train: False = only the test counts.
 
     Raises:
-        ReidError: if the file cannot be written, is no whole split, or contradicts the labels of ``images``.
+        ReidError: if the file cannot be written, is not a whole split, or contradicts the labels of ``images``.
     """
     if not _undecided(images):
         return list(images)
@@ -41,8 +41,8 @@ def resolve_split(
     split = draw_split(images, seed)
     if not with_train and not _has_test(images):
         logger.warning(
-            "no saved split %s: drawn anew with seed %d, so people that the network was trained on may be tested; "
-            "copy %s from the training machine",
+            "no saved split %s: a new one is drawn with seed %d, and people of the training set may be in its test; "
+            "copy %s from the data set on which the network was trained",
             *(file, seed, file.name),
         )
         return split
@@ -58,20 +58,20 @@ def resolve_split(
 
 
 def draw_split(images: Sequence[ImageRecord], seed: int) -> list[ImageRecord]:
-    """Draw what is undecided: test identities, then queries.
+    """Draw the undecided parts: test identities, then queries.
 
-    Without any test images (no split at all, or ``train`` only) half of the identities, rounded down, become
-    the test, and half of those that can give a query, rounded up; otherwise ``train`` stays as it is. One image
-    of each test identity is a query, the others are gallery. With cameras it is one image of each of its
-    cameras, as long as the gallery keeps an image of another camera for every query; where no identity has two
-    cameras they play no part. So identities with a single image go to the gallery, and so do distractors.
+    Without any test images (no split at all, or ``train`` only) half of the identities, rounded down, become the
+    test, among them half of those that can give a query, rounded up; otherwise ``train`` stays as it is. One image of
+    each test identity is a query, the others are gallery. With cameras, one image of each of its cameras is a query,
+    as long as the gallery keeps an image of another camera for every query; if no identity has two cameras, cameras
+    do not matter. So identities with a single image go to the gallery, and so do distractors.
 
     Args:
         images: of all splits.
-        seed: of the draw; the order of ``images`` plays no part.
+        seed: of the draw; the order of ``images`` does not matter.
 
     Raises:
-        ReidError: if there are fewer than 2 identities, or no query comes out.
+        ReidError: if there are fewer than 2 identities, or if no query can be drawn.
     """
     rng = random.Random(seed)
     ordered = sorted(images)
@@ -107,7 +107,7 @@ def _undecided(images: Iterable[ImageRecord]) -> bool:
 
 
 def _by_person(images: Iterable[ImageRecord]) -> dict[str, _ByCamera]:
-    """The paths of each identity by camera; by None where no identity has two cameras."""
+    """The paths of each identity by camera; under None if no identity has two cameras."""
     people: dict[str, _ByCamera] = defaultdict(lambda: defaultdict(list))
     for path, person, camera, _ in images:
         if person != NOBODY:
@@ -118,7 +118,7 @@ def _by_person(images: Iterable[ImageRecord]) -> dict[str, _ByCamera]:
 
 
 def _test_identities(people: Mapping[str, _ByCamera], rng: random.Random) -> list[str]:
-    """A half of those that can give a query and, as far as that leaves room, of the others: no luck needed."""
+    """Half of the identities: half of those that can give a query, rounded up, and some of the others."""
     able = {person for person, shots in people.items() if len(shots) > 1 or len(shots.get(None, ())) > 1}
     total = len(people) // 2
     first = min(total, (len(able) + 1) // 2)
@@ -154,12 +154,12 @@ def _read_split(file: Path) -> list[ImageRecord]:
 def _select(
     split: Sequence[ImageRecord], images: Sequence[ImageRecord], file: Path, *, with_train: bool
 ) -> list[ImageRecord]:
-    """The saved split without images that are gone; warn of whatever the two do not share."""
+    """The saved split without images that are gone; warn of images that only one of the two has."""
     by_path = {image.path: image for image in split}
     present = {image.path for image in images}
     new = [image.path for image in images if image.path not in by_path]
     gone = [i.path for i in split if i.path not in present and (with_train or i.split != TRAIN)]
-    has_test = _has_test(images)  # else the split divides the training images of the data set
+    has_test = _has_test(images)  # without test images the split divides the training images
     changed = [
         image.path
         for image in images

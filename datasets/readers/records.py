@@ -1,4 +1,4 @@
-"""Records of a user's own images: identity as text, perhaps no camera, perhaps no split; and their numbering."""
+"""Records of a user's own images, whose identity is a text and whose camera and split are optional."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ SPLITS = (TRAIN, QUERY, GALLERY, TEST)
 
 
 class ImageRecord(NamedTuple):
-    """One image as its owner labels it.
+    """One image with its owner's labels.
 
     Attributes:
         path: absolute, without ``..``.
@@ -36,7 +36,7 @@ class ImageRecord(NamedTuple):
 
 
 def root_of(folder: Path) -> str:
-    """A folder as the paths of its images begin: absolute, without ``..``; links stay as they are."""
+    """A folder as a prefix of the paths of its images: absolute, without ``..``; links stay."""
     return os.path.abspath(folder)  # noqa: PTH100 (resolve() would go to where a link points)
 
 
@@ -44,15 +44,15 @@ def number_identities(name: str, images: Iterable[ImageRecord], folder: Path, *,
     """Number the identities from 1 in the sorted order of their texts; the same text is the same person.
 
     Args:
-        name: what to call the data set.
+        name: of the data set.
         images: of all splits; none is undecided.
         folder: the data set's root.
         with_train: False leaves the training split empty; the numbering stays the same.
 
     Raises:
-        ReidError: if a split has no image (NoTrainingImagesError if it is that of training).
+        ReidError: if a split has no image (NoTrainingImagesError for the training split).
     """
-    ordered = sorted(images)  # by path: no two are the same
+    ordered = sorted(images)  # by path, which is unique
     people = sorted({image.person for image in ordered} - {NOBODY})
     if special := [person for person in people if person in _SPECIAL_IN_MARKET]:
         logger.warning(
@@ -62,7 +62,7 @@ def number_identities(name: str, images: Iterable[ImageRecord], folder: Path, *,
         )
     number = {person: i for i, person in enumerate(people, start=1)} | {NOBODY: DISTRACTOR_ID}
     parts: dict[str, list[Sample]] = {TRAIN: [], QUERY: [], GALLERY: []}
-    folders: dict[str, Path] = {}  # to join a name to a Path is quicker than to parse a whole path
+    folders: dict[str, Path] = {}  # joining a name to a Path is faster than parsing a whole path
     for path, person, camera, split in ordered:
         if split != TRAIN or with_train:
             at, _, file = path.rpartition("/")

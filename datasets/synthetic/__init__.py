@@ -1,4 +1,4 @@
-"""A synthetic data set: drawn pedestrians in Market-1501 layout, for the demo and the tests."""
+"""A synthetic data set: drawings of pedestrians in Market-1501 layout, for the demo and the tests."""
 
 from datasets.synthetic.dataset import SPEC_FILE, draw_dataset
 from datasets.synthetic.plan import SyntheticSpec

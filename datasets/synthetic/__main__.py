@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     parser = OneLineParser(
         prog="python -m datasets.synthetic",
         description="Draw a synthetic person re-identification data set in Market-1501 layout. The same "
-        "arguments give the same files, byte for byte; a folder that is complete already is left as it is.",
+        "arguments give the same files, byte for byte; a complete folder does not change.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to make; must be absent or empty")

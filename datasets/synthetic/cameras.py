@@ -1,4 +1,4 @@
-"""The cameras of the synthetic data set: the place each looks at, its light and its faults."""
+"""The cameras of the synthetic data set: scenery, light and faults of each."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,8 +21,8 @@ _CLUTTER: tuple[Color, ...] = (
     (60, 90, 120),
 )
 _SCENERY_WIDTH, _SCENERY_HEIGHT = 640, 288
-# Multiples of the golden ratio modulo one are spread evenly however many are taken: two cameras are never
-# alike, and the light of a camera does not depend on how many there are.
+# Multiples of the golden ratio modulo one are spread evenly, however many there are: two cameras are never alike, and
+# the light of a camera does not depend on their number.
 _EXPOSURE_STEP, _WARMTH_STEP = 0.6180339887, 0.3490659503
 
 
@@ -34,7 +34,7 @@ class Camera:
         scenery: (288, 640, 3) uint8 BGR, the place; an image shows a part of it.
         gain: (3,) float32, multiplies blue, green and red.
         lift: gray level of black, 0 to 255.
-        light_from: -1 the sun stands left, 1 right.
+        light_from: -1 = the sun is on the left, 1 = on the right.
         turn: direction in which most people pass, -1 left to 1 right.
         blur: standard deviation, in page units.
         noise: standard deviation, in gray levels.
@@ -62,7 +62,7 @@ class Camera:
 
         Args:
             scene: (H, W, 3) float32 BGR, 0 to 255.
-            rng: where the randomness of this image comes from.
+            rng: random numbers of this image.
 
         Returns:
             (H, W, 3) uint8 BGR.

@@ -1,4 +1,4 @@
-"""A folder of drawn pedestrians in Market-1501 layout: whole or absent, the same from the same arguments."""
+"""Draw pedestrians into a folder in Market-1501 layout; whole or absent, the same for the same arguments."""
 
 import json
 import shutil
@@ -14,19 +14,19 @@ from datasets.synthetic.plan import GALLERY, QUERY, TRAIN, SyntheticSpec, plan_i
 from utils.errors import ReidError
 
 SPEC_FILE = "synthetic.json"
-# Counted up when the same arguments begin to give other pictures: an older folder is then refused.
+# Raised when the same arguments begin to give other pictures: an older folder is then refused.
 _DRAWING_VERSION = 1
 _REMEDY = "; remove it or give another folder"
 
 
 def draw_dataset(out: Path, spec: SyntheticSpec, *, progress: bool = False) -> Path:
-    """Draw the data set into ``out``, or return at once where exactly this data set is there already.
+    """Draw the data set into ``out``, or return at once if it already holds exactly this data set.
 
-    The folder appears complete or not at all: it is drawn beside ``out`` and renamed at the end.
+    The folder is whole or absent: the images are drawn beside ``out``, and their folder is renamed at the end.
 
     Args:
-        out: the folder; it must be absent, empty, or hold this very data set.
-        spec: what is drawn.
+        out: the folder; it must be absent, empty, or hold exactly this data set.
+        spec: what to draw.
         progress: show a progress bar on stderr.
 
     Returns:
@@ -101,7 +101,7 @@ def _read_record(path: Path) -> dict[str, Any]:
     """The specification in a data set's folder.
 
     Raises:
-        ReidError: if there is none that can be read.
+        ReidError: if it is missing or cannot be read.
     """
     rule = f"out must be absent, empty or a synthetic data set, got the non-empty folder {path.parent}"
     try:

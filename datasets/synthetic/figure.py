@@ -1,4 +1,4 @@
-"""Drawing one synthetic pedestrian: legs, torso, arms, head, hair, printed cloth and bag."""
+"""Draw one synthetic pedestrian: legs, torso, arms, head, hair, printed cloth and bag."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ Joints = tuple[Point, Point, Point]
 
 
 class _Body(NamedTuple):
-    """Where a body is in one pose, in page units; of two limbs the first is the one nearer to the camera."""
+    """The place of a body in one pose, in page units; of two limbs the first is nearer to the camera."""
 
     girth: float
     shoulder: float
@@ -61,7 +61,7 @@ def _place_body(who: Appearance, pose: Pose) -> _Body:
     half = [(3.5, 28.5), (shoulder - 2.5, 30.5), (shoulder, 35.0), (waist, 54.0), (hip, 70.0)]
     torso = [(_MIDDLE + x, y) for x, y in half] + [(_MIDDLE - x, y) for x, y in reversed(half)]
     legs, arms = [], []
-    # The near limbs are on the right of the image when the walk goes left, and the reverse.
+    # The near limbs are on the right of the image if the person walks left, and the other way round.
     for sign in (1.0, -1.0) if pose.turn < 0 else (-1.0, 1.0):
         swing = float(np.radians(27.0) * np.sin(pose.phase) * sign)
         bend = float(np.radians(36.0)) * max(0.0, float(np.cos(pose.phase)) * sign)
@@ -75,7 +75,7 @@ def _place_body(who: Appearance, pose: Pose) -> _Body:
 
 
 def _chain(start: Point, lengths: Point, angles: Point, turn: float, out: float) -> Joints:
-    """Two bones in a row; one that swings along the line of sight is not seen to move sideways."""
+    """Two bones in a row; a bone that swings along the line of sight does not move sideways."""
     middle = _bone(start, lengths[0], angles[0], turn, out)
     return start, middle, _bone(middle, lengths[1], angles[1], turn, 0.0)
 

@@ -1,4 +1,4 @@
-"""One image of the synthetic data set: a person before a camera, and what stands in the way."""
+"""One image of the synthetic data set: a person in front of a camera, and obstacles."""
 
 from dataclasses import replace
 
@@ -18,13 +18,13 @@ _OBSTACLES: tuple[Color, ...] = ((72, 76, 80), (130, 134, 138), (50, 84, 60), (6
 def encode_image(
     seed: int, person: int, camera: int, number: int, size: tuple[int, int], misplaced: bool = False
 ) -> bytes:
-    """Draw one image, a function of the arguments alone, whatever was drawn before.
+    """Draw one image; the arguments alone decide its content.
 
     Args:
         seed: of the data set.
-        person: who is seen, 0 to ``NUM_COMBINATIONS - 1``.
+        person: the person on the image, 0 to ``NUM_COMBINATIONS - 1``.
         camera: number of the camera, from 1.
-        number: number of the image among those of this person and camera.
+        number: of the image among those of this person and camera.
         size: (height, width) in pixels.
         misplaced: the crop misses most of the person, as a failed detection does.
 

@@ -14,7 +14,7 @@ Color = tuple[int, int, int]
 PAGE_WIDTH, PAGE_HEIGHT = 64, 128
 """Size of the page in page units, whatever the size of the final image."""
 
-# Drawn at twice the usual image size: the reduction smooths every edge once more.
+# Shapes have twice the usual image size: the reduction smooths every edge once more.
 OVERSAMPLING = 2
 _FRACTION_BITS = 4
 _FIXED_POINT = OVERSAMPLING * 2**_FRACTION_BITS
@@ -23,13 +23,13 @@ _FIXED_POINT = OVERSAMPLING * 2**_FRACTION_BITS
 class Pen:
     """Draws shapes, given in page units, on ``layer``: (256, 128, 4) uint8, premultiplied BGRA.
 
-    OpenCV blends a smoothed edge with what lies below, on all four channels: on an empty layer this is
-    premultiplied alpha, so the page can be reduced and laid over a background without a dark rim.
+    OpenCV blends a smoothed edge with the pixels below, in all four channels. On an empty layer this is premultiplied
+    alpha, so the page can be reduced and laid over a background without a dark rim.
 
     Args:
-        scale: magnification of all that is drawn, about the point ``origin``.
+        scale: magnification of all shapes about the point ``origin``.
         origin: (x, y) in page units.
-        offset: where the magnified origin moves, (x, y) in page units.
+        offset: shift of the magnified origin, (x, y) in page units.
     """
 
     def __init__(self, scale: float = 1.0, origin: Point = (0.0, 0.0), offset: Point = (0.0, 0.0)) -> None:

@@ -1,4 +1,4 @@
-"""Who walks through the synthetic data set: the clothes of a person, and the pose in one image."""
+"""The people of the synthetic data set: the clothes of a person, and the pose in one image."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +15,7 @@ Bag = Literal["none", "backpack", "shoulder bag", "handbag"]
 Hair = Literal["short", "long", "bun", "cap"]
 Build = Literal["slim", "medium", "broad"]
 
-# Few colors on purpose: many people share one, so that no single garment identifies anybody.
+# Few colors on purpose: many people share each, so no single garment identifies a person.
 UPPER_COLORS: tuple[Color, ...] = (
     (48, 44, 182),
     (160, 84, 36),
@@ -43,14 +43,14 @@ _SHARED_TRAITS = (
     2,
 )
 NUM_COMBINATIONS = int(np.prod(_SHARED_TRAITS))
-"""How many people can be told apart by their combination of traits alone."""
+"""Number of people who differ by their combination of traits alone."""
 
 # First words of the random seeds: streams of two purposes never meet.
 PERSON_STREAM, IMAGE_STREAM, CAMERA_STREAM = 1, 2, 3
 
 
 class Appearance(NamedTuple):
-    """What stays the same over all cameras; the first eight fields together are unique to a person."""
+    """The looks of a person for all cameras; the first eight fields together are unique to a person."""
 
     upper: Color
     texture: Texture
@@ -93,7 +93,7 @@ def _combinations(seed: int) -> NDArray[np.int64]:
 
 
 def appearance_of(seed: int, person: int) -> Appearance:
-    """The looks of a person, a function of the two arguments alone.
+    """The looks of a person; the arguments alone decide them.
 
     Args:
         seed: of the data set.
@@ -127,7 +127,7 @@ def draw_pose(rng: np.random.Generator, turn: float) -> Pose:
     """A random moment of a walk.
 
     Args:
-        rng: where the randomness comes from.
+        rng: random numbers.
         turn: the direction in which most people pass this camera, as :attr:`Pose.turn`.
     """
     against_the_stream = rng.random() < 0.3

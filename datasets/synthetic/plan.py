@@ -1,4 +1,4 @@
-"""What a synthetic data set consists of: its specification, and the list of its images."""
+"""The specification of a synthetic data set, and the list of its images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -21,17 +21,17 @@ def _count(default: int, low: int, high: int, text: str) -> int:
 class SyntheticSpec:
     """A synthetic data set; equal specifications give equal files.
 
-    An image depends on its person, camera, number and size and on the seed alone, so a larger data set
-    draws the people of a smaller one again.
+    An image depends only on its person, camera, number, size and seed, so a larger data set contains the people of a
+    smaller one.
 
     Args:
         train_ids: identities in the training folder, numbered from 1.
-        test_ids: identities in query and gallery, numbered on from there.
-        cameras: number of cameras; everybody is seen by each.
-        images_per_camera: images of an identity from each camera; of a test identity the first is a query.
+        test_ids: identities in query and gallery, with the numbers after those.
+        cameras: number of cameras; each sees everybody.
+        images_per_camera: images of an identity from each camera; the first of a test identity is a query.
         height: of an image, in pixels.
         width: of an image, in pixels.
-        distractors: gallery images named ``0000``, each of another person who is no identity.
+        distractors: gallery images named ``0000``, each of another person who is not an identity.
         junk: gallery images named ``-1``, which miss most of the person.
         seed: another seed gives other people, cameras and images.
 
@@ -41,7 +41,7 @@ class SyntheticSpec:
 
     train_ids: int = _count(32, 1, _MOST_IDENTITIES - 1, "identities to train on")
     test_ids: int = _count(32, 1, _MOST_IDENTITIES - 1, "identities in query and gallery")
-    cameras: int = _count(4, 2, 9, "cameras; everybody is seen by each")
+    cameras: int = _count(4, 2, 9, "cameras; each sees everybody")
     images_per_camera: int = _count(3, 2, 999, "images of an identity from each camera")
     height: int = _count(128, 16, 2048, "height of an image in pixels")
     width: int = _count(64, 8, 1024, "width of an image in pixels")
@@ -70,7 +70,7 @@ class PlannedImage(NamedTuple):
 
     Args:
         path: relative to the folder of the data set, with forward slashes.
-        person: who is seen; the identity for identities, a number above them for all others.
+        person: the person on the image; an identity's own number, or a higher number.
         camera: from 1.
         number: of the image among those of this person and camera, from 0.
         misplaced: the crop misses most of the person.

@@ -133,9 +133,9 @@ def test_a_test_that_has_to_draw_warns_each_time_and_saves_nothing(
     for _ in range(2):
         caplog.clear()
         split = read_dataset(name, Path(), with_train=False)
-        assert f"no saved split {saved}: drawn anew with seed 0" in caplog.text
+        assert f"no saved split {saved}: a new one is drawn with seed 0" in caplog.text
         assert "people that the network was trained on may be tested; copy " in caplog.text
-        assert f"copy {saved.name} from the training machine" in caplog.text
+        assert f"copy {saved.name} from the data set on which the network was trained" in caplog.text
         assert not saved.exists()
     trained = read_dataset(name, Path())
     assert (trained.query, trained.gallery) == (split.query, split.gallery)
