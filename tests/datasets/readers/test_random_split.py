@@ -134,7 +134,7 @@ def test_a_test_that_has_to_draw_warns_each_time_and_saves_nothing(
         caplog.clear()
         split = read_dataset(name, Path(), with_train=False)
         assert f"no saved split {saved}: a new one is drawn with seed 0" in caplog.text
-        assert "people that the network was trained on may be tested; copy " in caplog.text
+        assert "people of the training set may be in its test; copy " in caplog.text
         assert f"copy {saved.name} from the data set on which the network was trained" in caplog.text
         assert not saved.exists()
     trained = read_dataset(name, Path())
