@@ -2,6 +2,7 @@
 
 import ast
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -86,11 +87,15 @@ def numbers(count: int | None, low: float) -> Rule:
     )
 
 
-def names() -> Rule:
-    """A list of names, each once; the code that looks them up knows the valid ones."""
+def names(count: int = 0) -> Rule:
+    """A list of ``count`` names or more, each once; the table that they are looked up in knows the valid ones."""
     return Rule(
-        "a list of names, each once",
-        lambda value: len(set(value)) == len(value) and all(name.isidentifier() for name in value),
+        f"a list of {f'{count} or more ' if count else ''}names, each once",
+        lambda value: (
+            len(value) >= count
+            and len(set(value)) == len(value)
+            and all(re.fullmatch(r"[\w.-]+", name) for name in value)
+        ),
     )
 
 

@@ -26,6 +26,7 @@ from engine.builders.evaluation import (
     build_protocols,
     evaluation_pairs,
     picture_settings,
+    protocol_names,
     resolutions,
     scales_of,
     validation_pairs,
@@ -87,11 +88,12 @@ def fit(method: Method, settings: Settings) -> FitResult:
     resumed = resumed_checkpoint(settings, method, weights)
     cfg = settings.for_training(method, weights, resume=resumed is not None)
     check_hardware(cfg)
+    names, optimizer_config = protocol_names(cfg), build_optimizer_config(cfg)  # wrong names end before the data
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
     network = build_network(cfg)
     splits, validation_set = read_training_data(cfg)
     views = build_views(cfg, low_resolution=method.low_resolution_view)
-    protocols = build_protocols(cfg, validation_pairs(cfg, views), camera_rule=camera_rule(cfg, splits))
+    protocols = build_protocols(cfg, names, validation_pairs(cfg, views), camera_rule=camera_rule(cfg, splits))
     position = resumed.position if resumed else (0, 0)
     data = build_datamodule(cfg, splits, scales_of(protocols), trained_scales(cfg), position)
     card = _card(cfg, method, data)
@@ -102,7 +104,6 @@ def fit(method: Method, settings: Settings) -> FitResult:
         initialize(network, cfg, weights)
         initialize_objective(objective, weights, card.data)
     evaluator = Evaluator(protocols, splits.query, splits.gallery)
-    optimizer_config = build_optimizer_config(cfg)
     module = ReidModule(network, build_input(cfg), evaluator, objective, optimizer_config, views)
     folder = run_folder(cfg, card, resumed)
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
@@ -122,6 +123,7 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     """
     cfg, weights = trained_weights(settings, "test")
     check_hardware(cfg)
+    protocols = protocol_names(cfg)
     _compare_images(cfg, weights)
     network = build_network(cfg)
     sets = [read_test_data(cfg, name) for name in evaluation_sets(cfg)]
@@ -135,15 +137,20 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     folder = Path(cfg.OUTPUT_DIR)
     folder.mkdir(parents=True, exist_ok=True)  # fails before the work, not after it
     folders = [folder / splits.name if len(sets) > 1 else folder for splits in sets]
-    reports = [_test(cfg, network, splits, str(weights.path), at) for splits, at in zip(sets, folders, strict=True)]
+    reports = [
+        _test(cfg, protocols, network, splits, str(weights.path), at)
+        for splits, at in zip(sets, folders, strict=True)
+    ]
     if len(reports) > 1:
         rank_zero_only(write_summary)(folder, reports)
     return tuple(reports)
 
 
-def _test(cfg: CfgNode, network: ReidNetwork, splits: ReidSplits, checkpoint: str, folder: Path) -> Report:
+def _test(
+    cfg: CfgNode, names: list[str], network: ReidNetwork, splits: ReidSplits, checkpoint: str, folder: Path
+) -> Report:
     rule = camera_rule(cfg, splits)
-    protocols = build_protocols(cfg, evaluation_pairs(cfg), camera_rule=rule)
+    protocols = build_protocols(cfg, names, evaluation_pairs(cfg), camera_rule=rule)
     data = build_datamodule(cfg, splits, scales_of(protocols))
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
     logger.info("testing on %s, resolution %s", splits.name, ", ".join(map(str, sizes)))

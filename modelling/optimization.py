@@ -28,6 +28,9 @@ class OptimizerConfig:
         momentum: of SGD.
         schedule: factor on ``base_lr`` by progress in epochs.
         clip: largest norm of the gradient; 0 = no clipping.
+
+    Raises:
+        ReidError: for an unknown name.
     """
 
     name: str
@@ -37,14 +40,12 @@ class OptimizerConfig:
     schedule: Schedule
     clip: float = 0.0
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """The optimizer of the parameters that need a gradient.
+    def __post_init__(self) -> None:
+        lookup(OPTIMIZERS, self.name, "SOLVER.OPTIMIZER_NAME")
 
-        Raises:
-            ReidError: for an unknown name.
-        """
-        make = lookup(OPTIMIZERS, self.name, "SOLVER.OPTIMIZER_NAME")
-        return make([parameter for parameter in parameters if parameter.requires_grad], self)
+    def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """The optimizer of the parameters that need a gradient."""
+        return OPTIMIZERS[self.name]([parameter for parameter in parameters if parameter.requires_grad], self)
 
 
 OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], OptimizerConfig], Optimizer]] = {

@@ -14,28 +14,37 @@ from evaluation.query_expansion import QueryExpansion
 from evaluation.report.write import PictureSettings
 from evaluation.rerank import Reciprocal
 from evaluation.results import EvaluationProtocol, Resolution
-from utils.errors import ReidError
+from utils.errors import ReidError, lookup
 from utils.resolution import low_resolution_size
 
 logger = logging.getLogger(__name__)
 
 
+def protocol_names(cfg: CfgNode) -> list[str]:
+    """The protocols of validation and test in the order of their table; the first one chooses best.pth.
+
+    Raises:
+        ReidError: for an unknown one.
+    """
+    names = [*cfg.TEST.PROTOCOLS, *(["centroid"] if cfg.MODEL.USE_CENTROIDS else [])]
+    for name in names:
+        lookup(PROTOCOLS, name, "TEST.PROTOCOLS")
+    return [name for name in PROTOCOLS if name in names]
+
+
 def build_protocols(
-    cfg: CfgNode, pairs: Sequence[tuple[int, int]], *, camera_rule: bool
+    cfg: CfgNode, names: Sequence[str], pairs: Sequence[tuple[int, int]], *, camera_rule: bool
 ) -> tuple[EvaluationProtocol, ...]:
     """What validation and test measure.
 
     Args:
         cfg: the configuration.
+        names: of the protocols.
         pairs: low-resolution scales of query and gallery. At each of them every protocol runs, and
             instance retrieval once more with what improves it.
         camera_rule: ignore gallery images of the query's own identity and camera.
     """
     test = cfg.TEST
-    names = list(test.PROTOCOLS)
-    if cfg.MODEL.USE_CENTROIDS and "centroid" not in names:
-        names.append("centroid")
-    names.sort(key=list(PROTOCOLS).index)  # the first one chooses best.pth
     own_rule = camera_rule and cfg.MODEL.KEEP_CAMID_CENTROIDS
     if "centroid" in names and own_rule != camera_rule:
         logger.warning(

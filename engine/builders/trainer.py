@@ -27,7 +27,11 @@ SCHEDULES: dict[str, Callable[[CfgNode], Schedule]] = {
 
 
 def build_optimizer_config(cfg: CfgNode) -> OptimizerConfig:
-    """Optimizer, schedule and clipping."""
+    """Optimizer, schedule and clipping.
+
+    Raises:
+        ReidError: for an unknown optimizer or schedule.
+    """
     solver = cfg.SOLVER
     if solver.WARMUP_EPOCHS >= solver.MAX_EPOCHS and solver.WARMUP_EPOCHS:
         logger.warning(
