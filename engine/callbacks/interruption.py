@@ -4,7 +4,6 @@ import logging
 import signal
 import threading
 from types import FrameType
-from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -27,13 +26,12 @@ class Interruption(Callback):
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
         self._stop = threading.Event()
-        self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Handle the signals from now on."""
+        """Handle the signals from now on; the trainer ends with the handlers that it began with."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._on_signal)
+                signal.signal(number, self._on_signal)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -47,12 +45,6 @@ class Interruption(Callback):
         is_last = trainer.current_epoch + 1 == trainer.max_epochs
         if not is_last and trainer.strategy.broadcast(self._stop.is_set()):
             self._interrupt(trainer)
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the signals back."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
 
     def _interrupt(self, trainer: Trainer) -> None:
         path = self._checkpoints.save_interrupted(trainer)

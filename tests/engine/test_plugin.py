@@ -1,7 +1,5 @@
 """A file of the user's own adds rows to our tables: by --plugin, or as a script, and by nothing else."""
 
-import csv
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from configs import SCHEMA
 from datasets.readers import READERS
 from engine.builders.objective import TERMS
 from engine.builders.trainer import SCHEDULES
+from engine.callbacks.epoch_log import read_metrics
 from engine.cli import parse
 from engine.cli import train_script as train_by
 from engine.methods import METHODS, Method
@@ -24,6 +23,7 @@ from evaluation.results import FIGURES
 from modelling.backbones import BACKBONES
 from modelling.heads import HEADS, POOLINGS
 from modelling.optimization import OPTIMIZERS
+from tests.engine.support import ONE_EPOCH, report_at
 from utils.errors import ReidError
 
 TABLES = (SCHEMA, READERS, TERMS, SCHEDULES, METHODS, PROTOCOLS, FIGURES, BACKBONES, HEADS, POOLINGS, OPTIMIZERS)
@@ -104,14 +104,14 @@ def test_all_that_a_file_adds_is_trained_and_tested(
     pairs |= {**place, **model, **solver, "TEST.PROTOCOLS": "['own-protocol', 'instance']", "SOLVER.MAX_EPOCHS": "1"}
     assert train_script.main([*plugin, *(word for pair in pairs.items() for word in pair)]) == 0
     folder = tmp_path / "logs/people/small/baseline/exp0"
-    (row,) = csv.DictReader((folder / "metrics.csv").open())
+    (row,) = read_metrics(folder / "metrics.csv")
     assert float(row["train/norm"]) > 0
     assert float(row["val/median AP"]) > 0
 
     use = ["MODEL.PRETRAIN_PATH", str(folder / "best.pth"), "OUTPUT_DIR", str(tmp_path / "output")]
     assert evaluation_script.main([*plugin, *use, "TEST.PROTOCOLS", "['instance', 'own-protocol']"]) == 0
     assert "| median AP |" in (tmp_path / "output/report.md").read_text()
-    first, second = json.loads((tmp_path / "output/report.json").read_text())["results"]
+    first, second = report_at(tmp_path / "output/report.json")["results"]
     assert (first["protocol"], second["protocol"]) == ("instance", "own-protocol")
     assert first["mAP"] == second["mAP"]
     assert first["median AP"] == pytest.approx(float(row["val/median AP"]), rel=1e-5)
@@ -121,7 +121,7 @@ def test_a_checkpoint_needs_the_file_that_its_network_is_of(
     tiny_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plugin = ["--plugin", write(tmp_path, EVERYTHING)]
-    assert train_script.main([*plugin, *tiny_arguments, "MODEL.NAME", "small", "SOLVER.MAX_EPOCHS", "1"]) == 0
+    assert train_script.main([*plugin, *tiny_arguments, "MODEL.NAME", "small", *ONE_EPOCH]) == 0
     del BACKBONES["small"], SCHEMA["MODEL.DEPTH"]  # as in another process
     capsys.readouterr()
     path = tmp_path / "logs/tiny/small/baseline/exp0/best.pth"
@@ -133,7 +133,7 @@ def test_a_checkpoint_needs_the_file_that_its_network_is_of(
 
 def test_a_method_of_ones_own_is_a_row_and_a_script(tiny_arguments: list[str], tmp_path: Path) -> None:
     METHODS["mine"] = Method("mine", ("triplet",), defaults={"SOLVER.MARGIN": 0.7})
-    assert train_by("mine", "Train by my method.", [*tiny_arguments, "SOLVER.MAX_EPOCHS", "1"]) == 0
+    assert train_by("mine", "Train by my method.", [*tiny_arguments, *ONE_EPOCH]) == 0
     (path,) = tmp_path.glob("logs/tiny/osnet_x0_25/mine/exp0/0_last.pth")
     config = read_weights(path).config
     assert (config["SOLVER.TERMS"], config["SOLVER.MARGIN"]) == (["triplet"], 0.7)
