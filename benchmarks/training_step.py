@@ -23,7 +23,7 @@ from datasets.preprocessing import Preprocessing
 from datasets.readers import read_dataset
 from datasets.synthetic import SyntheticSpec, draw_dataset
 from engine.builders.data import build_input
-from engine.builders.evaluation import build_protocols
+from engine.builders.evaluation import build_protocols, protocol_names
 from engine.builders.model import build_network
 from engine.builders.objective import build_objective, build_views
 from engine.builders.trainer import build_optimizer_config, build_trainer
@@ -52,7 +52,7 @@ def make_module(settings: Settings, num_ids: int) -> ReidModule:
     network = build_network(cfg)
     objective = build_objective(cfg, num_ids, network.dim)
     views = build_views(cfg, low_resolution=False)
-    evaluator = Evaluator(build_protocols(cfg, [(1, 1)], camera_rule=True), [], [])
+    evaluator = Evaluator(build_protocols(cfg, protocol_names(cfg), [(1, 1)], camera_rule=True), [], [])
     return ReidModule(network, build_input(cfg), evaluator, objective, build_optimizer_config(cfg), views)
 
 

@@ -17,13 +17,8 @@ def get_cfg() -> CfgNode:
     return build_tree(SCHEMA)
 
 
-def with_values(cfg: CfgNode, values: Mapping[str, Any], *, plugins: bool = False) -> CfgNode:
+def with_values(cfg: CfgNode, values: Mapping[str, Any]) -> CfgNode:
     """A copy of ``cfg`` in which the keys of ``values`` are set.
-
-    Args:
-        cfg: the tree.
-        values: by dotted name.
-        plugins: as for :func:`configs.schema.checked_value`.
 
     Raises:
         ReidError: for an unknown key, a wrong type or a value outside its rule.
@@ -32,7 +27,7 @@ def with_values(cfg: CfgNode, values: Mapping[str, Any], *, plugins: bool = Fals
     changed.defrost()
     for name, value in values.items():
         *sections, leaf = name.split(".")
-        checked = checked_value(SCHEMA, name, value, plugins=plugins)
+        checked = checked_value(SCHEMA, name, value)
         node = changed
         for section in sections:
             node = node[section]

@@ -2,6 +2,7 @@
 
 import ast
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,14 +19,12 @@ class Rule:
     Attributes:
         text: those words.
         holds: the condition.
-        choices: the value, or each entry of a list, is one of these; empty = any.
-        extensible: a plugin may add choices; the table that holds them has the last word.
+        choices: the words that the value, or an entry of it, is one of; empty if there are no such words.
     """
 
     text: str
-    holds: Callable[[Any], bool] = lambda _: True
+    holds: Callable[[Any], bool]
     choices: tuple[str, ...] = ()
-    extensible: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,17 +49,19 @@ class Key:
         return list(self.example) if self.default == [] else self.default
 
 
-def one_of(*choices: object, extensible: bool = False) -> Rule:
-    """The value is one of ``choices``, or one that a plugin adds."""
+def one_of(*choices: object) -> Rule:
+    """The value is one of ``choices``."""
     words = tuple(map(str, choices))
-    text = f"one of {', '.join(words)}{', or one that a plugin adds' if extensible else ''}"
-    return Rule(text, choices=words, extensible=extensible)
+    return Rule("one of " + ", ".join(words), lambda value: value in choices, words)
 
 
-def some_of(*choices: str, extensible: bool = False) -> Rule:
-    """A list of one or more of ``choices``, or of those that a plugin adds, each once."""
-    text = f"a list of {', '.join(choices)}{', or of those that a plugin adds' if extensible else ''}"
-    return Rule(text, lambda value: bool(value) and len(set(value)) == len(value), choices, extensible)
+def some_of(*choices: str) -> Rule:
+    """A list of one or more of ``choices``, each once."""
+    return Rule(
+        "a list of " + ", ".join(choices),
+        lambda value: bool(value) and len(set(value)) == len(value) and set(value) <= set(choices),
+        choices,
+    )
 
 
 def at_least(low: float) -> Rule:
@@ -86,11 +87,15 @@ def numbers(count: int | None, low: float) -> Rule:
     )
 
 
-def names() -> Rule:
-    """A list of names, each once; the code that looks them up knows the valid ones."""
+def names(count: int = 0) -> Rule:
+    """A list of ``count`` names or more, each once; the table that they are looked up in knows the valid ones."""
     return Rule(
-        "a list of names, each once",
-        lambda value: len(set(value)) == len(value) and all(name.isidentifier() for name in value),
+        f"a list of {f'{count} or more ' if count else ''}names, each once",
+        lambda value: (
+            len(value) >= count
+            and len(set(value)) == len(value)
+            and all(re.fullmatch(r"[\w.-]+", name) for name in value)
+        ),
     )
 
 
@@ -130,15 +135,13 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def checked_value(keys: Mapping[str, Key], name: str, value: object, *, plugins: bool = False) -> object:
+def checked_value(keys: Mapping[str, Key], name: str, value: object) -> object:
     """``value`` in the type of the key ``name``.
 
     Args:
         keys: the schema.
         name: dotted name of a key.
         value: a Python value, or text as it comes from a command line.
-        plugins: accept any choice of an extensible rule: a plugin may have added it. The code that looks it up
-            refuses an unknown one.
 
     Raises:
         ReidError: for an unknown name (proposes the nearest), a wrong type or a value outside the rule.
@@ -154,8 +157,9 @@ def checked_value(keys: Mapping[str, Key], name: str, value: object, *, plugins:
     if typed is None:
         kind = type(key.default).__name__
         raise ReidError(f"{name} must be of type {kind} (its default is {key.default!r}), got {_excerpt(value)}")
-    if key.rule is not None and not _holds(key.rule, typed, plugins):
-        hints = (did_you_mean(item, key.rule.choices) for item in _unknown_choices(key.rule, typed))
+    if key.rule is not None and not _holds(key.rule, typed):
+        words = [str(item) for item in (typed if isinstance(typed, list) else [typed])]
+        hints = (did_you_mean(word, key.rule.choices) for word in words if word not in key.rule.choices)
         raise ReidError(f"{name} must be {key.rule.text}, got {_excerpt(value)}{next(filter(None, hints), '')}")
     return typed
 
@@ -169,18 +173,11 @@ def _excerpt(value: object) -> str:
 _TRUTH = {"true": "True", "yes": "True", "false": "False", "no": "False"}
 
 
-def _holds(rule: Rule, value: object, plugins: bool = False) -> bool:
-    if _unknown_choices(rule, value) and not (plugins and rule.extensible):
-        return False
+def _holds(rule: Rule, value: object) -> bool:
     try:
         return rule.holds(value)
     except TypeError:  # e.g. a word in a list of numbers
         return False
-
-
-def _unknown_choices(rule: Rule, value: object) -> list[str]:
-    words = map(str, value if isinstance(value, list) else [value])
-    return [word for word in words if word not in rule.choices] if rule.choices else []
 
 
 def _example(key: Key, value: object) -> list[Any]:

@@ -18,14 +18,13 @@ logger = logging.getLogger(__name__)
 _MAX_CHARACTERS, _MAX_VALUES, _MAX_LEVELS = 100_000, 10_000, 20
 
 
-def read_config(source: Path | str, *, lenient: bool = False, plugins: bool = False) -> dict[str, Any]:
+def read_config(source: Path | str, *, lenient: bool = False) -> dict[str, Any]:
     """The values that a YAML file (a Path) or YAML text (a str) sets, by dotted name, typed and checked.
 
     Args:
         source: the file or the text.
         lenient: leave out unknown keys with a warning: a checkpoint may be older than the schema, or come from a
             run with plugins.
-        plugins: as for :func:`configs.schema.checked_value`; ``lenient`` implies it.
 
     Raises:
         ReidError: if the file is missing or not a YAML mapping, a key is set twice, or a key or value is wrong.
@@ -40,9 +39,7 @@ def read_config(source: Path | str, *, lenient: bool = False, plugins: bool = Fa
             for name in [name for name in values if name not in SCHEMA]:
                 logger.warning("%s: key %s is unknown and left out", origin, name)
                 del values[name]
-        return {
-            name: checked_value(SCHEMA, name, value, plugins=lenient or plugins) for name, value in values.items()
-        }
+        return {name: checked_value(SCHEMA, name, value) for name, value in values.items()}
     except ValueError as error:  # ours, or Python's for a whole number of too many digits to print
         raise ReidError(f"{origin}: {one_line(error)}") from error
 

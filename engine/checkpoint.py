@@ -1,4 +1,4 @@
-"""The checkpoint of a run: what we add to Lightning's file, and how it is read again."""
+"""The checkpoint of a run: our part of Lightning's file, and how to read it."""
 
 import sys
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ from utils.errors import ReidError
 SECTION = "reid"
 """Our part of a Lightning checkpoint."""
 
-_NETWORK = ("network.", "extractor.")  # begins the names of the network's tensors, now and in older files
-_OBJECTIVE = "objective."  # begins those of classifier and centers
+_NETWORK = ("network.", "extractor.")  # prefixes of the network's tensors, now and in older files
+_OBJECTIVE = "objective."  # prefix of classifier and centers
 _NEEDED_TO_RESUME = ("optimizer_states", "loops", "callbacks", "rng")
-# What a run added up before SOLVER.TERMS: the octuplet loss in its methods, and whatever of these had a weight.
+# The terms of runs before SOLVER.TERMS: the octuplet loss in its methods, and each of these with a weight above 0.
 _WEIGHTS = {
     "identity": "SOLVER.QUERY_XENT_WEIGHT",
     "triplet": "SOLVER.QUERY_CONTRASTIVE_WEIGHT",
@@ -43,8 +43,8 @@ class RunCard:
         num_ids: training identities.
         scale: low-resolution scale of training.
         method: ``baseline``, ...
-        data: digest of the training files and identities, by which a resumption knows its data again.
-        scales: all resolutions that the network saw, full resolution (1) among them if so.
+        data: digest of the training files and identities, by which a resumption recognizes its data.
+        scales: all resolutions of training; 1 = full resolution.
     """
 
     config: str
@@ -58,14 +58,14 @@ class RunCard:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Checkpoint(Weights):
-    """A checkpoint of ours, whole or weights alone.
+    """A checkpoint of ours, complete or weights alone.
 
     Attributes:
-        card: what it says about its run.
-        epoch: the last epoch that the run has begun.
+        card: describes its run.
+        epoch: the last epoch that the run started.
         position: epoch and batch at which training goes on.
         world_size: processes that trained.
-        lacking: what a resumption needs and the file does not hold; weights alone may be used and shared.
+        lacking: parts that a resumption needs and the file does not have; weights alone can be used and shared.
     """
 
     card: RunCard
@@ -76,10 +76,10 @@ class Checkpoint(Weights):
 
     @property
     def scales(self) -> frozenset[int]:
-        """Low-resolution scales of the images it was trained on."""
+        """Low-resolution scales of the training images."""
         return frozenset(self.card.scales or self.config["INPUT.LR_SCALES"] or (self.card.scale,))
 
-    def _tensors_for(self, network: nn.Module) -> Mapping[str, Tensor]:  # noqa: ARG002 (they are of this network)
+    def _tensors_for(self, network: nn.Module) -> Mapping[str, Tensor]:  # noqa: ARG002 (they are those of this network)
         return self.state
 
 
@@ -131,10 +131,10 @@ def read_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
 
 
 def epoch_of(path: Path) -> int:
-    """The last epoch that a checkpoint of ours has begun.
+    """The last epoch that the run of a checkpoint of ours started.
 
     Raises:
-        ReidError: if the file is no checkpoint, or damaged.
+        ReidError: if the file is not a checkpoint, or is damaged.
     """
     return read_checkpoint(path, read_content(path)).epoch
 

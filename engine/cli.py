@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 EXIT_INTERRUPTED = 130
 
-# As gloo (the first two) and NCCL say it.
+# The words of gloo (the first two) and of NCCL.
 _LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
 
 _EPILOG = """\
@@ -33,7 +33,7 @@ All keys with their meaning, unit and allowed values:  python -m configs
 
 
 class InterruptedRun(Exception):  # noqa: N818 (an interruption is no error)
-    """The user, or the cluster, asked a run to stop; its progress is saved."""
+    """The user or the cluster stopped a run; its progress is saved."""
 
 
 def build_parser(description: str = "") -> argparse.ArgumentParser:
@@ -64,7 +64,7 @@ def parse(argv: Sequence[str]) -> Settings:
 
 
 def read_settings(options: argparse.Namespace) -> Settings:
-    """Settings from parsed options; plugins are imported first, since they may add keys.
+    """Settings from parsed options; plugins are imported first, because they may add keys.
 
     Raises:
         ReidError: for an unknown key, a value of the wrong type, a key without value or a missing file.
@@ -75,24 +75,21 @@ def read_settings(options: argparse.Namespace) -> Settings:
     if len(words) % 2:
         hint = did_you_mean(words[-1], SCHEMA) if words[-1] not in SCHEMA else ""
         raise ReidError(f"overrides must come as KEY VALUE pairs, got {words[-1]!r} without a value{hint}")
-    plugins = bool(options.plugin)
-    pairs = zip(words[::2], words[1::2], strict=True)
-    overrides = {name: checked_value(SCHEMA, name, text, plugins=plugins) for name, text in pairs}
+    overrides = {name: checked_value(SCHEMA, name, text) for name, text in zip(words[::2], words[1::2], strict=True)}
     if options.scale is not None:
         scale = checked_value(SCHEMA, "INPUT.SCALE", options.scale)
         if overrides.setdefault("INPUT.SCALE", scale) != scale:
             raise ReidError(f"--scale is INPUT.SCALE, got {scale} and {overrides['INPUT.SCALE']}; leave one out")
-    file: Path | None = options.config_file
-    return Settings(read_config(file, plugins=plugins) if file else {}, overrides)
+    return Settings(read_config(options.config_file) if options.config_file else {}, overrides)
 
 
 def import_plugin(path: Path) -> None:
-    """Run a Python file of the user, which adds rows to our tables; a file is run once.
+    """Run a Python file of the user that adds rows to our tables; each file is run once.
 
     Only the command line names such files: a file of weights must not run code.
 
     Raises:
-        ReidError: if the file does not exist, is no Python file, or fails.
+        ReidError: if the file does not exist, is not a Python file, or fails.
     """
     name = f"reid_plugin_{path.stem}"
     if getattr(sys.modules.get(name), "__file__", None) == str(path.resolve()):
@@ -103,7 +100,7 @@ def import_plugin(path: Path) -> None:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's code may fail in any way
+    except Exception as error:  # the user's code may raise anything
         del sys.modules[name]
         raise ReidError(f"--plugin {path} fails: {type(error).__name__}: {one_line(error)}") from error
     logger.info("plugin %s", path)
@@ -113,7 +110,7 @@ def run_script(action: Callable[[Settings], object], description: str, argv: Seq
     """Parse, run, and turn a user's mistake into one line and an exit code.
 
     Args:
-        action: what the script does with its settings.
+        action: the work of the script, a function of its settings.
         description: for ``--help``.
         argv: arguments without the program's name; None = those of the process.
 
@@ -126,7 +123,7 @@ def run_script(action: Callable[[Settings], object], description: str, argv: Seq
 
 
 def train_script(method: str, description: str, argv: Sequence[str] | None) -> int:
-    """:func:`run_script` for the training by a method, one of :data:`engine.methods.METHODS`."""
+    """:func:`run_script` for a training by one of :data:`engine.methods.METHODS`."""
 
     def fit(settings: Settings) -> None:
         from engine import methods, run
@@ -159,8 +156,8 @@ def exit_code(work: Callable[[], object]) -> int:
     """Do the work of a script.
 
     Returns:
-        0; 2 after a user's mistake, an error of the file system, or a loss of memory or of a process (one line
-        says which); 130 after an interruption.
+        0; 2 after a user's mistake, an error of the file system, or a loss of memory or of a process (one line says
+        which); 130 after an interruption.
     """
     try:
         work()
@@ -184,12 +181,12 @@ def exit_code(work: Callable[[], object]) -> int:
 
 
 def _print_error(mistake: str) -> None:
-    tqdm.write(f"error: {mistake}", file=sys.stderr)  # beside a progress bar, not at its end
+    tqdm.write(f"error: {mistake}", file=sys.stderr)  # not at the end of a progress bar
 
 
 def _remedy(error: RuntimeError) -> str | None:
-    """What helps where torch reports the machine's limits or the end of a process, and not a fault of ours."""
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which a script that fails early never imports
+    """The remedy where torch reports the limits of the machine or the end of a process; None for other errors."""
+    if type(error).__name__ == "OutOfMemoryError":  # of torch, which a script that fails early never imports
         return "lower SOLVER.IMS_PER_BATCH or TEST.IMS_PER_BATCH, or set TRAINER.PRECISION bf16-mixed"
     if str(error).startswith("DataLoader worker"):
         return "if memory ran out, lower DATALOADER.NUM_WORKERS or the batch size"
@@ -199,7 +196,7 @@ def _remedy(error: RuntimeError) -> str | None:
 
 
 def _message(error: ReidError) -> str:
-    """The message; an error out of a loader's worker carries it at the end of a printed traceback."""
+    """The message; an error from a loader's worker has it at the end of a traceback."""
     text = str(error).strip()
     if text.startswith("Caught "):
         return text.splitlines()[-1].partition("ReidError: ")[2] or text

@@ -19,7 +19,7 @@ class Method:
         terms: names of its terms in :data:`engine.builders.objective.TERMS`.
         low_resolution_view: whether each batch holds its images in low resolution too.
         defaults: the method's own defaults by key, below the configuration file.
-        fine_tunes: starts from a trained model, a checkpoint or one of another project, and from nothing less.
+        fine_tunes: whether it must start from a trained model, a checkpoint or one of another project.
     """
 
     name: str
@@ -30,21 +30,22 @@ class Method:
 
     @property
     def possible_terms(self) -> dict[str, TermBuilder]:
-        """The rows of the table whose views its batches hold."""
+        """The rows of the table whose views are in its batches."""
         return {name: row for name, row in TERMS.items() if self.low_resolution_view or "low" not in row.views}
 
     def terms_in(self, cfg: CfgNode, *layers: Mapping[str, Any]) -> list[str]:
         """The terms that a run trains on: those of the method, or those that the user lists.
 
-        Without a list, a weight above 0 lets its term join; a weight of 0 switches its term off.
+        Without a list, a user's weight above 0 adds its term. A weight of 0 switches its term off.
 
         Args:
             cfg: the effective configuration.
-            layers: the user's values by key; a list in one of them decides over the layers before it, and over the
-                weights beside it.
+            layers: the user's values by key, from the lowest to the highest layer. A list in one of them overrides
+                the layers before it and the weights beside it.
 
         Raises:
-            ReidError: for an unknown term, one whose views the method does not have, or if no term has a weight.
+            ReidError: for an unknown term, for a term whose views the method does not have, or if no term has a
+                weight.
         """
         names = list(self.terms)
         for layer in layers:
@@ -57,7 +58,7 @@ class Method:
             if name not in self.possible_terms:
                 raise ReidError(
                     f"SOLVER.TERMS must be terms that method {self.name} has the images for, got {name}, which needs "
-                    "low-resolution twins; leave it out, or train with finetune_octuplet.py"
+                    "low-resolution views; leave it out, or train with finetune_octuplet.py"
                 )
         active = [name for name in names if TERMS[name].weight_in(cfg)]
         if not active:
@@ -70,7 +71,7 @@ class Method:
 
 _CENTROIDS = {"DATALOADER.USE_RESAMPLING": False, "MODEL.USE_CENTROIDS": True}
 
-# The seed's schedule. Its rate is ten times this one, which costs what the network knew of full resolution
+# The schedule of the original code, whose rate is ten times this one: that costs accuracy at full resolution
 # (README, "Figures seen").
 _FINE_TUNING = {
     "SOLVER.MAX_EPOCHS": 10,
@@ -90,4 +91,4 @@ OCTUPLET_CTL = Method(
 )
 
 METHODS: dict[str, Method] = {method.name: method for method in (BASELINE, CTL, OCTUPLET, OCTUPLET_CTL)}
-"""The methods by name; a script of one line of code trains by each."""
+"""The methods by name; each has its own script."""

@@ -1,4 +1,4 @@
-"""A network ready for use, from one file: no training data and no configuration file are needed."""
+"""Load a network for use from one file, without training data and without a configuration file."""
 
 import hashlib
 import logging

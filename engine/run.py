@@ -26,6 +26,7 @@ from engine.builders.evaluation import (
     build_protocols,
     evaluation_pairs,
     picture_settings,
+    protocol_names,
     resolutions,
     scales_of,
     validation_pairs,
@@ -63,12 +64,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FitResult:
-    """What training leaves.
+    """The result of a training.
 
     Attributes:
         trainer: Lightning's, with the module in it.
         folder: checkpoints and logs of the run.
-        last: the last validation's entries.
+        last: entries of the last validation.
     """
 
     trainer: Trainer
@@ -77,21 +78,23 @@ class FitResult:
 
 
 def fit(method: Method, settings: Settings) -> FitResult:
-    """Train by a method: from scratch, from weights, or from where a run stopped.
+    """Train by a method: from scratch, from weights, or from the point where a run stopped.
 
     Raises:
-        ReidError: for anything in the settings or the data that cannot work.
-        InterruptedRun: if stopped by a signal; a checkpoint of that moment is saved.
+        ReidError: if the settings or the data cannot work.
+        InterruptedRun: if a signal stopped the run; a checkpoint of that moment is saved.
     """
     weights = initial_weights(settings, method)
     checkpoint = resumed_checkpoint(settings, method, weights)
     cfg = settings.for_training(method, weights, resume=checkpoint is not None)
     check_hardware(cfg)
+    # Wrong names fail before the data are read.
+    names, optimizer_config = protocol_names(cfg), build_optimizer_config(cfg)
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
     network = build_network(cfg)
     splits, validation_set = read_training_data(cfg)
     views = build_views(cfg, low_resolution=method.low_resolution_view)
-    protocols = build_protocols(cfg, validation_pairs(cfg, views), camera_rule=camera_rule(cfg, splits))
+    protocols = build_protocols(cfg, names, validation_pairs(cfg, views), camera_rule=camera_rule(cfg, splits))
     position = checkpoint.position if checkpoint else (0, 0)
     data = build_datamodule(cfg, splits, scales_of(protocols), trained_scales(cfg), position)
     card = _card(cfg, method, data)
@@ -102,7 +105,6 @@ def fit(method: Method, settings: Settings) -> FitResult:
         initialize(network, cfg, weights)
         initialize_objective(objective, weights, card.data)
     evaluator = Evaluator(protocols, splits.query, splits.gallery)
-    optimizer_config = build_optimizer_config(cfg)
     module = ReidModule(network, build_input(cfg), evaluator, objective, optimizer_config, views)
     folder = run_folder(cfg, card, checkpoint)
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
@@ -118,10 +120,11 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     """Evaluate a checkpoint on one data set or several; print the tables and write below OUTPUT_DIR.
 
     Raises:
-        ReidError: for anything in the settings or the data that cannot work.
+        ReidError: if the settings or the data cannot work.
     """
     cfg, weights = trained_weights(settings, "test")
     check_hardware(cfg)
+    protocols = protocol_names(cfg)
     _compare_images(cfg, weights)
     network = build_network(cfg)
     sets = [read_test_data(cfg, name) for name in evaluation_sets(cfg)]
@@ -135,15 +138,20 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     folder = Path(cfg.OUTPUT_DIR)
     folder.mkdir(parents=True, exist_ok=True)  # fails before the work, not after it
     folders = [folder / splits.name if len(sets) > 1 else folder for splits in sets]
-    reports = [_test(cfg, network, splits, str(weights.path), at) for splits, at in zip(sets, folders, strict=True)]
+    reports = [
+        _test(cfg, protocols, network, splits, str(weights.path), at)
+        for splits, at in zip(sets, folders, strict=True)
+    ]
     if len(reports) > 1:
         rank_zero_only(write_summary)(folder, reports)
     return tuple(reports)
 
 
-def _test(cfg: CfgNode, network: ReidNetwork, splits: ReidSplits, checkpoint: str, folder: Path) -> Report:
+def _test(
+    cfg: CfgNode, names: list[str], network: ReidNetwork, splits: ReidSplits, checkpoint: str, folder: Path
+) -> Report:
     rule = camera_rule(cfg, splits)
-    protocols = build_protocols(cfg, evaluation_pairs(cfg), camera_rule=rule)
+    protocols = build_protocols(cfg, names, evaluation_pairs(cfg), camera_rule=rule)
     data = build_datamodule(cfg, splits, scales_of(protocols))
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
     logger.info("testing on %s, resolution %s", splits.name, ", ".join(map(str, sizes)))
@@ -161,7 +169,7 @@ def _test(cfg: CfgNode, network: ReidNetwork, splits: ReidSplits, checkpoint: st
 
 
 def _verify(cfg: CfgNode, data: EvaluationData, protocol: EvaluationProtocol) -> VerificationEntry | None:
-    """Which distance means the same person; None where the set has too few pairs to tell."""
+    """Which distance means the same person; None if the set has too few pairs."""
     try:
         return verify(data, protocol, cfg.TEST.FPR)
     except ReidError as error:
@@ -194,7 +202,7 @@ def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, logs: Path) -> 
 
 
 def _compare_images(cfg: CfgNode, weights: Weights) -> None:
-    """Say where a test's images differ from those of the training."""
+    """Warn where a test's images differ from those of the training."""
     for name in ("SIZE_TEST", "PIXEL_MEAN", "PIXEL_STD", "INTERPOLATION"):
         value, original = cfg.INPUT[name], weights.config.get(f"INPUT.{name}", cfg.INPUT[name])
         if value != original:

@@ -1,4 +1,4 @@
-"""Where a run lives, logs/{dataset}/{backbone}/{method}/exp{i}, and when it goes on in its old folder."""
+"""The folder of a run, logs/{dataset}/{backbone}/{method}/exp{i}, and when a resumed run continues in it."""
 
 import hashlib
 import logging
@@ -37,16 +37,16 @@ class RunFolder:
 
 
 def digest(samples: Sequence[Sample]) -> str:
-    """A fingerprint of training files, identities and cameras, whatever folder they lie in."""
+    """A hash of the names, identities and cameras of the training files, whatever their folder."""
     lines = (f"{sample.path.name} {sample.person_id} {sample.camera_id}\n" for sample in samples)
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
 def check_resumption(checkpoint: Checkpoint, cfg: CfgNode, card: RunCard) -> None:
-    """Refuse to go on where nothing is left to do, or with other data or processes.
+    """Refuse to resume a finished run, or with other data or another number of processes.
 
     Raises:
-        ReidError: naming what differs.
+        ReidError: if the run cannot go on; the message names the difference.
     """
     epoch, batch = checkpoint.position
     if epoch >= cfg.SOLVER.MAX_EPOCHS:
@@ -69,7 +69,7 @@ def check_resumption(checkpoint: Checkpoint, cfg: CfgNode, card: RunCard) -> Non
 
 
 def run_folder(cfg: CfgNode, card: RunCard, checkpoint: Checkpoint | None) -> RunFolder:
-    """Where the run writes: a new folder, or that of the resumed run where nothing would be overwritten."""
+    """The folder of the run: a new one, or that of the resumed run if nothing would be overwritten."""
     logs_dir, runs_dir, tail = Path(cfg.LOGS_DIR), Path(cfg.RUNS_DIR), Path(card.dataset, cfg.MODEL.NAME, card.method)
     if getattr(rank_zero_only, "rank", 0) != 0:  # only the first process writes
         return RunFolder(logs_dir, runs_dir)
@@ -90,7 +90,7 @@ def run_folder(cfg: CfgNode, card: RunCard, checkpoint: Checkpoint | None) -> Ru
 
 
 def new_run(logs_dir: Path, runs_dir: Path, tail: Path) -> RunFolder:
-    """Create the next free ``exp{i}``; creating it reserves it against a run that starts now.
+    """Create the next free ``exp{i}``, which reserves it against a run that starts at the same time.
 
     Args:
         logs_dir: root of the logs.
@@ -113,7 +113,7 @@ def new_run(logs_dir: Path, runs_dir: Path, tail: Path) -> RunFolder:
 
 
 def _beside(folder: Path, board: Path) -> Path:
-    """Create the second folder of a run; where it cannot be, the first one goes too."""
+    """Create the second folder of a run; remove the first one if that fails."""
     try:
         board.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -123,7 +123,7 @@ def _beside(folder: Path, board: Path) -> Path:
 
 
 def run_of(checkpoint: Path, runs_dir: Path, tail: Path) -> RunFolder | None:
-    """The folders of the run that wrote ``checkpoint``, or None where the file was moved out of them."""
+    """The folders of the run that wrote ``checkpoint``, or None if the file was moved out of them."""
     logs = checkpoint.resolve().parent
     if logs.parts[-4:-1] != tail.parts or not re.fullmatch(r"exp\d+", logs.name):
         return None
@@ -131,21 +131,21 @@ def run_of(checkpoint: Path, runs_dir: Path, tail: Path) -> RunFolder | None:
 
 
 def later_checkpoints(folder: Path, next_epoch: int) -> list[Path]:
-    """Checkpoints in ``folder`` that resuming at ``next_epoch`` would write again."""
+    """Checkpoints in ``folder`` that a run which resumes at ``next_epoch`` would overwrite."""
     return _numbered(folder, _CHECKPOINT, next_epoch)
 
 
 def set_later_aside(folder: Path, next_epoch: int) -> Path | None:
-    """Move the results of epochs after the resumption, best.pth among them, to ``earlier_1``, ...
+    """Move the results of epochs after the resumption, including best.pth, to ``earlier_1``, ...
 
-    metrics.csv stays with the rows of the epochs before; the whole one is moved.
+    The whole metrics.csv moves, and a new one holds the rows of the epochs before.
 
     Args:
         folder: of the run.
-        next_epoch: at which it goes on.
+        next_epoch: the epoch at which the run resumes.
 
     Returns:
-        Their new folder, or None where there were none.
+        The new folder, or None if there are no such results.
     """
     rows = read_metrics(folder / METRICS)
     earlier_rows = [row for row in rows if int(row["epoch"]) < next_epoch]

@@ -1,4 +1,4 @@
-"""What the user asked for, and the one table of precedence: which layer decides the value of a key.
+"""The user's settings, and the one table of precedence: which layer decides the value of a key.
 
 From the lowest to the highest; a later layer overrides an earlier one:
 
@@ -16,8 +16,8 @@ layer                 training                          test and inference
 6 ``KEY VALUE``       the command line                  the same
 ====================  ================================  =======================================================
 
-A value that contradicts the architecture in the weights is an error, whichever layer it comes from. A value of the
-file that layer 5 overrides is named in a warning.
+A value of the user that contradicts the architecture in the weights is an error. A warning names each value of the
+file that layer 5 overrides.
 """
 
 import logging
@@ -37,17 +37,16 @@ if TYPE_CHECKING:  # a script understands its command line before it imports tor
 
 logger = logging.getLogger(__name__)
 
-# What a use of a model takes from the checkpoint; everything else is a matter of the use.
+# A test or an inference takes these from the checkpoint; everything else is its own.
 _SECTIONS_OF_USE = ("MODEL.", "INPUT.", "DATASETS.", "DATALOADER.")
-_NOT_OF_USE = ("INPUT.SCALE", "INPUT.LR_SCALES")  # which resolution is tested is no silent part of a model
+_NOT_OF_USE = ("INPUT.SCALE", "INPUT.LR_SCALES")  # the user says at which resolution a model is tested
 
 # The images that a model wants.
 _IMAGES = (
     "INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST", "INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD", "INPUT.INTERPOLATION",
 )  # fmt: skip
 
-# Resuming goes on with the run that was begun. These keys may change on the way; any other would make it
-# a different run under the same name.
+# These keys may change when a run is resumed; any other would make it a different run under the same name.
 _CHANGEABLE = (
     "MODEL.PRETRAIN_PATH", "MODEL.RESUME_TRAINING", "DATASETS.NAMES", "DATASETS.ROOT_DIR", "DATASETS.CHECK_FILES",
     "DATALOADER.NUM_WORKERS", "SOLVER.MAX_EPOCHS", "SOLVER.EVAL_PERIOD", "SOLVER.CHECKPOINT_PERIOD",
@@ -57,7 +56,7 @@ _CHANGEABLE = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user asked for, in the two layers that may override one another differently.
+    """The user's values, in two layers, because weights override one but not the other.
 
     Attributes:
         file: values of ``--config_file`` by key.
@@ -74,7 +73,7 @@ class Settings:
 
     @cached_property
     def cfg(self) -> CfgNode:
-        """The frozen tree in which no checkpoint and no method has a say."""
+        """The frozen tree without the layers of method and weights."""
         return self.layered()
 
     def layered(self, *below: Mapping[str, Any], pinned: Mapping[str, Any] | None = None) -> CfgNode:
@@ -82,7 +81,7 @@ class Settings:
         values: dict[str, Any] = {}
         for layer in (*below, self.file, pinned or {}, self.overrides):
             values |= layer
-        cfg = with_values(get_cfg(), values, plugins=True)  # an unknown choice is refused where it is looked up
+        cfg = with_values(get_cfg(), values)
         cfg.freeze()
         return cfg
 
@@ -91,11 +90,11 @@ class Settings:
 
         Args:
             method: of the training.
-            weights: what the run starts from; None = nothing.
-            resume: whether it goes on with the run that wrote the weights.
+            weights: from which the run starts; None = none.
+            resume: whether it continues the run that wrote the weights.
 
         Raises:
-            ReidError: if the settings contradict the weights, or would make a resumed run another one.
+            ReidError: if the settings contradict the weights, or would turn a resumed run into another one.
         """
         below: list[Mapping[str, Any]] = [method.defaults]
         pinned: Mapping[str, Any] = {}
@@ -119,7 +118,7 @@ class Settings:
                 f"a resumed run keeps its settings, got SOLVER.TERMS ({weights.config['SOLVER.TERMS']} -> {terms}), "
                 "by the weight of another term; start a new run to change them"
             )
-        cfg = with_values(cfg, {"SOLVER.TERMS": terms}, plugins=True)
+        cfg = with_values(cfg, {"SOLVER.TERMS": terms})
         cfg.freeze()
         return cfg
 
@@ -136,7 +135,7 @@ class Settings:
             if name.startswith(_SECTIONS_OF_USE) and name not in _NOT_OF_USE
         }
         if "DATASETS.NAMES" in self.explicit:
-            of_run.pop("DATASETS.TEST_NAMES", None)  # who names a data set means that one
+            of_run.pop("DATASETS.TEST_NAMES", None)  # a user who names a data set means that one
         pinned = _pinned_images(weights)
         _warn_of_overridden(self, pinned)
         return self.layered(of_run, _images(self, weights), _architecture(weights), pinned=pinned)
@@ -146,11 +145,11 @@ def check_architecture(weights: "Weights", values: Mapping[str, Any]) -> None:
     """Refuse values that contradict the weights.
 
     Args:
-        weights: the file that is going to be loaded.
+        weights: the file that will be loaded.
         values: by key.
 
     Raises:
-        ReidError: naming each difference.
+        ReidError: if one does; the message names each difference.
     """
     differences = [
         f"{name} is {value} in the file and {values[name]} here"
@@ -169,7 +168,7 @@ def _architecture(weights: "Weights") -> dict[str, Any]:
 
 
 def _images(settings: Settings, weights: "Weights") -> dict[str, Any]:
-    """The images that weights were trained on, by key, as far as the file tells them; a guess is named as one."""
+    """The images that weights were trained on, by key, as far as the file tells; warn if their size is a guess."""
     images = weights.preprocessing
     if weights.config or images is None:
         return _pinned_images(weights)
@@ -183,12 +182,12 @@ def _images(settings: Settings, weights: "Weights") -> dict[str, Any]:
 
 
 def _pinned_images(weights: "Weights") -> dict[str, Any]:
-    """Those that are certain: a file of another project leaves some to the configuration file."""
+    """Those that are certain, which a file of another project does not have."""
     return {name: weights.config[name] for name in _IMAGES if name in weights.config}
 
 
 def _check_changes(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
-    """Refuse command-line values that would make a resumed run another one."""
+    """Refuse command-line values that would turn a resumed run into another one."""
     changes = [
         f"{name} ({config[name]} -> {value})"
         for name, value in overrides.items()
@@ -199,7 +198,7 @@ def _check_changes(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> N
 
 
 def _warn_of_overridden(settings: Settings, pinned: Mapping[str, Any]) -> None:
-    """Name the values of the configuration file that do not count."""
+    """Warn of the values of the configuration file that do not count."""
     for name, value in settings.file.items():
         if name not in settings.overrides and pinned.get(name, value) != value:
             remedy = " (KEY VALUE on the command line changes it)" if name in _IMAGES else ""

@@ -1,4 +1,4 @@
-"""From MODEL.PRETRAIN_PATH to weights, and from weights to a network that is filled with them."""
+"""Read the weights in MODEL.PRETRAIN_PATH, and fill a network with them."""
 
 import logging
 from collections.abc import Collection
@@ -21,15 +21,15 @@ logger = logging.getLogger(__name__)
 
 
 def read_weights(path: Path, model_name: str = "") -> Weights:
-    """Read a file; its content decides what it is.
+    """Read a weight file; its content decides its kind.
 
     Args:
         path: the file.
-        model_name: MODEL.NAME of the user; tells apart what tensors alone do not.
+        model_name: MODEL.NAME of the user, for tensors that do not identify their network.
 
     Raises:
-        ReidError: if the file is missing, needs more than plain tensors to load, or is neither a checkpoint
-            of ours nor of a project we know.
+        ReidError: if the file is missing, holds more than plain tensors, or is neither a checkpoint of ours nor of a
+            known project.
     """
     content = read_content(path)
     weights = read_checkpoint(path, content) if SECTION in content else recognize(content, path, model_name)
@@ -42,7 +42,7 @@ def read_weights(path: Path, model_name: str = "") -> Weights:
 
 
 def open_weights(settings: Settings) -> Weights | None:
-    """The weights in MODEL.PRETRAIN_PATH, or None where it is empty.
+    """The weights in MODEL.PRETRAIN_PATH, or None if it is empty.
 
     Raises:
         ReidError: if the file cannot be read.
@@ -56,7 +56,7 @@ def open_weights(settings: Settings) -> Weights | None:
 
 
 def initial_weights(settings: Settings, method: Method) -> Weights | None:
-    """What a training starts from, or None for nothing.
+    """The weights that a training starts from, or None.
 
     Raises:
         ReidError: if fine-tuning has no trained model to start from.
@@ -69,10 +69,10 @@ def initial_weights(settings: Settings, method: Method) -> Weights | None:
 
 
 def resumed_checkpoint(settings: Settings, method: Method, weights: Weights | None) -> Checkpoint | None:
-    """The checkpoint with whose run the training goes on, or None for a run of its own.
+    """The checkpoint whose run the training continues, or None for a new run.
 
     Raises:
-        ReidError: if there is none, it comes from another method, or it holds weights alone.
+        ReidError: if there is none, if another method wrote it, or if it holds weights alone.
     """
     if not settings.cfg.MODEL.RESUME_TRAINING:
         return None
@@ -82,7 +82,7 @@ def resumed_checkpoint(settings: Settings, method: Method, weights: Weights | No
     if weights.card.method != method.name:
         raise ReidError(
             f"{weights.path} comes from method {weights.card.method}, but this script trains {method.name}; "
-            "resume with the script that wrote it, or set MODEL.RESUME_TRAINING False to start anew from it"
+            "resume with the script that wrote it, or set MODEL.RESUME_TRAINING False to start a new run from it"
         )
     if weights.lacking:
         raise ReidError(
@@ -96,11 +96,11 @@ def trained_weights(settings: Settings, purpose: str) -> tuple[CfgNode, Weights]
     """The weights of a trained model and the configuration in which they are used.
 
     Args:
-        settings: what the user asked for.
-        purpose: what needs the model; the word in the error message.
+        settings: of the user.
+        purpose: what needs the model, for the error message.
 
     Raises:
-        ReidError: if there are none, they are those of a backbone alone, or the settings contradict them.
+        ReidError: if there are none, if they are of a backbone alone, or if the settings contradict them.
     """
     weights = open_weights(settings)
     if weights is None or not weights.is_reid_model:
@@ -110,7 +110,7 @@ def trained_weights(settings: Settings, purpose: str) -> tuple[CfgNode, Weights]
 
 
 def initialize(network: ReidNetwork, cfg: CfgNode, weights: Weights | None) -> None:
-    """Fill the network with what the run starts from, ImageNet weights if MODEL.PRETRAINED asks for them.
+    """Fill the network with the weights that the run starts from; MODEL.PRETRAINED True without any means ImageNet's.
 
     Raises:
         ReidError: if the weights do not fit, or cannot be fetched.
@@ -125,11 +125,11 @@ def initialize(network: ReidNetwork, cfg: CfgNode, weights: Weights | None) -> N
 
 
 def initialize_objective(objective: nn.Module, weights: Weights | None, data: str) -> None:
-    """Take classifier and centers over from a checkpoint of the same people; the log says which.
+    """Copy classifier and centers from a checkpoint of the same people; the log says which.
 
     Args:
         objective: of the run.
-        weights: what the run starts from.
+        weights: from which the run starts.
         data: digest of the run's training data.
     """
     if weights is None:
@@ -145,14 +145,14 @@ def initialize_objective(objective: nn.Module, weights: Weights | None, data: st
 
 
 def warn_of_scale(weights: Weights, scales: Collection[int]) -> None:
-    """Say so where none of the resolutions in use is one that the model was trained at."""
+    """Warn if the model was trained at none of the resolutions in use."""
     if not weights.scales & set(scales):
         low = max(weights.scales)
         logger.warning("the model was trained at x%d (--scale %d uses it there)", low, low)
 
 
 def _compare_normalization(cfg: CfgNode) -> None:
-    """Say so where ImageNet weights were trained on images normalized in another way."""
+    """Warn if ImageNet weights were trained on images with another normalization."""
     images = backbone(cfg.MODEL.NAME).preprocessing
     mean, std = list(images.mean), list(images.std)
     if (mean, std) != (cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD):

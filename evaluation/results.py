@@ -19,8 +19,7 @@ FIGURES: dict[str, Callable[[RankingResult], float]] = {
     "rank-5": lambda result: result.cmc[5],
     "rank-10": lambda result: result.cmc[10],
 }
-"""Rates in [0, 1] by name: the columns of every table, in the log, on the console, in report.md and report.html, and
-in TensorBoard; report.json holds the figures of its contract."""
+"""Rates in [0, 1] by name; the log, the console, TensorBoard and all reports show each of them."""
 
 _HIGHEST_FPR = 0.5  # the highest value of TEST.FPR
 
@@ -96,8 +95,8 @@ class Entry:
         result = self.result
         return {
             **self.protocol.as_dict(),
-            "mAP": result.mAP,
-            "mINP": result.mINP,
+            # The rates of a rank are in cmc.
+            **{name: figure(result) for name, figure in FIGURES.items() if not name.startswith("rank-")},
             "cmc": {str(k): value for k, value in result.cmc.items()},
             "num_queries": result.num_queries,
             "num_valid_queries": result.num_valid_queries,

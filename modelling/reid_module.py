@@ -80,7 +80,7 @@ class ReidModule(LightningModule):
         self._clip(optimizers[0])
         for optimizer in optimizers:
             optimizer.step()
-        self._log_training(report, optimizers)
+        self._log_training(report, optimizers, len(batch.images))
 
     def on_validation_epoch_start(self) -> None:
         """Make empty buffers; broadcast rank 0's running statistics, the ones a checkpoint stores."""
@@ -134,11 +134,13 @@ class ReidModule(LightningModule):
         if self._optimizer_config.clip:
             self.clip_gradients(optimizer.optimizer, self._optimizer_config.clip, "norm")
 
-    def _log_training(self, report: ObjectiveReport, optimizers: list[LightningOptimizer]) -> None:
+    def _log_training(self, report: ObjectiveReport, optimizers: list[LightningOptimizer], num_images: int) -> None:
         # Tensors stay on the device: Lightning copies them when it writes them, every SOLVER.LOG_PERIOD steps.
         terms = {f"train/{name}": value for name, value in {**report.terms, **report.statistics}.items()}
-        self.log_dict(terms, on_step=True, on_epoch=True)
-        self.log("train/loss", report.total.detach(), on_step=True, on_epoch=True, prog_bar=True)
+        self.log_dict(terms, on_step=True, on_epoch=True, batch_size=num_images)
+        self.log(
+            "train/loss", report.total.detach(), on_step=True, on_epoch=True, prog_bar=True, batch_size=num_images
+        )
         for name, optimizer in zip(self._rates, optimizers, strict=True):
             # A tensor stays on the CPU; Lightning would copy a plain number to the device and wait for it.
             self.log(name, torch.tensor(optimizer.param_groups[0]["lr"]), on_step=True, on_epoch=False)

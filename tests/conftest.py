@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from datasets.synthetic import SyntheticSpec, draw_dataset
+from datasets.synthetic import draw_dataset
+from tests.support import TINY, run_arguments
 
 # Small tensors on many test processes: one thread each is fastest.
 torch.set_num_threads(1)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORKSHOP = Path(os.environ.get("REID_WORKSHOP", REPOSITORY.parent / "shared"))
-
-TINY = SyntheticSpec(train_ids=8, test_ids=6, cameras=2, images_per_camera=3, height=64, width=32)
 
 
 @pytest.fixture(autouse=True)
@@ -26,12 +25,14 @@ def _seed() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _log_level() -> Iterator[None]:
-    """A script that a test runs sets the level of the log: the next test begins with the usual one."""
-    root = logging.getLogger()
-    before = root.level
+def _log() -> Iterator[None]:
+    """A script that a test runs sets up the log: the next test begins with the one of pytest."""
+    loggers = [logging.getLogger(name) for name in (None, "pytorch_lightning")]
+    before = [(logger.level, logger.handlers[:]) for logger in loggers]
     yield
-    root.setLevel(before)
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")
@@ -50,16 +51,5 @@ def workshop() -> Path:
 
 @pytest.fixture
 def tiny_arguments(tiny_market: Path, tmp_path: Path) -> list[str]:
-    """Overrides for a run of seconds that writes below `tmp_path` only.
-
-    The network is the smallest of ours: a checkpoint of it takes 2 MB, one of ResNet-18 134 MB.
-    """
-    return [
-        *("MODEL.NAME", "osnet_x0_25", "MODEL.PRETRAINED", "False", "DATASETS.NAMES", str(tiny_market)),
-        *("INPUT.SIZE_TRAIN", "[32, 16]", "INPUT.SIZE_TEST", "[32, 16]", "INPUT.PADDING", "2"),
-        *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.NUM_INSTANCE", "2", "SOLVER.IMS_PER_BATCH", "8"),
-        *("SOLVER.MAX_EPOCHS", "2", "SOLVER.WARMUP_EPOCHS", "1", "SOLVER.EVAL_PERIOD", "1"),
-        *("SOLVER.CHECKPOINT_PERIOD", "1", "TRAINER.ACCELERATOR", "cpu"),
-        *("LOGS_DIR", str(tmp_path / "logs"), "RUNS_DIR", str(tmp_path / "runs")),
-        *("OUTPUT_DIR", str(tmp_path / "output")),
-    ]
+    """Overrides for a run of seconds that writes below `tmp_path` only."""
+    return run_arguments(tiny_market, tmp_path)

@@ -6,11 +6,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from datasets.synthetic import SyntheticSpec
 from utils import blocks
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.methods import Method
     from engine.run import FitResult
+
+TINY = SyntheticSpec(train_ids=8, test_ids=6, cameras=2, images_per_camera=3, height=64, width=32)
+"""The data set of the fixture ``tiny_market``."""
 
 
 @contextmanager
@@ -29,3 +35,19 @@ def fit(arguments: Sequence[str], *more: str, method: Method | None = None) -> F
     from engine.cli import parse
 
     return run.fit(method or methods.BASELINE, parse([*arguments, *more]))
+
+
+def run_arguments(market: Path, folder: Path) -> list[str]:
+    """Overrides for a run of seconds that writes below ``folder`` only.
+
+    The network is the smallest of ours: a checkpoint of it takes 2 MB, one of ResNet-18 134 MB.
+    """
+    return [
+        *("MODEL.NAME", "osnet_x0_25", "MODEL.PRETRAINED", "False", "DATASETS.NAMES", str(market)),
+        *("INPUT.SIZE_TRAIN", "[32, 16]", "INPUT.SIZE_TEST", "[32, 16]", "INPUT.PADDING", "2"),
+        *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.NUM_INSTANCE", "2", "SOLVER.IMS_PER_BATCH", "8"),
+        *("SOLVER.MAX_EPOCHS", "2", "SOLVER.WARMUP_EPOCHS", "1", "SOLVER.EVAL_PERIOD", "1"),
+        *("SOLVER.CHECKPOINT_PERIOD", "1", "SOLVER.LOG_PERIOD", "1", "TRAINER.ACCELERATOR", "cpu"),
+        *("LOGS_DIR", str(folder / "logs"), "RUNS_DIR", str(folder / "runs")),
+        *("OUTPUT_DIR", str(folder / "output")),
+    ]

@@ -167,6 +167,7 @@ def test_a_protocol(run: Run, tmp_path: Path) -> None:
 def test_a_figure_of_the_report(run: Run, tmp_path: Path) -> None:
     run("A figure of the report")
     assert "| rank-20 | median AP |" in (tmp_path / "output/report.md").read_text()
+    assert 0 < json.loads((tmp_path / "output/report.json").read_text())["results"][0]["median AP"] < 1
 
 
 def test_an_optimizer_and_a_schedule(run: Run, tmp_path: Path) -> None:
@@ -201,6 +202,5 @@ def test_a_wrong_name_is_refused_with_and_without_a_plugin(
     for options in ((), ("--plugin", str(plugin))):
         assert train.main([*options, *_arguments(tiny_market, tmp_path), key, value]) == 2
         message = capsys.readouterr().err.splitlines()[-1]
-        assert re.fullmatch(rf"error: {key} must be (one|a list) of .*; did you mean {nearest}\?", message)
-        assert ("that a plugin adds" in message) == (not options)
+        assert re.fullmatch(rf"error: {key} must be one of .*; did you mean {nearest}\?", message)
     assert not (tmp_path / "logs").exists()

@@ -39,13 +39,13 @@ def read_training_data(cfg: CfgNode) -> TrainingData:
     """Read the images of training and validation, and check them before anything runs.
 
     Raises:
-        ReidError: for batches that cannot be made, a missing folder, a bad file, or splits that cannot work.
+        ReidError: for impossible batches, a missing folder, a bad file, or splits that cannot work.
     """
     _check_batches(cfg)
     train_names, first_name = _training_names(cfg), evaluation_sets(cfg)[0]
     names = dict.fromkeys((first_name, *train_names))
     parts = {name: _read(cfg, name, with_train=name in train_names) for name in names}
-    for part in parts.values():  # each by itself: concatenated, the identities of the others have new numbers
+    for part in parts.values():  # each alone, because concatenation renumbers identities
         refuse_shared_identities(part)
     first = parts[first_name]
     splits = first if train_names == [first_name] else concat_datasets(list(parts.values()))
@@ -69,7 +69,7 @@ def read_test_data(cfg: CfgNode, name: str) -> ReidSplits:
 
 
 def evaluation_sets(cfg: CfgNode) -> list[str]:
-    """The data sets that a checkpoint is evaluated on; training validates on the first."""
+    """The data sets of an evaluation; training validates on the first."""
     return _names(cfg.DATASETS.TEST_NAMES) or _training_names(cfg)
 
 
@@ -83,7 +83,7 @@ def _training_names(cfg: CfgNode) -> list[str]:
 
 
 def _names(text: str) -> list[str]:
-    """One name, or a tuple or list of them written as in Python; ``('market1501')`` is one name too."""
+    """One name, or several as a tuple or list in Python's syntax; ``('market1501')`` is one name too."""
     text = text.strip()
     if not text.startswith(("(", "[", "'", '"')):
         return [text] if text else []
@@ -108,7 +108,9 @@ def _read(cfg: CfgNode, name: str, *, with_train: bool) -> ReidSplits:
 def _with_good_files(cfg: CfgNode, splits: ReidSplits) -> ReidSplits:
     if not cfg.DATASETS.CHECK_FILES:
         if cfg.DATASETS.ON_BAD_FILE == "skip":
-            raise ReidError("DATASETS.ON_BAD_FILE skip works at the check: set DATASETS.CHECK_FILES True too")
+            raise ReidError(
+                "DATASETS.ON_BAD_FILE skip needs the check of the files: set DATASETS.CHECK_FILES True too"
+            )
         return splits
     return check_files(splits, cfg.DATASETS.ON_BAD_FILE, workers=max(1, cfg.DATALOADER.NUM_WORKERS))
 
@@ -119,7 +121,9 @@ def _check_test(cfg: CfgNode, splits: ReidSplits) -> None:
     if cfg.TRAINER.DEVICES > images:
         raise ReidError(f"TRAINER.DEVICES must be at most the {images} test images, got {cfg.TRAINER.DEVICES}")
     if cfg.TEST.CAMERA_RULE and not splits.cameras:
-        logger.warning("%s tells no cameras: the camera rule is off, a query may find its own camera", splits.name)
+        logger.warning(
+            "%s tells no cameras: the camera rule is off, a query may find images of its own camera", splits.name
+        )
     for warning in warnings:
         logger.warning("%s", warning)
 
@@ -131,7 +135,7 @@ def build_datamodule(
     train_scales: Sequence[int] = (),
     resume_at: tuple[int, int] = (0, 0),
 ) -> ReidDataModule:
-    """Loaders over the splits, of low-resolution files too where DATASETS.LR_SOURCE is disk.
+    """Loaders over the splits, with low-resolution files if DATASETS.LR_SOURCE is disk.
 
     Args:
         cfg: the configuration.
@@ -141,7 +145,7 @@ def build_datamodule(
         resume_at: epoch and batch at which training goes on.
 
     Raises:
-        ReidError: if a folder or a file of low resolution is missing, or a key asks for what files cannot give.
+        ReidError: if a low-resolution folder or file is missing, or if a key does not go together with files.
     """
     settings = LoaderSettings(
         preprocessing=preprocessing_of(cfg),
@@ -168,12 +172,12 @@ def build_datamodule(
 
 
 def build_input(cfg: CfgNode) -> NetworkInput:
-    """What turns uint8 batches into network inputs."""
+    """The module that turns uint8 batches into network inputs."""
     return NetworkInput(preprocessing_of(cfg), trained_scales(cfg))
 
 
 def preprocessing_of(cfg: CfgNode) -> Preprocessing:
-    """What a test's images become; those of training differ in size and scale."""
+    """The preprocessing of test images; that of training images differs in size and scale."""
     pixels = cfg.INPUT
     return Preprocessing(
         tuple(pixels.SIZE_TEST),
@@ -200,7 +204,7 @@ def _check_batches(cfg: CfgNode) -> None:
 
 
 def _warn_of_small_images(cfg: CfgNode, scale: int) -> None:
-    """Say so where a scale leaves next to nothing of the network's input; makelr.py has checked its files."""
+    """Warn if a scale leaves next to nothing of the network's input; makelr.py checks its own files."""
     height, width = min(cfg.INPUT.SIZE_TRAIN, cfg.INPUT.SIZE_TEST, key=min)
     low = low_resolution_size(height, width, scale)
     if scale > 1 and min(low) < SMALLEST_SIDE:

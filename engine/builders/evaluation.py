@@ -1,4 +1,4 @@
-"""From keys to what validation and test measure."""
+"""From keys to the protocols of validation and test."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,27 +20,31 @@ from utils.resolution import low_resolution_size
 logger = logging.getLogger(__name__)
 
 
+def protocol_names(cfg: CfgNode) -> list[str]:
+    """The protocols of validation and test in the order of their table; the first one chooses best.pth.
+
+    Raises:
+        ReidError: for an unknown one.
+    """
+    names = [*cfg.TEST.PROTOCOLS, *(["centroid"] if cfg.MODEL.USE_CENTROIDS else [])]
+    for name in names:
+        lookup(PROTOCOLS, name, "TEST.PROTOCOLS")
+    return [name for name in PROTOCOLS if name in names]
+
+
 def build_protocols(
-    cfg: CfgNode, pairs: Sequence[tuple[int, int]], *, camera_rule: bool
+    cfg: CfgNode, names: Sequence[str], pairs: Sequence[tuple[int, int]], *, camera_rule: bool
 ) -> tuple[EvaluationProtocol, ...]:
-    """What validation and test measure.
+    """The protocols of validation and test, one per row of the report.
 
     Args:
         cfg: the configuration.
-        pairs: low-resolution scales of query and gallery. At each of them every protocol runs, and
-            instance retrieval once more with what improves it.
+        names: of the protocols.
+        pairs: low-resolution scales of query and gallery. At each pair every protocol runs, and instance retrieval
+            runs once more with its additions.
         camera_rule: ignore gallery images of the query's own identity and camera.
-
-    Raises:
-        ReidError: for an unknown protocol.
     """
     test = cfg.TEST
-    names = list(test.PROTOCOLS)
-    if cfg.MODEL.USE_CENTROIDS and "centroid" not in names:
-        names.append("centroid")
-    for name in names:
-        lookup(PROTOCOLS, name, "TEST.PROTOCOLS")
-    names.sort(key=list(PROTOCOLS).index)  # the first one chooses best.pth
     own_rule = camera_rule and cfg.MODEL.KEEP_CAMID_CENTROIDS
     if "centroid" in names and own_rule != camera_rule:
         logger.warning(
@@ -60,18 +64,18 @@ def build_protocols(
 
 
 def scales_of(protocols: Iterable[EvaluationProtocol]) -> list[int]:
-    """The resolutions at which the images of an evaluation are embedded."""
+    """The resolutions at which an evaluation embeds its images."""
     return sorted({scale for protocol in protocols for scale in protocol.scales})
 
 
 def resolutions(
     files: Mapping[int, Sequence[Path]], scales: Iterable[int], size: Sequence[int]
 ) -> tuple[Resolution, ...]:
-    """What each scale leaves of an image.
+    """The pixels that each scale leaves of an image.
 
     Args:
-        files: scale -> its low-resolution files; a scale that is absent is made from the network's input.
-        scales: scales in use.
+        files: scale -> its low-resolution files; other scales are made from the network's input.
+        scales: in use.
         size: height and width of the network's input, pixels.
     """
     return tuple(
@@ -86,7 +90,7 @@ def evaluation_pairs(cfg: CfgNode) -> list[tuple[int, int]]:
     """Low-resolution scales of query and gallery in a test.
 
     Raises:
-        ReidError: if two keys choose them.
+        ReidError: if two keys set them.
     """
     scales = list(dict.fromkeys(cfg.TEST.SCALES)) or [cfg.INPUT.SCALE]
     if cfg.TEST.SCALES and cfg.INPUT.SCALE != 1:
@@ -104,9 +108,10 @@ def evaluation_pairs(cfg: CfgNode) -> list[tuple[int, int]]:
 
 
 def validation_pairs(cfg: CfgNode, views: Views) -> list[tuple[int, int]]:
-    """Low-resolution scales in validation: those that are trained.
+    """Low-resolution scales of query and gallery in validation: those of training.
 
-    With twin images, low queries against the full gallery come first: the practical case chooses the best.
+    If batches have both resolutions, low queries against the full gallery come first: this practical case chooses
+    best.pth.
     """
     scales = trained_scales(cfg)
     if len(views) == 1:
@@ -116,12 +121,12 @@ def validation_pairs(cfg: CfgNode, views: Views) -> list[tuple[int, int]]:
 
 
 def baseline_protocol(first: EvaluationProtocol, *, camera_rule: bool) -> EvaluationProtocol:
-    """Instance retrieval at the resolutions of ``first``: what verification and ranked lists go by."""
+    """Instance retrieval at the resolutions of ``first``, for verification and ranked lists."""
     return EvaluationProtocol("instance", first.query_scale, first.gallery_scale, camera_rule)
 
 
 def picture_settings(cfg: CfgNode) -> PictureSettings | None:
-    """Which ranked lists are drawn; None = none."""
+    """Which ranked lists to draw; None = none."""
     if not cfg.TEST.VISUALIZE:
         return None
     return PictureSettings(cfg.TEST.VISUALIZE_TOPK, cfg.TEST.VISUALIZE_MAX_NUMBER)

@@ -18,7 +18,7 @@ def build_network(cfg: CfgNode) -> ReidNetwork:
     """The network with random weights.
 
     Raises:
-        ReidError: if the backbone, its options, its width or the pooling do not go together.
+        ReidError: if the backbone, its options, its width and the pooling do not go together.
     """
     model = cfg.MODEL
     network = _build_backbone(cfg)
@@ -32,7 +32,7 @@ def build_network(cfg: CfgNode) -> ReidNetwork:
         raise ReidError(f"MODEL.POOLING gem needs a feature map, but {model.NAME} pools its tokens itself; set avg")
     if model.POOLING == "gem" and (negative := float(getattr(network, "negative", 0.0))):
         logger.warning(
-            "MODEL.POOLING gem takes values below 0 for 0: %.0f %% of the map of %s are such; avg and max see them",
+            "MODEL.POOLING gem takes values below 0 for 0, as %.0f %% of the map of %s are; avg and max use them",
             100 * negative, model.NAME,
         )  # fmt: skip
     pooling = lookup(POOLINGS, model.POOLING, "MODEL.POOLING")
@@ -41,18 +41,18 @@ def build_network(cfg: CfgNode) -> ReidNetwork:
 
 
 def _build_backbone(cfg: CfgNode) -> nn.Module:
-    """The backbone with the options that it takes; ``last_stride`` is the option of MODEL.LAST_STRIDE.
+    """The backbone with its options; the key of the option ``last_stride`` is MODEL.LAST_STRIDE.
 
     Raises:
-        ReidError: if the name is unknown, an option is set that the backbone does not take, or training and test
-            have images of two sizes and the backbone takes one.
+        ReidError: if the name is unknown, if an option is set that the backbone does not have, or if training and
+            test have two image sizes and the backbone takes one.
     """
     model, record = cfg.MODEL, backbone(cfg.MODEL.NAME)
     train, test = cfg.INPUT.SIZE_TRAIN, cfg.INPUT.SIZE_TEST
     if record.fixed_size and train != test:
         raise ReidError(
             f"INPUT.SIZE_TRAIN and INPUT.SIZE_TEST must be equal for {model.NAME}, whose position embeddings "
-            f"are made for one size, got {train} and {test}; set both alike, to test to the size of the training"
+            f"are made for one size, got {train} and {test}; set both to the size of the training"
         )
     for option in sorted({option for other in BACKBONES.values() for option in other.options} - {*record.options}):
         key, value = f"MODEL.{option.upper()}", getattr(model, option.upper())

@@ -20,7 +20,7 @@ from utils.errors import ReidError
 
 @dataclass(frozen=True)
 class TermBuilder:
-    """How the configuration makes a term of an objective.
+    """How to make a term of an objective from the configuration.
 
     Attributes:
         loss: the configuration, number of identities and embedding size -> the loss.
@@ -49,7 +49,7 @@ def _octuplet(cfg: CfgNode, *_: int) -> OctupletLoss:
     return OctupletLoss(solver.OCTUPLET_MARGIN, solver.OCTUPLET_DISTANCE, solver.OCTUPLET_TERMS)
 
 
-# What SOLVER.TERMS may list. A loss of one's own is its file, a row here and the key of its weight.
+# The choices of SOLVER.TERMS. A new loss is its file, a row here and the key of its weight.
 TERMS: dict[str, TermBuilder] = {
     "identity": TermBuilder(
         lambda cfg, num_ids, dim: IdentityLoss(num_ids, dim, cfg.SOLVER.LABEL_SMOOTHING),
@@ -82,13 +82,13 @@ def build_objective(cfg: CfgNode, num_ids: int, dim: int) -> Objective:
 
 
 def build_views(cfg: CfgNode, *, low_resolution: bool) -> Views:
-    """The views of a batch: the images at the scales that are trained, and in full where a method has both.
+    """The views of a batch: the images at the scales of training, and in full resolution if the method has both.
 
     Raises:
-        ReidError: if no scale makes the two differ.
+        ReidError: if the two views would be the same.
     """
     if not low_resolution:
         return {"main": Batch.low_resolution}
     if trained_scales(cfg) == [1]:
-        raise ReidError("octuplet fine-tuning needs low-resolution twins: set --scale 2 or more, got 1")
+        raise ReidError("octuplet fine-tuning needs low-resolution views: set --scale 2 or more, got 1")
     return {"main": Batch.full_resolution, "low": Batch.low_resolution}

@@ -1,4 +1,4 @@
-"""From keys to optimization and trainer."""
+"""From keys to optimizer, schedule and trainer."""
 
 import logging
 from collections.abc import Callable
@@ -27,7 +27,11 @@ SCHEDULES: dict[str, Callable[[CfgNode], Schedule]] = {
 
 
 def build_optimizer_config(cfg: CfgNode) -> OptimizerConfig:
-    """Optimizer, schedule and clipping."""
+    """Optimizer, schedule and clipping.
+
+    Raises:
+        ReidError: for an unknown optimizer or schedule.
+    """
     solver = cfg.SOLVER
     if solver.WARMUP_EPOCHS >= solver.MAX_EPOCHS and solver.WARMUP_EPOCHS:
         logger.warning(
@@ -46,7 +50,7 @@ def build_optimizer_config(cfg: CfgNode) -> OptimizerConfig:
 
 
 def prepare_process(cfg: CfgNode) -> None:
-    """Set what holds for the whole process: scripts call this, a library does not."""
+    """Settings of the whole process; scripts call this function, a library does not."""
     if _accelerator(cfg.TRAINER.ACCELERATOR) == "cpu":
         keep_freed_memory()
 
@@ -55,7 +59,7 @@ def check_hardware(cfg: CfgNode) -> None:
     """Refuse devices and a precision that this machine does not have.
 
     Raises:
-        ReidError: naming the key.
+        ReidError: if one is missing; the message names the key.
     """
     trainer, devices = cfg.TRAINER, torch.cuda.device_count()
     if trainer.ACCELERATOR == "cuda" and not torch.cuda.is_available():
@@ -69,7 +73,7 @@ def check_hardware(cfg: CfgNode) -> None:
 
 
 def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list[Callback] | None = None) -> Trainer:
-    """Lightning's trainer; without a folder it keeps nothing, as a test wants it."""
+    """Lightning's trainer; without a folder, as in a test, it writes nothing."""
     options: dict[str, Any] = {"logger": False}
     if folder is not None:
         board = folder.tensorboard
@@ -85,8 +89,8 @@ def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list
         deterministic=cfg.REPRODUCIBLE,
         callbacks=[EpochBar(refresh_rate=cfg.SOLVER.LOG_PERIOD), *(callbacks or [])],
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # our samplers share an epoch out themselves
-        enable_checkpointing=False,  # our callback writes them under the names we promise
+        use_distributed_sampler=False,  # our samplers divide an epoch among the processes
+        enable_checkpointing=False,  # our callback writes them under documented names
         enable_model_summary=False,
         **options,
     )

@@ -1,4 +1,4 @@
-"""Which checkpoints a run writes, and what makes each of them describe itself and resume exactly."""
+"""Write the checkpoints of a run, each with its description and with everything that an exact resumption needs."""
 
 import math
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ class Checkpoints(Callback):
     """Writes ``{epoch}.pth``, ``{epoch}_last.pth`` and ``best.pth``, and restores random states on resuming.
 
     Args:
-        folder: where the files go; made by the caller.
-        card: what every checkpoint says about the run.
-        period: epochs between kept checkpoints.
+        folder: of the files; it exists.
+        card: description of the run, for every checkpoint.
+        period: epochs between checkpoints.
 
     Attributes:
         position: epoch and batch at which training would go on from a checkpoint written now.
     """
 
-    state_key = "RunRecorder"  # the name under which checkpoints have always stored the best mAP
+    state_key = "RunRecorder"  # checkpoints have always stored the best mAP under this name
 
     def __init__(self, folder: Path, card: RunCard, period: int) -> None:
         self._folder, self._card, self._period = folder, card, period
@@ -40,7 +40,7 @@ class Checkpoints(Callback):
         return {"best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the best mAP so far; in a new folder the best begins anew, and is written."""
+        """Restore the best mAP so far; in a new folder the first validation is the best."""
         if (self._folder / BEST).exists():
             self._best = state_dict["best"]
 
@@ -69,7 +69,7 @@ class Checkpoints(Callback):
         self.position = (trainer.current_epoch, batch_idx + 1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember the mAP until the epoch is complete: a checkpoint written now would repeat its end."""
+        """Remember the mAP until the epoch is complete: a checkpoint of now would make a resumed run repeat its end."""
         assert isinstance(pl_module, ReidModule)
         self._validation = pl_module.evaluator.entries[0].result.mAP
 
@@ -78,7 +78,7 @@ class Checkpoints(Callback):
         epoch, is_last = trainer.current_epoch, trainer.current_epoch + 1 == trainer.max_epochs
         self.position = (epoch + 1, 0)
         mean_precision, self._validation = self._validation, None
-        # One process decides for all: saving is a common act, and a last bit may differ between devices.
+        # One process decides for all, because all of them save, and the last bit may differ between devices.
         if mean_precision is not None and trainer.strategy.broadcast(mean_precision > self._best):
             self._best = mean_precision
             trainer.save_checkpoint(self._folder / BEST)
@@ -86,9 +86,9 @@ class Checkpoints(Callback):
             trainer.save_checkpoint(self._folder / f"{epoch}{'_last' if is_last else ''}.pth")
 
     def save_interrupted(self, trainer: Trainer) -> Path:
-        """Write a checkpoint of this very moment; return its path."""
+        """Write a checkpoint of this moment; return its path."""
         path = self._folder / f"{trainer.current_epoch}_interrupted.pth"
-        if path.exists():  # this epoch was interrupted before
+        if path.exists():  # a second interruption in this epoch
             path = path.with_stem(f"{path.stem}_{self.position[1]}")
         trainer.save_checkpoint(path)
         return path

@@ -1,4 +1,4 @@
-"""What a run tells about each epoch: metrics.csv, the reports of its validations, and whether it diverged."""
+"""Write metrics.csv and the reports of the validations, and stop a run that diverges."""
 
 import csv
 import io
@@ -18,14 +18,14 @@ from utils.files import write_text
 logger = logging.getLogger(__name__)
 
 METRICS = "metrics.csv"
-"""A row for each epoch, which names it."""
+"""One row per epoch."""
 
 
 class EpochLog(Callback):
     """Writes ``config.yml``, a row of ``metrics.csv`` per epoch and ``report_{epoch}.json`` per validation.
 
     Args:
-        folder: where the files go; made by the caller.
+        folder: of the files; it exists.
         config: the effective configuration as YAML text.
         validation_set: name of the data set of the validation.
         resolutions: of the validation.
@@ -42,8 +42,8 @@ class EpochLog(Callback):
         self.entries: tuple[Entry, ...] = ()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the configuration; that of the epochs before a resumption stays beside it."""
-        self.on_train_epoch_start(trainer, pl_module)  # Lightning leaves it out where it resumes within an epoch
+        """Write the configuration; the one of the epochs before a resumption stays beside it."""
+        self.on_train_epoch_start(trainer, pl_module)  # Lightning skips it if it resumes within an epoch
         path = self._folder / "config.yml"
         if not trainer.is_global_zero:
             return
@@ -62,7 +62,7 @@ class EpochLog(Callback):
         self._steps += 1
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the entries of this validation."""
+        """Remember the entries of this validation."""
         assert isinstance(pl_module, ReidModule)
         self.entries, self._validated = pl_module.evaluator.entries, True
 
@@ -89,7 +89,7 @@ class EpochLog(Callback):
         self._append_row(epoch, values)
 
     def _append_row(self, epoch: int, values: Mapping[str, float]) -> None:
-        """``steps`` tells of how many steps time and means are: fewer after an interruption."""
+        """``steps`` is the number of steps behind time and means, which is smaller after an interruption."""
         path = self._folder / METRICS
         seconds = round(time.perf_counter() - self._start, 2)
         row = {"epoch": epoch, "seconds": seconds, "steps": self._steps, **{k: f"{v:.6g}" for k, v in values.items()}}
@@ -97,20 +97,20 @@ class EpochLog(Callback):
 
 
 class LastValidation(Callback):
-    """Validates after the last epoch, whatever SOLVER.EVAL_PERIOD."""
+    """Validates after the last epoch, whatever SOLVER.EVAL_PERIOD is."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same: a run may resume within its last epoch."""
+        """Do the same, because a run may resume within its last epoch."""
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make Lightning validate after this epoch if it is the last: it offers no other way to ask for that."""
+        """Make Lightning validate after the last epoch; this attribute is the only way."""
         if trainer.current_epoch + 1 == trainer.max_epochs:
             trainer.check_val_every_n_epoch = 1
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv, none where there is no such file."""
+    """The rows of metrics.csv; none if the file is missing."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:
@@ -118,7 +118,7 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
 
 
 def write_metrics(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write metrics.csv; columns that only some rows have are empty in the others."""
+    """Write metrics.csv; columns that a row does not have are empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()

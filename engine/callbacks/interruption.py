@@ -1,10 +1,9 @@
-"""How Ctrl-C and SIGTERM stop a run: with a checkpoint from which it goes on exactly."""
+"""Stop a run on Ctrl-C and SIGTERM with a checkpoint from which it resumes exactly."""
 
 import logging
 import signal
 import threading
 from types import FrameType
-from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -18,22 +17,21 @@ class Interruption(Callback):
     """Stops after the current step on the first signal, at once on the second.
 
     Clusters send SIGTERM before they take a machine away. Several processes stop after the current epoch, where all
-    of them are at the same place.
+    of them have reached the same step.
 
     Args:
-        checkpoints: writes the checkpoint; stands before this callback in the trainer's list.
+        checkpoints: writes the checkpoint; must precede this callback in the trainer's list.
     """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
         self._stop = threading.Event()
-        self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Handle the signals from now on."""
+        """Handle the signals from now on; the trainer restores the earlier handlers at its end."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._on_signal)
+                signal.signal(number, self._on_signal)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -47,12 +45,6 @@ class Interruption(Callback):
         is_last = trainer.current_epoch + 1 == trainer.max_epochs
         if not is_last and trainer.strategy.broadcast(self._stop.is_set()):
             self._interrupt(trainer)
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the signals back."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
 
     def _interrupt(self, trainer: Trainer) -> None:
         path = self._checkpoints.save_interrupted(trainer)

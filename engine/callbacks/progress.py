@@ -2,6 +2,7 @@
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
+from tqdm import tqdm
 
 _SHOWN = {"train/loss_step": "loss", "val/mAP": "mAP"}
 
@@ -15,3 +16,9 @@ class EpochBar(TQDMProgressBar):
         """The two figures beside the bar."""
         metrics = super().get_metrics(trainer, pl_module)
         return {short: metrics[name] for name, short in _SHOWN.items() if name in metrics}
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the bars: an open one would be drawn again below the message that ends the script."""
+        for bar in vars(self).values():
+            if isinstance(bar, tqdm):
+                bar.close()

@@ -27,4 +27,5 @@ def backbone(name: str) -> Backbone:
     if name.startswith(PREFIX) and name != PREFIX:
         return timm_record(name.removeprefix(PREFIX))
     hint = did_you_mean(name, BACKBONES)
-    raise ReidError(f"MODEL.NAME must be one of {', '.join(BACKBONES)}, or {PREFIX}NAME, got {name!r}{hint}")
+    valid = f"one of {', '.join(BACKBONES)}, {PREFIX}NAME, or a network that a --plugin adds"
+    raise ReidError(f"MODEL.NAME must be {valid}, got {name!r}{hint}")

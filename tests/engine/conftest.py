@@ -1,24 +1,15 @@
-"""What several tests of whole runs compare."""
+"""A trained model that tests only read."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-from engine.checkpoint import Checkpoint
-from engine.weights import read_weights
+from tests.engine.support import ONE_EPOCH
+from tests.support import fit, run_arguments
 
 
-@pytest.fixture
-def assert_same_weights() -> Callable[[Path, Path], None]:
-    """Two checkpoints hold the same tensors, bit for bit."""
-
-    def compare(left: Path, right: Path) -> None:
-        one, other = read_weights(left), read_weights(right)
-        assert isinstance(one, Checkpoint)
-        assert isinstance(other, Checkpoint)
-        assert one.state.keys() == other.state.keys()
-        assert [name for name in one.state if not torch.equal(one.state[name], other.state[name])] == []
-
-    return compare
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_market: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last checkpoint of one epoch on `tiny_market`, in the folder of its run."""
+    arguments = run_arguments(tiny_market, tmp_path_factory.mktemp("trained"))
+    return fit(arguments, *ONE_EPOCH).folder / "0_last.pth"

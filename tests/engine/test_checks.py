@@ -1,14 +1,17 @@
 """Keys against one another and against the machine."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
+import train
 from configs import get_cfg, with_values
 from datasets.datamodule import LoaderSettings, ReidDataModule
 from datasets.preprocessing import Preprocessing
 from datasets.readers import read_dataset
+from engine import run
 from engine.builders.data import preprocessing_of
 from engine.builders.model import build_network
 from engine.builders.trainer import build_optimizer_config, build_trainer, check_hardware
@@ -24,7 +27,7 @@ def test_keys_that_contradict_one_another_are_refused(tiny_arguments: list[str])
         ReidError, match=r"must be DATALOADER\.NUM_INSTANCE times 2, 3.*got 9 and 2; the nearest is 8"
     ):
         fit(tiny_arguments, "SOLVER.IMS_PER_BATCH", "9")
-    with pytest.raises(ReidError, match=r"ON_BAD_FILE skip works at the check"):
+    with pytest.raises(ReidError, match=r"ON_BAD_FILE skip needs the check"):
         fit(tiny_arguments, "DATASETS.ON_BAD_FILE", "skip")
     if not torch.cuda.is_available():
         with pytest.raises(ReidError, match=r"TRAINER\.ACCELERATOR cuda needs a CUDA device"):
@@ -32,6 +35,35 @@ def test_keys_that_contradict_one_another_are_refused(tiny_arguments: list[str])
     off = [f"SOLVER.{name}" for name in ("QUERY_XENT_WEIGHT", "QUERY_CONTRASTIVE_WEIGHT", "CENTER_LOSS_WEIGHT")]
     with pytest.raises(ReidError, match=r"SOLVER\.QUERY_XENT_WEIGHT, .*must be above 0, got 0 for all; give one"):
         fit(tiny_arguments, *(word for name in off for word in (name, "0")))
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "nearest"),
+    [
+        ("MODEL.NAME", "resnet51", "resnet50"),
+        ("MODEL.HEAD", "bnnek", "bnneck"),
+        ("MODEL.POOLING", "Gem", "gem"),
+        ("SOLVER.OPTIMIZER_NAME", "adamw", "AdamW"),
+        ("SOLVER.LR_SCHEDULER_NAME", "cosine", "cosine_annealing"),
+        ("SOLVER.TERMS", "['tripled']", "triplet"),
+        ("TEST.PROTOCOLS", "['instance', 'centroids']", "centroid"),
+    ],
+)
+def test_a_wrong_name_ends_before_data_and_folders(
+    key: str, name: str, nearest: str, tiny_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main([*tiny_arguments, "DATASETS.NAMES", "nowhere", key, name]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(rf"error: {key} must be .*got '.*'; did you mean {nearest}\?$", line)
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_wrong_protocol_ends_a_test_before_its_data(tiny_arguments: list[str], tmp_path: Path) -> None:
+    path = str(fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "best.pth")
+    output = ("OUTPUT_DIR", str(tmp_path / "o"), "DATASETS.NAMES", "nowhere")
+    with pytest.raises(ReidError, match=r"TEST\.PROTOCOLS must be one of instance, .*got 'instanc'; did you mean"):
+        run.evaluate(parse(["MODEL.PRETRAIN_PATH", path, *output, "TEST.PROTOCOLS", "['instanc']"]))
+    assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "configs").glob("*.yml")))

@@ -210,7 +210,7 @@ def test_a_vision_transformer_needs_one_size(size: str, tiny_arguments: list[str
     with pytest.raises(
         ReidError,
         match=r"INPUT\.SIZE_TRAIN and INPUT\.SIZE_TEST must be equal for timm:vit_tiny_patch16_224.*"
-        r"got \[32, 16\] and \[(64, 32|32, 64)\]; set both alike",
+        r"got \[32, 16\] and \[(64, 32|32, 64)\]; set both to the size of the training",
     ):
         fit(
             tiny_arguments,

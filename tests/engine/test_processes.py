@@ -1,6 +1,5 @@
 """Training and test in several processes."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -10,22 +9,16 @@ from pathlib import Path
 import pytest
 
 from datasets.readers import read_dataset
-from engine import run
-from engine.cli import parse
+from tests.engine.support import evaluate, report_at
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def evaluate(arguments: list[str], *more: str) -> run.Report:
-    (report,) = run.evaluate(parse([*arguments, *more]))
-    return report
 
 
 def run_script(name: str, *arguments: str) -> None:
     command = [sys.executable, name, *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
+    assert process.returncode == 0, process.stderr[-2000:]
 
 
 @pytest.mark.slow
@@ -53,27 +46,16 @@ def test_two_processes_with_unequal_shares_train_test_and_agree(
     run_script("train_ctl.py", *tiny_arguments, *two)
     folder = tmp_path / "logs/tiny/osnet_x0_25/ctl/exp0"
     assert not folder.with_name("exp1").exists()
-    trained = json.loads((folder / "report_1.json").read_text())["results"]
-    path = [
-        "MODEL.PRETRAIN_PATH",
-        str(folder / "1_last.pth"),
-        "DATALOADER.NUM_WORKERS",
-        "0",
-        "TRAINER.ACCELERATOR",
-        "cpu",
-    ]
-    run_script("test.py", *path, *two, "OUTPUT_DIR", str(tmp_path / "two"))
-    tested = json.loads((tmp_path / "two/report.json").read_text())["results"]
-    alone = evaluate([*path, "DATASETS.NAMES", str(data), "OUTPUT_DIR", str(tmp_path / "one")])
-    for entry, *others in zip(alone.entries, trained, tested, strict=True):
+    validation = report_at(folder / "report_1.json")["results"]
+    use = ["MODEL.PRETRAIN_PATH", str(folder / "1_last.pth"), "TRAINER.ACCELERATOR", "cpu"]
+    alone = evaluate([*use, "DATASETS.NAMES", str(data), "OUTPUT_DIR", str(tmp_path / "one")])
+    shutil.copytree(data, tmp_path / "data" / "again")
+    both = ["DATASETS.TEST_NAMES", repr((str(data), str(tmp_path / "data/again")))]
+    run_script("test.py", *use, *two, *both, "OUTPUT_DIR", str(tmp_path / "two"))
+    assert {file.name for file in (tmp_path / "two").iterdir()} == {"report.json", "report.md", "tiny", "again"}
+    test = report_at(tmp_path / "two/report.json")["results"]
+    count = len(alone.entries)
+    for entry, *others in zip(alone.entries, validation, test[:count], test[count:], strict=True):
         for other in others:
             assert other["num_gallery"] == entry.result.num_gallery
             assert other["mAP"] == pytest.approx(entry.result.mAP, abs=1e-5)
-    shutil.copytree(data, tmp_path / "data" / "again")
-    several = ["DATASETS.TEST_NAMES", repr((str(data), str(tmp_path / "data/again")))]
-    run_script("test.py", *path, *two, *several, "OUTPUT_DIR", str(tmp_path / "both"))
-    assert {file.name for file in (tmp_path / "both").iterdir()} == {"report.json", "report.md", "tiny", "again"}
-    merged = json.loads((tmp_path / "both/report.json").read_text())["results"]
-    assert [result["mAP"] for result in merged] == pytest.approx(
-        [result["mAP"] for result in (*tested, *tested)], abs=1e-6
-    )

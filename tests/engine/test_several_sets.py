@@ -1,6 +1,5 @@
 """Training on several data sets and testing on several, end to end."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,10 +9,9 @@ import train as train_script
 from datasets.synthetic import SyntheticSpec, draw_dataset
 from engine import run
 from engine.builders.data import evaluation_sets, read_test_data, read_training_data
-from engine.checkpoint import Checkpoint
 from engine.cli import parse
 from engine.settings import Settings
-from engine.weights import read_weights
+from tests.engine.support import ONE_EPOCH, checkpoint_at, report_at, without
 from utils.errors import ReidError
 
 SMALL = SyntheticSpec(train_ids=4, test_ids=3, cameras=2, images_per_camera=2, height=64, width=32, seed=7)
@@ -27,12 +25,7 @@ def other_market(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def arguments(tiny_arguments: list[str]) -> list[str]:
     """Those of a tiny run, without its data set."""
-    place = tiny_arguments.index("DATASETS.NAMES")
-    return [*tiny_arguments[:place], *tiny_arguments[place + 2 :], "SOLVER.MAX_EPOCHS", "1"]
-
-
-def report_at(path: Path) -> dict[str, object]:
-    return json.loads(path.read_text())
+    return [*without(tiny_arguments, "DATASETS.NAMES"), *ONE_EPOCH]
 
 
 def test_train_on_two_and_test_on_both(
@@ -41,25 +34,21 @@ def test_train_on_two_and_test_on_both(
     names = repr((str(tiny_market), str(other_market)))
     assert train_script.main([*arguments, "DATASETS.NAMES", names]) == 0
     folder = tmp_path / "logs/tiny+other/osnet_x0_25/baseline/exp0"
-    content = read_weights(folder / "0_last.pth")
-    assert isinstance(content, Checkpoint)
-    assert content.card.num_ids == 8 + 4
+    assert checkpoint_at(folder / "0_last.pth").card.num_ids == 8 + 4
     assert report_at(folder / "report_0.json")["dataset"] == "tiny"
-    given = ["MODEL.PRETRAIN_PATH", str(folder / "0_last.pth"), "OUTPUT_DIR", str(tmp_path / "output")]
-    assert evaluation_script.main(given) == 0
-    merged = report_at(tmp_path / "output/report.json")
-    assert merged["dataset"] == "tiny+other"
-    assert [result["dataset"] for result in merged["results"]] == ["tiny", "other"]
-    for name, result in zip(("tiny", "other"), merged["results"], strict=True):
+    use = ["MODEL.PRETRAIN_PATH", str(folder / "0_last.pth"), "OUTPUT_DIR", str(tmp_path / "output")]
+    assert evaluation_script.main(use) == 0
+    summary = report_at(tmp_path / "output/report.json")
+    assert summary["dataset"] == "tiny+other"
+    assert [result["dataset"] for result in summary["results"]] == ["tiny", "other"]
+    for name, result in zip(("tiny", "other"), summary["results"], strict=True):
         single = report_at(tmp_path / f"output/{name}/report.json")
         assert (single["dataset"], single["results"]) == (name, [result])
     assert (tmp_path / "output/report.md").read_text().startswith("## tiny\n\n| protocol")
     # Each row is what a test of that set alone gives.
-    assert (
-        evaluation_script.main([*given, "DATASETS.NAMES", str(other_market), "OUTPUT_DIR", str(tmp_path / "one")])
-        == 0
-    )
-    assert report_at(tmp_path / "one/report.json")["results"] == merged["results"][1:]
+    alone = ("DATASETS.NAMES", str(other_market), "OUTPUT_DIR", str(tmp_path / "one"))
+    assert evaluation_script.main([*use, *alone]) == 0
+    assert report_at(tmp_path / "one/report.json")["results"] == summary["results"][1:]
 
 
 def test_validation_is_on_the_first_test_set(
@@ -69,10 +58,10 @@ def test_validation_is_on_the_first_test_set(
     assert train_script.main([*arguments, *options]) == 0
     folder = tmp_path / "logs/tiny/osnet_x0_25/baseline/exp0"
     assert report_at(folder / "report_0.json")["dataset"] == "other"
-    given = ["MODEL.PRETRAIN_PATH", str(folder / "0_last.pth"), "OUTPUT_DIR", str(tmp_path / "output")]
-    assert evaluation_script.main(given) == 0  # what the run was validated on
+    use = ["MODEL.PRETRAIN_PATH", str(folder / "0_last.pth"), "OUTPUT_DIR", str(tmp_path / "output")]
+    assert evaluation_script.main(use) == 0  # what the run was validated on
     assert report_at(tmp_path / "output/report.json")["dataset"] == "other"
-    assert evaluation_script.main([*given, "DATASETS.NAMES", str(tiny_market)]) == 0  # who names one means that one
+    assert evaluation_script.main([*use, "DATASETS.NAMES", str(tiny_market)]) == 0  # who names one means that one
     assert report_at(tmp_path / "output/report.json")["dataset"] == "tiny"
 
 
@@ -177,12 +166,7 @@ def test_a_further_source_needs_no_test(
         read_training_data(settings_of(*arguments, "DATASETS.NAMES", more).cfg)
 
 
-def test_data_sets_of_one_name_are_refused(arguments: list[str], tiny_market: Path, tmp_path: Path) -> None:
-    def settings(*more: str) -> Settings:
-        return settings_of(*arguments, *more)
-
-    assert train_script.main([*arguments, "DATASETS.NAMES", str(tiny_market)]) == 0
-    checkpoint = tmp_path / "logs/tiny/osnet_x0_25/baseline/exp0/0_last.pth"
-    twice = repr((str(tiny_market), f"{tiny_market}/."))
+def test_data_sets_of_one_name_are_refused(arguments: list[str], tiny_market: Path, tiny_checkpoint: Path) -> None:
+    twice = ("DATASETS.TEST_NAMES", repr((str(tiny_market), f"{tiny_market}/.")))
     with pytest.raises(ReidError, match=r"data sets that are tested together must differ in name"):
-        run.evaluate(settings("MODEL.PRETRAIN_PATH", str(checkpoint), "DATASETS.TEST_NAMES", twice))
+        run.evaluate(settings_of(*arguments, "MODEL.PRETRAIN_PATH", str(tiny_checkpoint), *twice))

@@ -1,7 +1,6 @@
 import math
 
 import pytest
-import torch
 from torch import nn
 
 from modelling.optimization import OPTIMIZERS, OptimizerConfig, cosine, multistep, with_warmup
@@ -42,4 +41,4 @@ def test_every_optimizer_takes_rate_and_decay_from_its_arguments(name: str) -> N
 
 def test_an_unknown_optimizer_is_refused() -> None:
     with pytest.raises(ReidError, match=r"SOLVER\.OPTIMIZER_NAME must be .*got 'Lion'"):
-        OptimizerConfig("Lion", 1, 0, 0, multistep([1], 1)).build([nn.Parameter(torch.ones(1))])
+        OptimizerConfig("Lion", 1, 0, 0, multistep([1], 1))

@@ -37,7 +37,10 @@ def test_a_name_builds_its_network(name: str) -> None:
 
 
 def test_a_wrong_name_lists_the_valid_ones_and_the_nearest() -> None:
-    with pytest.raises(ReidError, match=r"one of resnet18, .*timm:NAME, got 'resnet51'; did you mean resnet"):
+    with pytest.raises(
+        ReidError,
+        match=r"one of resnet18, .*timm:NAME, or a network that a --plugin adds, got 'resnet51'; did you mean resnet",
+    ):
         backbone("resnet51")
     with pytest.raises(ReidError, match="got 'timm:'"):
         backbone("timm:")
