@@ -32,7 +32,7 @@ def build_network(cfg: CfgNode) -> ReidNetwork:
         raise ReidError(f"MODEL.POOLING gem needs a feature map, but {model.NAME} pools its tokens itself; set avg")
     if model.POOLING == "gem" and (negative := float(getattr(network, "negative", 0.0))):
         logger.warning(
-            "MODEL.POOLING gem takes values below 0 for 0, as %.0f %% of the map of %s are; avg and max use them",
+            "MODEL.POOLING gem takes values below 0 for 0: %.0f %% of the map of %s are such; avg and max use them",
             100 * negative, model.NAME,
         )  # fmt: skip
     pooling = lookup(POOLINGS, model.POOLING, "MODEL.POOLING")

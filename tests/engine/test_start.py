@@ -147,5 +147,5 @@ def test_a_gem_of_negative_values_is_told(caplog: pytest.LogCaptureFixture) -> N
         build_network(with_values(get_cfg(), {"MODEL.NAME": name, **size}))
     assert caplog.text == ""
     build_network(with_values(get_cfg(), {"MODEL.NAME": "timm:convnext_atto", **size}))
-    assert "MODEL.POOLING gem takes values below 0 for 0, as " in caplog.text
+    assert "MODEL.POOLING gem takes values below 0 for 0: " in caplog.text
     assert "of the map of timm:convnext_atto are such" in caplog.text
