@@ -1,7 +1,7 @@
 """Embedding a folder: the Extractor against the bare network, and against the seed's way.
 
 All rows embed the same drawn JPEG files with the same weights. The bare network is the one that the Extractor runs
-(channels last; in 16 bits with the batch normalisations of a ResNet folded), and gets a tensor that is decoded and
+(channels last; in 16 bits with the batch normalizations of a ResNet folded), and gets a tensor that is decoded and
 lies in its memory format already: nothing around that network can be faster. The seed's way is float32 in NCHW,
 decoded in the main process, one batch after another. In turn, several times; medians.
 
@@ -84,7 +84,7 @@ def streaming(ready: Extractor, paths: list[str]) -> Callable[[int], None]:
 
 
 def seconds(run: Callable[[int], None], count: int) -> float:
-    """Until everything given to the device is done."""
+    """Seconds until all work of the device is done."""
     begin = time.perf_counter()
     run(count)
     if torch.cuda.is_available():
@@ -126,7 +126,7 @@ def _print(
     rounds: list[dict[str, float]], precisions: list[str], options: argparse.Namespace, device: torch.device
 ) -> None:
     def ratio(of: str, to: str) -> float:
-        """Speed of one row in terms of another's, both of the same round."""
+        """Speed of one row relative to another, in the same round."""
         return statistics.median(times[to] / times[of] for times in rounds)
 
     seed = "the seed's way, fp32"

@@ -1,4 +1,4 @@
-"""Time of each loss, forward and backward, beside its plain-loop twin.
+"""Time of each loss, forward and backward, beside its plain loop.
 
     python -m benchmarks.losses [--repeats 20] [--threads 2]
 
@@ -44,8 +44,8 @@ SMOOTHING = 0.1
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def losses_and_twins() -> dict[str, tuple[Loss, Loss]]:
-    """Each loss and what it is measured against, as functions of (raw, low, ids)."""
+def losses_and_references() -> dict[str, tuple[Loss, Loss]]:
+    """Each loss and its reference, as functions of (raw, low, ids)."""
     triplet, centroid, octuplet = BatchHardTripletLoss(MARGIN), CentroidTripletLoss(MARGIN), OctupletLoss()
     center, identity = CenterLoss(NUM_IDS, DIM), IdentityLoss(NUM_IDS, DIM, SMOOTHING)
 
@@ -108,15 +108,15 @@ def measure(num_ids: int, repeats: int) -> list[dict[str, str | int | float]]:
     raw = torch.randn(len(ids), DIM).relu().requires_grad_()
     low = (raw.detach() + 0.1 * torch.randn(len(ids), DIM)).requires_grad_()
     rows: list[dict[str, str | int | float]] = []
-    for name, (loss, twin) in losses_and_twins().items():
+    for name, (loss, reference) in losses_and_references().items():
         ours = milliseconds(loss, (raw, low, ids), repeats)
-        theirs = milliseconds(twin, (raw, low, ids), max(1, repeats // 10))
+        theirs = milliseconds(reference, (raw, low, ids), max(1, repeats // 10))
         rows.append(
             {
                 "loss": name,
                 "batch": f"{num_ids}x{NUM_INSTANCES}",
                 "ms": round(ours, 3),
-                "twin_ms": round(theirs, 3),
+                "reference_ms": round(theirs, 3),
                 "ratio": round(theirs / ours, 1),
             }
         )
@@ -135,9 +135,9 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, str | int | float]
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     rows = [row for num_ids in options.identities for row in measure(num_ids, options.repeats)]
-    print(f"{'loss':<28}{'P x K':>8}{'ms':>10}{'twin ms':>11}{'ratio':>8}")
+    print(f"{'loss':<28}{'P x K':>8}{'ms':>10}{'loop ms':>11}{'ratio':>8}")
     for row in rows:
-        print(f"{row['loss']:<28}{row['batch']:>8}{row['ms']:>10}{row['twin_ms']:>11}{row['ratio']:>8}")
+        print(f"{row['loss']:<28}{row['batch']:>8}{row['ms']:>10}{row['reference_ms']:>11}{row['ratio']:>8}")
     print(json.dumps({"benchmark": "losses", "dim": DIM, "threads": options.threads, "rows": rows}))
     return rows
 

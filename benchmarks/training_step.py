@@ -35,13 +35,13 @@ from modelling.reid_module import ReidModule
 
 
 class Clock(Callback):
-    """Notes when each step ends."""
+    """Records when each step ends."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
 
     def on_train_batch_end(self, trainer: object, module: ReidModule, *_: object) -> None:  # noqa: ARG002
-        """Note it; the trainer has logged the step already."""
+        """Record it; the trainer has logged the step already."""
         self.ends.append(_now(module.device))
 
 
@@ -88,7 +88,7 @@ def framework_epoch(module: ReidModule, data: ReidDataModule, settings: Settings
 
 
 def _now(device: torch.device) -> float:
-    """The time when everything given to the device so far is done."""
+    """The time when all work of the device so far is done."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -69,7 +69,7 @@ class Checkpoints(Callback):
         self.position = (trainer.current_epoch, batch_idx + 1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember the mAP until the epoch is complete; a run resumed from a checkpoint of now would repeat its end."""
+        """Remember the mAP until the epoch is complete: to resume from a checkpoint of now would repeat its end."""
         assert isinstance(pl_module, ReidModule)
         self._validation = pl_module.evaluator.entries[0].result.mAP
 
