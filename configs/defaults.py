@@ -182,7 +182,7 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "DEVICES": Key(1, "This many processes run, one per GPU; more than 1 train with DDP.", at_least(1)),
         "PRECISION": Key(
             "32-true",
-            "Training and validation compute in this precision; test.py in 32-true unless told otherwise.",
+            "Training and validation compute in this precision; test.py in 32-true unless this key is set.",
             one_of("32-true", "bf16-mixed"),
         ),
     },

@@ -62,7 +62,7 @@ def _load(source: Path | str) -> Mapping[str, Any]:
     """The sections of a YAML text; time and memory are bounded, whatever the text holds.
 
     Raises:
-        ReidError: if the text is no mapping, sets a key twice or grows too large.
+        ReidError: if the text is not a mapping, sets a key twice or grows too large.
     """
     try:
         text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source

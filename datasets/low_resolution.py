@@ -95,7 +95,7 @@ def _files(splits: ReidSplits, samples: Sequence[Sample], scale: int) -> list[Pa
     files: dict[Path, Path] = {}
     for folder in splits.folders:
         if paths := [sample.path for sample in samples if sample.path.is_relative_to(folder)]:
-            files |= zip(paths, _paired(paths, folder, low_resolution_folder(folder, scale)), strict=True)
+            files |= zip(paths, _pair_files(paths, folder, low_resolution_folder(folder, scale)), strict=True)
     if outside := [sample.path for sample in samples if sample.path not in files]:
         raise ReidError(
             f"DATASETS.LR_SOURCE disk needs images below the data set's folder, where makelr.py finds them, but "
@@ -104,7 +104,7 @@ def _files(splits: ReidSplits, samples: Sequence[Sample], scale: int) -> list[Pa
     return [files[sample.path] for sample in samples]
 
 
-def _paired(paths: Sequence[Path], source: Path, low: Path) -> list[Path]:
+def _pair_files(paths: Sequence[Path], source: Path, low: Path) -> list[Path]:
     """The file of the same name relative to the folder ``low`` for each image below ``source``."""
     pairs = [low / path.relative_to(source) for path in paths]
     present = {at: set(os.listdir(at)) for at in {pair.parent for pair in pairs} if at.is_dir()}  # noqa: PTH208

@@ -139,7 +139,7 @@ def downsample(image: Image.Image, scale: int) -> Image.Image:
 def _scan(source: Path) -> tuple[list[Path], list[Path]]:
     """Images and other files, relative to ``source``."""
     if not source.is_dir():
-        raise ReidError(f"--data_dir must be the folder of a data set, but {source} is no folder")
+        raise ReidError(f"--data_dir must be the folder of a data set, but {source} is not a folder")
     images, others = list[Path](), list[Path]()
     for folder, folders, names in os.walk(source, followlinks=True, onerror=_refuse_folder):
         here = Path(folder)

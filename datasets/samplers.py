@@ -21,10 +21,10 @@ class ProcessShare:
 
 
 class PKBatchSampler(Sampler[list[SeededIndex]]):
-    """Batches of P identities with K images each, drawn anew in every epoch.
+    """Batches of P identities with K images each, drawn again in every epoch.
 
     The sampler cuts an identity's images, in random order, into chunks of K (and fills the last one up with other
-    images of the same identity), and deals the chunks to the batches so that no identity stands twice in one. So
+    images of the same identity), and deals the chunks to the batches so that no batch has an identity twice. So
     each epoch shows every identity, and every image unless one identity has more chunks than there are batches.
     The plan depends on seed and epoch alone: not on workers, not on processes. Every index carries the seed of its
     random transforms, so the number of workers changes no pixel.

@@ -115,12 +115,12 @@ def read_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(
         path,
         f"checkpoint of {card.method}",
-        _below(tensors, _NETWORK),
+        _without_prefix(tensors, _NETWORK),
         {option: config[f"MODEL.{option.upper()}"] for option in options},
         _preprocessing(config),
         card.num_ids,
         config=config,
-        objective=_below(tensors, (_OBJECTIVE,)),
+        objective=_without_prefix(tensors, (_OBJECTIVE,)),
         data=card.data,
         card=card,
         epoch=epoch,
@@ -139,7 +139,7 @@ def epoch_of(path: Path) -> int:
     return read_checkpoint(path, read_content(path)).epoch
 
 
-def _below(tensors: Mapping[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+def _without_prefix(tensors: Mapping[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, Tensor]:
     """The tensors whose names begin with one of the prefixes, without it."""
     return {name.partition(".")[2]: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
 

@@ -32,7 +32,7 @@ All keys with their meaning, unit and allowed values:  python -m configs
 """
 
 
-class InterruptedRun(Exception):  # noqa: N818 (an interruption is no error)
+class InterruptedRun(Exception):  # noqa: N818 (an interruption is not an error)
     """The user or the cluster stopped a run; its progress is saved."""
 
 

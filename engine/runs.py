@@ -108,11 +108,11 @@ def new_run(logs_dir: Path, runs_dir: Path, tail: Path) -> RunFolder:
             except FileExistsError:
                 pass
             else:
-                return RunFolder(folder, _beside(folder, runs_dir / tail / folder.name))
+                return RunFolder(folder, _create_board(folder, runs_dir / tail / folder.name))
         number += 1
 
 
-def _beside(folder: Path, board: Path) -> Path:
+def _create_board(folder: Path, board: Path) -> Path:
     """Create the second folder of a run; remove the first one if that fails."""
     try:
         board.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def run_of(checkpoint: Path, runs_dir: Path, tail: Path) -> RunFolder | None:
 
 def later_checkpoints(folder: Path, next_epoch: int) -> list[Path]:
     """Checkpoints in ``folder`` that a run which resumes at ``next_epoch`` would overwrite."""
-    return _numbered(folder, _CHECKPOINT, next_epoch)
+    return _files_from(folder, _CHECKPOINT, next_epoch)
 
 
 def set_later_aside(folder: Path, next_epoch: int) -> Path | None:
@@ -149,7 +149,7 @@ def set_later_aside(folder: Path, next_epoch: int) -> Path | None:
     """
     rows = read_metrics(folder / METRICS)
     earlier_rows = [row for row in rows if int(row["epoch"]) < next_epoch]
-    names = [path.name for path in _numbered(folder, _REPORT, next_epoch)]
+    names = [path.name for path in _files_from(folder, _REPORT, next_epoch)]
     if (best := folder / BEST).exists() and epoch_of(best) >= next_epoch:
         names.append(BEST)
     if len(earlier_rows) < len(rows):
@@ -160,6 +160,6 @@ def set_later_aside(folder: Path, next_epoch: int) -> Path | None:
     return aside
 
 
-def _numbered(folder: Path, pattern: re.Pattern[str], first: int) -> list[Path]:
+def _files_from(folder: Path, pattern: re.Pattern[str], first: int) -> list[Path]:
     matches = [(pattern.fullmatch(path.name), path) for path in sorted(folder.iterdir())]
     return [path for match, path in matches if match and int(match[1]) >= first]

@@ -65,7 +65,7 @@ def expand_queries(retrieval: Retrieval, parameters: QueryExpansion) -> Retrieva
     result = torch.empty_like(query)
     with full_precision(gallery.device):
         neighbors = nearest(query, gallery, k)
-        # A negative similarity has no real fractional power, and such an item is no neighbor.
+        # A negative similarity has no real fractional power, and such an item is not a neighbor.
         weights = neighbors.values.clamp_min(0.0).pow(parameters.alpha)
         for rows in row_blocks(len(query), k * gallery.shape[1] * gallery.element_size()):
             items = torch.einsum("qk,qkd->qd", weights[rows], gallery[neighbors.indices[rows]])

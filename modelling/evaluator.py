@@ -96,7 +96,7 @@ class EmbeddingBuffer:
             indices: (N,) int64 rows.
             vectors: (N, D), stored as float32 on their device.
         """
-        buffer, counts = self._allocated(vectors.shape[1], vectors.device)
+        buffer, counts = self._allocate(vectors.shape[1], vectors.device)
         buffer[indices] = vectors.float()
         counts.index_add_(0, indices, torch.ones_like(indices, dtype=torch.int32))
 
@@ -113,7 +113,7 @@ class EmbeddingBuffer:
         Raises:
             RuntimeError: if a row was not filled exactly once, because the loader's shares are wrong.
         """
-        vectors, counts = self._allocated(dim, device)
+        vectors, counts = self._allocate(dim, device)
         if dist.is_available() and dist.is_initialized():
             rows_per_piece = max(1, _PIECE_BYTES // (4 * vectors.shape[1]))
             # Every row is zero except on the process that filled it, so a sum is a gather without padding.
@@ -127,7 +127,7 @@ class EmbeddingBuffer:
             raise RuntimeError(f"row {row} was filled {int(counts[row])} times instead of {int(once[row])}")
         return vectors
 
-    def _allocated(self, dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    def _allocate(self, dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
         if self._vectors is None or self._counts is None:
             self._vectors = torch.zeros(self._num_rows, dim, device=device)
             self._counts = torch.zeros(self._num_rows, dtype=torch.int32, device=device)

@@ -1,4 +1,4 @@
-"""Every recipe of CONTRIBUTING.md, as a plugin: its block is run, and so are its commands."""
+"""Every recipe of CONTRIBUTING.md as a plugin, its block and its commands; and what the pages point to."""
 
 import csv
 import json
@@ -29,7 +29,8 @@ from modelling.heads import HEADS
 from modelling.optimization import OPTIMIZERS
 from tests.support import fit
 
-PAGE = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 TABLES = (SCHEMA, READERS, TERMS, SCHEDULES, METHODS, PROTOCOLS, FIGURES, BACKBONES, HEADS, OPTIMIZERS)
 RECIPES = {  # title -> Python block, commands
     title: (block, commands.splitlines())
@@ -204,3 +205,19 @@ def test_a_wrong_name_is_refused_with_and_without_a_plugin(
         message = capsys.readouterr().err.splitlines()[-1]
         assert re.fullmatch(rf"error: {key} must be one of .*; did you mean {nearest}\?", message)
     assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("package", ["engine", "modelling", "datasets", "losses", "evaluation"])
+def test_the_architecture_lists_every_module_and_folder(package: str) -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    (part,) = re.findall(rf"^(?:floor \d|       )  {package}/\n((?: {{11}}.*\n)+)", page, re.MULTILINE)
+    modules = {path.name for path in (ROOT / package).glob("*.py") if path.name != "__init__.py"}
+    folders = {f"{path.name}/" for path in (ROOT / package).iterdir() if (path / "__init__.py").exists()}
+    assert set(re.findall(r"[a-z0-9_]+(?:\.py|/)", part)) == modules | folders

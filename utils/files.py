@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from utils.errors import ReidError
 
 PART = ".part"
-"""Ending of a file that is being written. Its name begins with a dot, so that no reader takes it for an image."""
+"""Ending of a file that is being written. Its name begins with a dot, so no reader takes it for an image."""
 
 
 @contextmanager

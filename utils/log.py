@@ -32,7 +32,7 @@ def setup_logging(every_process: bool = False) -> None:
         handlers=[_BesideBars()],
         force=True,
     )
-    # Lightning's hints speak to its programmers (num_workers, sampler wrappers), not to our users.
+    # Lightning's hints (num_workers, sampler wrappers) are for programmers, not for our users.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for module in ("pytorch_lightning", "lightning_fabric", "torch.utils.data"):
         warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")

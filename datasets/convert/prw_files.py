@@ -95,11 +95,11 @@ def _boxes(content: Mapping[str, Any]) -> list[list[float]]:
     name = next((name for name in _BOX_VARIABLES if name in content), None)
     if name is None:
         raise ValueError(f"it has none of the variables {', '.join(_BOX_VARIABLES)}")
-    rows: list[list[float]] = _checked(content[name], name).tolist() if np.size(content[name]) else []
+    rows: list[list[float]] = _check_boxes(content[name], name).tolist() if np.size(content[name]) else []
     return rows
 
 
-def _checked(rows: ArrayLike, name: str) -> np.ndarray:
+def _check_boxes(rows: ArrayLike, name: str) -> np.ndarray:
     boxes = np.asarray(rows, dtype=np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 5 or not np.isfinite(boxes).all() or (boxes[:, 0] % 1).any():
         raise ValueError(f"{name} must have rows of a whole identity, x, y, w, h, but is {boxes.tolist()}")
@@ -117,7 +117,7 @@ def read_queries(path: Path) -> dict[str, list[Person]]:
         if not (words := line.split()):
             continue
         try:
-            (row,) = _checked([list(map(float, words[:5]))], "it").tolist()
+            (row,) = _check_boxes([list(map(float, words[:5]))], "it").tolist()
             (name,) = words[5:]
             if min(row[3:]) <= 0:
                 raise ValueError("a box without area")

@@ -57,13 +57,13 @@ def draw_ranked_list(
     query = query_labels[ranked.query_row]
     has_identity = average_precision is not None
     captions = [("query", f"id {_number(query.person_id)}", f"c{_number(query.camera_id)}")]
-    pictures = [_framed(query.path, height, _QUERY)]
+    pictures = [_frame_image(query.path, height, _QUERY)]
     for rank, (row, distance, match) in enumerate(
         zip(ranked.gallery_rows, ranked.distances, ranked.matches, strict=True), start=1
     ):
         item = gallery_labels[row]
         captions.append((f"{rank}", f"id {_number(item.person_id)}", f"c{_number(item.camera_id)}  {distance:.3f}"))
-        pictures.append(_framed(item.path, height, (_MATCH if match else _OTHER) if has_identity else _PALE_INK))
+        pictures.append(_frame_image(item.path, height, (_MATCH if match else _OTHER) if has_identity else _PALE_INK))
     canvas, lefts, top = _sheet(pictures, captions)
     for number, (picture, x, lines) in enumerate(zip(pictures, lefts, captions, strict=True)):
         canvas[top : top + picture.shape[0], x : x + picture.shape[1]] = picture
@@ -139,7 +139,7 @@ def _sheet(pictures: Sequence[np.ndarray], captions: Sequence[tuple[str, ...]]) 
     return np.full((bottom, lefts[-1] + step - _GAP + _MARGIN, 3), _PAPER, np.uint8), lefts, top
 
 
-def _framed(path: Path, height: int, color: Color) -> np.ndarray:
+def _frame_image(path: Path, height: int, color: Color) -> np.ndarray:
     """The image fitted to (height, height / 2) on a pale mat, in a frame."""
     try:
         tile = read_tile(path, height, height // 2)

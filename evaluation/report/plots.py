@@ -128,11 +128,11 @@ def _legend(figure: Figure, handles: list[Line2D], labels: list[str], title: str
     num_lines = sum(label.count("\n") + 1 for label in labels)
     width, height = _SIZE
     figure.set_size_inches(width, height + _LINE_HEIGHT * (num_lines + 1))
-    font = {"family": _available(_FONTS), "size": "small"}
+    font = {"family": _available_fonts(_FONTS), "size": "small"}
     figure.legend(handles, plain, title=title, loc="outside lower center", prop=font, title_fontsize="small")
 
 
-def _available(fonts: Sequence[str]) -> list[str]:
+def _available_fonts(fonts: Sequence[str]) -> list[str]:
     """The fonts that this machine has: matplotlib warns of each of the others."""
     names = {font.name for font in fontManager.ttflist}
     return [name for name in fonts if name in names]

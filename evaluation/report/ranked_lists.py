@@ -78,7 +78,7 @@ def select_queries(average_precision: np.ndarray, max_number: int) -> Selection:
         The same selection for the same arguments.
 
     Raises:
-        ReidError: if ``max_number`` is no integer of 1 or more.
+        ReidError: if ``max_number`` is not an integer of 1 or more.
     """
     check_count("max_number", max_number)
     precision = np.asarray(average_precision, dtype=np.float64)

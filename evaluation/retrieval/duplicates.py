@@ -45,7 +45,7 @@ def find_duplicates(features: Tensor, dtype: torch.dtype) -> Duplicates:
     """
     rows = torch.arange(len(features), device=features.device)
     few = features[:, :: max(1, features.shape[1] // _FEW_COLUMNS)]
-    rows = _repeated(_hashes(few, rows, dtype))
+    rows = _repeated_values(_hashes(few, rows, dtype))
     hashes, order = _hashes(features, rows, dtype).sort(stable=True)
     rows = rows[order]
     same = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
@@ -57,7 +57,7 @@ def find_duplicates(features: Tensor, dtype: torch.dtype) -> Duplicates:
     return Duplicates(rows[same], first[same])
 
 
-def _repeated(values: Tensor) -> Tensor:
+def _repeated_values(values: Tensor) -> Tensor:
     """Ascending positions of the values that occur more than once."""
     ordered, order = values.sort()
     equal = ordered[1:] == ordered[:-1]

@@ -138,7 +138,7 @@ def _reciprocal_keys(lists: Tensor, k1: int) -> Tensor:
 
 
 def _mutual(lists: Tensor) -> Tensor:
-    """(N, k) bool: whether item i stands in the list of the item at lists[i, a]."""
+    """(N, k) bool: whether item i is in the list of the item at lists[i, a]."""
     items = torch.arange(len(lists), device=lists.device)[:, None, None]
     parts = blocks.row_blocks(len(lists), 9 * lists.shape[1] ** 2)
     return torch.cat([(lists[lists[rows]] == items[rows]).any(dim=2) for rows in parts])

@@ -45,8 +45,8 @@ def timm_record(name: str) -> Backbone:
 class TimmBackbone(nn.Module):
     """A network of timm without its classifier.
 
-    A convolutional network gives its last feature map; a network of tokens gives what its authors pool (the
-    class token, or the mean of the patches) as a map of one position.
+    A convolutional network outputs its last feature map. A network of tokens outputs what its authors pool (the class
+    token, or the mean of the patches) as a map of one position.
 
     Args:
         name: as for :func:`timm_record`.

@@ -203,7 +203,7 @@ def test_the_mark_holds_when_both_folders_move(tmp_path: Path) -> None:
 
 def test_sources_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = market(tmp_path)
-    with pytest.raises(ReidError, match=r"--data_dir must be the folder of a data set, but .*absent is no folder"):
+    with pytest.raises(ReidError, match=r"--data_dir must be the folder of a data set, but .*absent is not a folder"):
         make_plan(tmp_path / "absent", [], 95)
     write_text(tmp_path / "texts" / "a.txt", "")
     with pytest.raises(ReidError, match=r"--data_dir must hold images, but .*texts has none \(1 other files\)"):
