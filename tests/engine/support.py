@@ -17,7 +17,7 @@ from engine.cli import parse
 from engine.weights import read_weights
 from evaluation.results import Report
 
-ONE_EPOCH = ("SOLVER.MAX_EPOCHS", "1", "SOLVER.WARMUP_EPOCHS", "0")
+ONE_EPOCH = ("SOLVER.MAX_EPOCHS", "1")
 
 
 def evaluate(arguments: list[str], *more: str) -> Report:
