@@ -1,7 +1,7 @@
 """Embedding a folder: the Extractor against the bare network, and against the seed's way.
 
 All rows embed the same drawn JPEG files with the same weights. The bare network is the one that the Extractor runs
-(channels last; in 16 bits with the batch normalisations of a ResNet folded), and gets a tensor that is decoded and
+(channels last; in 16 bits with the batch normalizations of a ResNet folded), and gets a tensor that is decoded and
 lies in its memory format already: nothing around that network can be faster. The seed's way is float32 in NCHW,
 decoded in the main process, one batch after another. In turn, several times; medians.
 

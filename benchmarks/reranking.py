@@ -1,7 +1,7 @@
 """Time and memory of k-reciprocal re-ranking at the size of Market-1501 or MSMT17.
 
 Features are synthetic: per identity a center, per camera a shift, per image noise, about 17 images to an
-identity, so that neighbour lists are as mixed as a trained model's. Re-ranking and the bare product of all
+identity, so that neighbor lists are as mixed as a trained model's. Re-ranking and the bare product of all
 features with themselves (by tiles, nothing kept) run in one fresh process each; its ratio and the growth of
 the resident memory beyond the features are the figures to watch. Prints a table and one JSON line;
 rank1_plain is the share of queries whose nearest item by plain cosine distance is of their identity.

@@ -33,7 +33,7 @@ _RECALL_AT = 10
 
 
 def draw(folder: Path, num_items: int, num_queries: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Items (N, D) in a memory map and queries (Q, D), each near one of N / 20 centres."""
+    """Items (N, D) in a memory map and queries (Q, D), each near one of N / 20 centers."""
     generator = np.random.default_rng(0)
     centers = generator.standard_normal((max(1, num_items // _CLUSTER), dim), np.float32)
     items = open_memmap(folder / "items.npy", mode="w+", dtype=np.float32, shape=(num_items, dim))
@@ -113,7 +113,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         rows = measure(options, Path(folder))
-    print(f"synthetic {options.items} x {options.dim}, {options.queries} queries, {options.topk} neighbours")
+    print(f"synthetic {options.items} x {options.dim}, {options.queries} queries, {options.topk} neighbors")
     print(
         f"{'kind':22} {'seconds':>8} {'x product':>10} {'x CPU time':>11} {'recall@10':>10} {'build s':>8} "
         f"{'MiB build/search':>17}"

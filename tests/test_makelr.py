@@ -107,15 +107,15 @@ def test_a_stopped_run_goes_on(market: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_damaged_images_are_named_after_the_rest(market: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cut, text = market / "query" / "cut.jpg", market / "query" / "text.jpg"
-    cut.write_bytes(draw(market / "query" / "0001_c1.jpg").read_bytes()[:-200])
+    half, text = market / "query" / "cut.jpg", market / "query" / "text.jpg"
+    half.write_bytes(draw(market / "query" / "0001_c1.jpg").read_bytes()[:-200])
     text.write_text("no image")
     (market / "query" / "broken.jpg").symlink_to("nowhere")
     assert run(market) == 2
     low = market.parent / "market_x2"
     assert set(images(market)) - set(images(low)) == {"query/cut.jpg", "query/text.jpg"}
     lines = capsys.readouterr().err.splitlines()
-    for path in (cut, text, market / "query" / "broken.jpg"):
+    for path in (half, text, market / "query" / "broken.jpg"):
         assert any(line.startswith(f"cannot read image {path}: ") for line in lines)
     assert lines[-1] == "error: 3 images could not be read"
 
@@ -210,12 +210,12 @@ def test_three_other_files_are_named_and_the_others_counted(market: Path, capsys
 
 
 def test_by_default_it_takes_the_cpus_that_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = ["--scale", "2", "--data_dir", "."]
+    arguments = ["--scale", "2", "--data_dir", "."]
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
-    assert makelr.build_parser().parse_args(given).workers == 3
+    assert makelr.build_parser().parse_args(arguments).workers == 3
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert makelr.build_parser().parse_args(given).workers == 64
+    assert makelr.build_parser().parse_args(arguments).workers == 64
 
 
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:

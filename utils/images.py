@@ -22,7 +22,7 @@ def read_image(path: str | Path) -> Tensor:
     """Decode an image file.
 
     Args:
-        path: a file in any format that Pillow knows, of any colour mode.
+        path: a file in any format that Pillow knows, of any color mode.
 
     Returns:
         (3, H, W) uint8 RGB, upright (EXIF orientation applied); 16 bits are scaled to 8.
@@ -42,10 +42,10 @@ def pixels_of(image: Image.Image) -> Tensor:
     """The pixels of an image that Pillow has opened or made.
 
     Args:
-        image: of any colour mode whose values have a range.
+        image: of any color mode whose values have a range.
 
     Returns:
-        As :func:`read_image`; what is transparent shows its colour.
+        As :func:`read_image`; what is transparent shows its color.
 
     Raises:
         ReidError: for the modes I and F, whose values have no agreed range; a damaged image raises what Pillow does.

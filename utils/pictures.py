@@ -8,7 +8,7 @@ import numpy as np
 from utils.files import written_aside
 from utils.images import read_image
 
-MAT = 236  # grey level around an image that does not fill its tile
+MAT = 236  # gray level around an image that does not fill its tile
 
 
 def read_tile(path: str | Path, height: int, width: int) -> np.ndarray:

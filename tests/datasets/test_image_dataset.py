@@ -63,8 +63,8 @@ def test_the_views_of_a_batch_are_files_where_they_are_read(splits: ReidSplits) 
     view = disk.low_resolution()
     assert view.scale == 1
     for row, scale in enumerate(disk.scales.tolist()):
-        expected = test(online.images[row], {scale: read_image(files[scale][row])}).low_by_scale[scale]
-        assert torch.equal(view.images[row], expected)
+        reference = test(online.images[row], {scale: read_image(files[scale][row])}).low_by_scale[scale]
+        assert torch.equal(view.images[row], reference)
 
     whole = collate([ImageDataset(splits.train, labels, test, files)[row] for row in range(6)])
     assert whole.at_scale(2) == View(whole.low_by_scale[2], 1)
@@ -77,8 +77,8 @@ def test_a_part_of_a_batch_has_the_same_rows_of_everything(splits: ReidSplits, w
     files = {2: paths[::-1], 4: paths} if with_files else {}
     for transform in (TrainTransform(SMALL, Augmentation(padding=2), (1, 2, 4)), TestTransform(SMALL)):
         items = [ImageDataset(splits.train, labels, transform, files)[SeededIndex(row, 3)] for row in range(4)]
-        part, expected = collate(items).part(torch.tensor([True, False, False, True])), collate(items[::3])
-        torch.testing.assert_close(tuple(part), tuple(expected))
+        part, reference = collate(items).part(torch.tensor([True, False, False, True])), collate(items[::3])
+        torch.testing.assert_close(tuple(part), tuple(reference))
 
 
 @pytest.mark.slow

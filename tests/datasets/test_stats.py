@@ -177,7 +177,7 @@ def test_the_contact_sheet_is_bounded(market: Path) -> None:
     assert draw_contact_sheet(ReidSplits("x", none, none, none)).ndim == 3
 
 
-def test_a_damaged_image_is_a_grey_tile(market: Path) -> None:
+def test_a_damaged_image_is_a_gray_tile(market: Path) -> None:
     path = market / "query" / "0003_c1_a.jpg"
     path.write_text("no image")
     sheet = draw_contact_sheet(read_dataset(str(market), market))

@@ -75,7 +75,7 @@ def test_large_alpha_leaves_the_query() -> None:
     np.testing.assert_allclose(got.numpy(), query / np.linalg.norm(query, axis=1, keepdims=True), atol=1e-6)
 
 
-def test_equal_neighbours_are_taken_by_lower_index() -> None:
+def test_equal_neighbors_are_taken_by_lower_index() -> None:
     query = torch.tensor([[1.0, 0.0, 0.0]])
     gallery = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0.0]])
     got = expanded(query, gallery, k=1, alpha=0)
@@ -84,9 +84,9 @@ def test_equal_neighbours_are_taken_by_lower_index() -> None:
 
 def test_autocast_does_not_reach_the_sum() -> None:
     query, gallery = (part.astype(np.float32) for part in features(5, 60))
-    expected = expanded(query, gallery, k=7, alpha=3)
+    reference = expanded(query, gallery, k=7, alpha=3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(expanded(query, gallery, k=7, alpha=3), expected)
+        torch.testing.assert_close(expanded(query, gallery, k=7, alpha=3), reference)
 
 
 def test_the_gallery_and_the_labels_stay() -> None:

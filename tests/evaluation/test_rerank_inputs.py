@@ -25,20 +25,20 @@ def test_takes_half_precision_read_only_arrays_and_gradients() -> None:
     torch.testing.assert_close(got, reference)
 
 
-def test_autocast_does_not_reach_the_neighbours() -> None:
+def test_autocast_does_not_reach_the_neighbors() -> None:
     query, gallery = (part.astype(np.float32) for part in clustered(10, 80))
-    expected = k_reciprocal(query, gallery)
+    reference = k_reciprocal(query, gallery)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         got = k_reciprocal(query, gallery)
-    torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(got, reference, atol=1e-6, rtol=0)
 
 
 def test_a_narrow_product_is_forbidden_inside_but_not_between_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     inside, multiply = [], torch.Tensor.__matmul__
 
-    def spy(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    def spy(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         inside.append((torch.get_float32_matmul_precision(), torch.is_grad_enabled()))
-        return multiply(left, right)
+        return multiply(x, y)
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", spy)
     torch.set_float32_matmul_precision("medium")
@@ -124,9 +124,9 @@ def test_features_that_do_not_fit(gallery: object, rule: str) -> None:
 
 def test_features_are_not_copied_or_changed() -> None:
     query, gallery = clustered(5, 40)
-    kept = gallery.copy()
+    before = gallery.copy()
     matrices = check_features(query, gallery)
     assert matrices[1].data_ptr() == gallery.ctypes.data
     normalize(*matrices)
     k_reciprocal(query, gallery)
-    assert np.array_equal(gallery, kept)
+    assert np.array_equal(gallery, before)

@@ -12,17 +12,17 @@ from utils.blocks import blocks_of, row_blocks
 from utils.precision import full_precision
 
 
-@pytest.mark.parametrize("chosen", ["medium", "high", "highest"])
-def test_products_are_full_float32_inside_and_as_chosen_after(chosen: str) -> None:
+@pytest.mark.parametrize("precision", ["medium", "high", "highest"])
+def test_products_are_full_float32_inside_and_as_chosen_after(precision: str) -> None:
     # Asked of the setting: most processors have no narrow product whose result could show the difference.
     former = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(chosen)
+    torch.set_float32_matmul_precision(precision)
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16), full_precision(torch.device("cpu")):
             assert torch.get_float32_matmul_precision() == "highest"
             assert not torch.is_autocast_enabled("cpu")
             assert not torch.is_grad_enabled()
-        assert torch.get_float32_matmul_precision() == chosen
+        assert torch.get_float32_matmul_precision() == precision
     finally:
         torch.set_float32_matmul_precision(former)
 
@@ -38,7 +38,7 @@ def test_the_choice_is_put_back_after_an_error() -> None:
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="older torch has the global choice only")
-def test_a_choice_for_one_backend_which_the_global_getter_refuses_is_respected() -> None:
+def test_a_choice_for_one_backend_is_respected() -> None:
     # In a process of its own, so that no other test meets torch in this mixed state.
     code = """
 import torch

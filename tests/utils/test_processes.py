@@ -50,7 +50,7 @@ def _runs(pid: str) -> bool:
         return False
 
 
-def test_a_worker_keeps_working_and_is_silent_about_connections_that_its_parent_closed(
+def test_a_worker_survives_signals_and_hides_closed_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reported = list[type[BaseException]]()

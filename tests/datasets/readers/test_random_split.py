@@ -30,15 +30,15 @@ def image(number: int, person: int, camera: int | None, split: str = "") -> Imag
 )
 def test_a_drawn_split_keeps_its_promises(labels: list[tuple[int, int]], cameras: bool, seed: int) -> None:
     images = [image(i, person, camera if cameras else None) for i, (person, camera) in enumerate(labels)]
-    known = {i.person for i in images} - {NOBODY}
+    people = {i.person for i in images} - {NOBODY}
     try:
         split = draw_split(images, seed)
     except ReidError:
-        assert len(known) < 2 or max(Counter(i.person for i in images if i.person != NOBODY).values()) < 2
+        assert len(people) < 2 or max(Counter(i.person for i in images if i.person != NOBODY).values()) < 2
         return
-    seen = {p: {i.camera for i in images if i.person == p} for p in known}
-    cameras = any(len(of_person) > 1 for of_person in seen.values())
-    able = {p for p in known if (len(seen[p]) if cameras else sum(i.person == p for i in images)) > 1}
+    cameras_of = {p: {i.camera for i in images if i.person == p} for p in people}
+    cameras = any(len(of_person) > 1 for of_person in cameras_of.values())
+    able = {p for p in people if (len(cameras_of[p]) if cameras else sum(i.person == p for i in images)) > 1}
     assert draw_split(images[::-1], seed) == split
     assert sorted(i._replace(split="") for i in split) == images
     by_split = defaultdict(list)
@@ -46,9 +46,9 @@ def test_a_drawn_split_keeps_its_promises(labels: list[tuple[int, int]], cameras
         by_split[i.split].append(i)
     assert set(by_split) <= {"train", "query", "gallery"}
     train_people = {i.person for i in by_split["train"]}
-    assert len(train_people) == len(known) - len(known) // 2
+    assert len(train_people) == len(people) - len(people) // 2
     assert not train_people & {i.person for i in (*by_split["query"], *by_split["gallery"])}
-    assert len(able - train_people) == min((len(able) + 1) // 2, len(known) // 2)
+    assert len(able - train_people) == min((len(able) + 1) // 2, len(people) // 2)
     assert {i.person for i in by_split["query"]} == able - train_people
     assert NOBODY not in train_people | {i.person for i in by_split["query"]}
     assert max(Counter((i.person, i.camera if cameras else 0) for i in by_split["query"]).values()) == 1
@@ -137,8 +137,8 @@ def test_a_test_that_has_to_draw_warns_each_time_and_saves_nothing(
         assert "people that the network was trained on may be tested; copy " in caplog.text
         assert f"copy {saved.name} from the training machine" in caplog.text
         assert not saved.exists()
-    trained = read_dataset(name, Path())
-    assert (trained.query, trained.gallery) == (split.query, split.gallery)
+    again = read_dataset(name, Path())
+    assert (again.query, again.gallery) == (split.query, split.gallery)
     caplog.clear()
     assert read_dataset(name, Path(), with_train=False).query == split.query
     assert not caplog.messages
@@ -159,13 +159,13 @@ def test_a_split_given_later_is_not_ignored(tmp_path: Path) -> None:
     file, saved = tmp_path / "own.csv", tmp_path / "own_split_seed0.csv"
     images = [f"p{person}/{shot}.jpg" for person in range(4) for shot in range(3)]
     file.write_text("\n".join(["path,person_id", *(f"{image},{image[:2]}" for image in images)]))
-    trained = {s.path.parent.name for s in read_dataset(str(file), root).train}
+    train_people = {s.path.parent.name for s in read_dataset(str(file), root).train}
     everyone = {f"p{person}" for person in range(4)}
-    for training, fits in ((trained, True), (everyone, True), (everyone - trained, False)):
+    for training, fits in ((train_people, True), (everyone, True), (everyone - train_people, False)):
         rows = (f"{image},{image[:2]},{'train' if image[:2] in training else 'test'}" for image in images)
         file.write_text("\n".join(["path,person_id,split", *rows]))
         if fits:
-            assert {s.path.parent.name for s in read_dataset(str(file), root).train} == trained
+            assert {s.path.parent.name for s in read_dataset(str(file), root).train} == train_people
         else:
             with pytest.raises(
                 ReidError, match=rf"and training images, but 12 images have others, e\.g\. .*; delete {saved}"

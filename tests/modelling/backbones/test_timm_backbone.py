@@ -52,8 +52,8 @@ def test_it_is_timms_own_network_without_classifier() -> None:
     network.base.load_state_dict(without)
     images = torch.rand(2, 3, 64, 32)
     with torch.inference_mode():
-        expected = reference.norm_pre(reference.stages(reference.stem(images)))
-        torch.testing.assert_close(network(images), reference.head.norm(expected))
+        feature_map = reference.norm_pre(reference.stages(reference.stem(images)))
+        torch.testing.assert_close(network(images), reference.head.norm(feature_map))
     assert backbone("timm:convnext_atto").classifiers == ("head.fc",)
 
 

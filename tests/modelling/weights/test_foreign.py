@@ -199,11 +199,11 @@ def test_published_osnets_find_people(workshop: Path, data: str, num_ids: int, t
         torch.tensor(part)[:, None, None] for part in (weights.preprocessing.mean, weights.preprocessing.std)
     )
     resize = TestTransform(Preprocessing(weights.preprocessing.size))
-    left, right = (
+    one, other = (
         network(torch.stack([(resize(read_image(side[p].path)).image / 255 - mean) / std for p in people])).bn
         for side in (queries, others)
     )
-    assert left.shape == (len(people), 512)
-    distances = distance_matrix(left, right, "cosine")
+    assert one.shape == (len(people), 512)
+    distances = distance_matrix(one, other, "cosine")
     own = distances.diagonal()
     assert float((distances < own[:, None]).sum(1).float().mean()) < 8  # 11.5 by chance
