@@ -34,7 +34,7 @@ def test_several_are_proposed_best_first() -> None:
     assert did_you_mean("resnet10", ()) == ""
 
 
-def test_a_choice_is_looked_up_and_an_unknown_one_named_with_all_and_the_nearest() -> None:
+def test_an_unknown_choice_is_named_with_all_and_the_nearest() -> None:
     table = {"avg": 1, "max": 2}
     assert lookup(table, "max", "MODEL.POOLING") == 2
     with pytest.raises(ReidError, match=r"^MODEL\.POOLING must be one of avg, max, got 'Max'; did you mean max\?$"):

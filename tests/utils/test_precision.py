@@ -4,11 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.support import memory_budget
-from utils.blocks import blocks_of, row_blocks
 from utils.precision import full_precision
 
 
@@ -53,20 +49,3 @@ assert backend.fp32_precision == "tf32", backend.fp32_precision
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-@given(st.integers(0, 500), st.integers(1, 1000), st.integers(1, 10**5))
-def test_blocks_cover_each_row_once_within_the_budget(num_rows: int, bytes_per_row: int, budget: int) -> None:
-    with memory_budget(budget):
-        blocks = list(row_blocks(num_rows, bytes_per_row))
-    assert [row for rows in blocks for row in range(rows.start, rows.stop)] == list(range(num_rows))
-    for rows in blocks:
-        length = rows.stop - rows.start
-        assert length == 1 or length * bytes_per_row <= budget
-
-
-@given(st.integers(0, 500), st.integers(1, 600))
-def test_blocks_of_a_length_cover_each_row_once(num_rows: int, length: int) -> None:
-    blocks = list(blocks_of(num_rows, length))
-    assert [row for rows in blocks for row in range(rows.start, rows.stop)] == list(range(num_rows))
-    assert all(rows.stop - rows.start == length for rows in blocks[:-1])

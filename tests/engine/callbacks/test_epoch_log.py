@@ -39,7 +39,7 @@ def test_each_epoch_has_a_row_and_each_validation_a_report(tmp_path: Path) -> No
     assert report["resolutions"] == [{"scale": 1, "height": 32, "width": 16, "source": "online"}]
 
 
-def test_a_resumed_run_goes_on_with_the_table_and_keeps_the_old_configuration(tmp_path: Path) -> None:
+def test_a_resumed_run_goes_on_with_the_table_and_keeps_the_old_config(tmp_path: Path) -> None:
     run_epochs(epoch_log(tmp_path, "a: 1\n"), Trainer(2))
     run_epochs(epoch_log(tmp_path, "a: 1\n"), Trainer(3, current_epoch=2))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yml", "metrics.csv"]
