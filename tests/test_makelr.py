@@ -43,14 +43,14 @@ def run(folder: Path, *options: str, scale: str = "2") -> int:
 def test_the_command_of_the_readme(market: Path) -> None:
     """From the folder that holds the data sets, as its users type it."""
     command = [sys.executable, str(REPOSITORY / "makelr.py"), "--scale", "2", "--data_dir", "./market"]
-    done = subprocess.run(command, cwd=market.parent, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(command, cwd=market.parent, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
     low = market.parent / "market_x2"
     assert images(low) == images(market)
     assert "readme.txt" not in contents(low)
-    assert "1 files of market are no images by their endings and are not copied: readme.txt" in done.stderr
-    assert "x2: 20 x 12 pixels (height x width)" in done.stderr
-    assert "41 files written" in done.stderr
+    assert "1 files of market are no images by their endings and are not copied: readme.txt" in process.stderr
+    assert "x2: 20 x 12 pixels (height x width)" in process.stderr
+    assert "41 files written" in process.stderr
     with Image.open(low / "query" / "0003_c1.jpg") as image:
         assert image.size == (12, 20)
     mark = {"made_by": "makelr.py", "source": "../market", "scale": 2, "quality": 95}
@@ -85,12 +85,12 @@ def test_finished_files_are_skipped(market: Path) -> None:
 
 
 def test_a_stopped_run_goes_on(market: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    work, done = make_low_resolution.make_images, []
+    work, tasks = make_low_resolution.make_images, []
 
     def stop_at_ten(task: ImageTask, quality: int) -> str:
-        if len(done) == 10:
+        if len(tasks) == 10:
             raise KeyboardInterrupt
-        done.append(task)
+        tasks.append(task)
         return work(task, quality)
 
     monkeypatch.setattr(make_low_resolution, "make_images", stop_at_ten)

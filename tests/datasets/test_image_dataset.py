@@ -1,3 +1,4 @@
+import gc
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,3 +113,4 @@ def test_a_bad_file_in_a_worker_is_named(tmp_path: Path) -> None:
     dataset = ImageDataset([Sample(tmp_path / "text.jpg", 0, 1)], [0], TestTransform(SMALL))
     with pytest.raises(ReidError, match=r"cannot read image .*text\.jpg.*DATASETS\.CHECK_FILES True names all"):
         list(DataLoader(dataset, batch_size=1, sampler=[0], num_workers=1, collate_fn=collate))
+    gc.collect()  # the error's traceback holds the worker

@@ -104,11 +104,11 @@ def test_without_a_scale_the_preprocessing_decides() -> None:
 def test_each_image_gets_its_own_scale() -> None:
     batch = torch.stack([image(i) for i in range(4)])
     scales = torch.tensor([4, 1, 2, 4])
-    got = NetworkInput(PIXELS, choices=(1, 2, 4))(batch, scales)
+    result = NetworkInput(PIXELS, choices=(1, 2, 4))(batch, scales)
     alone = NetworkInput(PIXELS, choices=(4,))
     assert torch.equal(alone(batch, torch.full((4,), 4)), alone(batch, 4))
     for row, scale in enumerate(scales.tolist()):
-        torch.testing.assert_close(got[row : row + 1], NetworkInput(PIXELS)(batch[row : row + 1], scale))
+        torch.testing.assert_close(result[row : row + 1], NetworkInput(PIXELS)(batch[row : row + 1], scale))
 
 
 def test_scales_are_random_evenly_and_by_the_seed() -> None:

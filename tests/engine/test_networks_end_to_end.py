@@ -37,12 +37,12 @@ def check_by_test(result: FitResult) -> Checkpoint:
 
 
 def test_an_embedding_of_64_components_trains_and_tests(tiny_arguments: list[str]) -> None:
-    saved = check_by_test(fit(tiny_arguments, *ONE_EPOCH, "MODEL.EMBEDDING_DIM", "64"))
-    assert saved.state["head.linear.weight"].shape[0] == 64
-    assert saved.state["head.bn.weight"].shape == (64,)
-    assert [tensor.shape for tensor in saved.objective.values()] == [(8, 64)] * 2  # classifier and centers
+    checkpoint = check_by_test(fit(tiny_arguments, *ONE_EPOCH, "MODEL.EMBEDDING_DIM", "64"))
+    assert checkpoint.state["head.linear.weight"].shape[0] == 64
+    assert checkpoint.state["head.bn.weight"].shape == (64,)
+    assert [tensor.shape for tensor in checkpoint.objective.values()] == [(8, 64)] * 2  # classifier and centers
     with pytest.raises(ReidError, match=r"MODEL\.EMBEDDING_DIM is 64 in the file and 32 here"):
-        evaluate(saved.path, "MODEL.EMBEDDING_DIM", "32")
+        evaluate(checkpoint.path, "MODEL.EMBEDDING_DIM", "32")
 
 
 def test_the_linear_layer_learns(tiny_arguments: list[str]) -> None:
@@ -55,16 +55,16 @@ def test_the_linear_layer_learns(tiny_arguments: list[str]) -> None:
 
 def test_osnets_projection_has_the_dimension_too(tiny_arguments: list[str]) -> None:
     head = ("MODEL.NAME", "osnet_x0_25", "MODEL.HEAD", "projection")
-    saved = check_by_test(fit(tiny_arguments, *ONE_EPOCH, *head, "MODEL.EMBEDDING_DIM", "32"))
-    assert saved.state["head.linear.weight"].shape == (32, 128)
+    checkpoint = check_by_test(fit(tiny_arguments, *ONE_EPOCH, *head, "MODEL.EMBEDDING_DIM", "32"))
+    assert checkpoint.state["head.linear.weight"].shape == (32, 128)
     cfg = with_values(get_cfg(), dict(zip(head[::2], head[1::2], strict=True)))
     assert build_network(cfg).dim == 512
 
 
 def test_gem_learns_its_power_and_the_checkpoint_keeps_it(tiny_arguments: list[str]) -> None:
-    saved = check_by_test(fit(tiny_arguments, *ONE_EPOCH, "MODEL.POOLING", "gem", "SOLVER.BASE_LR", "0.01"))
-    assert saved.config["MODEL.POOLING"] == "gem"
-    power = saved.state["head.pool.p"]
+    checkpoint = check_by_test(fit(tiny_arguments, *ONE_EPOCH, "MODEL.POOLING", "gem", "SOLVER.BASE_LR", "0.01"))
+    assert checkpoint.config["MODEL.POOLING"] == "gem"
+    power = checkpoint.state["head.pool.p"]
     assert power.shape == (1,)
     assert float((power - 3).abs()) > 1e-4
 
@@ -133,15 +133,17 @@ def test_a_model_of_another_project_is_tested_and_tuned_as_it_was_trained(
     torch.save(as_file(ReidNetwork(ResNetBackbone("resnet18", **stem))), path)
     frozen = ("SOLVER.BASE_LR", "1e-12", "SOLVER.WEIGHT_DECAY", "0", "SOLVER.OPTIMIZER_NAME", "SGD")
     arguments = without(tiny_arguments, "MODEL.NAME")  # the file tells it
-    tuned = checkpoint_at(fit(arguments, *ONE_EPOCH, *frozen, "MODEL.PRETRAIN_PATH", str(path)).folder / "0_last.pth")
-    assert {name: tuned.config[name] for name in settings} == settings
-    assert (tuned.config["MODEL.NAME"], tuned.card.num_ids) == ("resnet18", 8)
+    checkpoint = checkpoint_at(
+        fit(arguments, *ONE_EPOCH, *frozen, "MODEL.PRETRAIN_PATH", str(path)).folder / "0_last.pth"
+    )
+    assert {name: checkpoint.config[name] for name in settings} == settings
+    assert (checkpoint.config["MODEL.NAME"], checkpoint.card.num_ids) == ("resnet18", 8)
 
     theirs = evaluate(path, *arguments).entries[0].result
     # What the epoch changed beside the weights: running statistics.
     statistics = {name: tensor for name, tensor in read_weights(path).state.items() if "running" in name}
-    state = {f"network.{name}": tensor for name, tensor in {**tuned.state, **statistics}.items()}
-    torch.save({**torch.load(tuned.path, weights_only=True), "state_dict": state}, tmp_path / "ours.pth")
+    state = {f"network.{name}": tensor for name, tensor in {**checkpoint.state, **statistics}.items()}
+    torch.save({**torch.load(checkpoint.path, weights_only=True), "state_dict": state}, tmp_path / "ours.pth")
     ours = evaluate(tmp_path / "ours.pth").entries[0].result
     assert ours.average_precision == pytest.approx(theirs.average_precision, abs=1e-6)
 
@@ -179,10 +181,10 @@ def test_a_vision_transformer_needs_one_size(size: str, tiny_arguments: list[str
 def test_a_vision_transformer_trains_and_tests_at_256_by_128(tiny_arguments: list[str]) -> None:
     pytest.importorskip("timm")
     size = ("INPUT.SIZE_TRAIN", "[256, 128]", "INPUT.SIZE_TEST", "[256, 128]", "INPUT.PADDING", "10")
-    saved = check_by_test(fit(tiny_arguments, *ONE_EPOCH, "MODEL.NAME", "timm:test_vit", *size))
-    assert saved.state["backbone.base.pos_embed"].shape == (1, 16 * 8 + 1, 64)
+    checkpoint = check_by_test(fit(tiny_arguments, *ONE_EPOCH, "MODEL.NAME", "timm:test_vit", *size))
+    assert checkpoint.state["backbone.base.pos_embed"].shape == (1, 16 * 8 + 1, 64)
     with pytest.raises(ReidError, match=r"must be equal .*got \[256, 128\] and \[64, 32\].*size of the training"):
-        evaluate(saved.path, "INPUT.SIZE_TEST", "[64, 32]")
+        evaluate(checkpoint.path, "INPUT.SIZE_TEST", "[64, 32]")
 
 
 def test_other_pixels_than_those_of_the_imagenet_weights_are_said(

@@ -34,10 +34,10 @@ def test_fine_tuning_takes_the_network_and_leaves_its_run_alone(
     assert octuplet_script.main(["--scale", "4", *path, *options, "SOLVER.MAX_EPOCHS", "2"]) == 0
     assert {path: path.read_bytes() for path in tiny_checkpoint.parent.iterdir()} == before
     folder = tmp_path / "logs/tiny/osnet_x0_25/octuplet/exp0"
-    tuned = checkpoint_at(folder / "1_last.pth")
-    assert (tuned.card.method, tuned.card.scale) == ("octuplet", 4)
-    assert (tuned.config["INPUT.SIZE_TRAIN"], tuned.config["SOLVER.BASE_LR"]) == ([32, 16], 1e-4)
-    assert not tuned.objective  # the octuplet loss alone
+    checkpoint = checkpoint_at(folder / "1_last.pth")
+    assert (checkpoint.card.method, checkpoint.card.scale) == ("octuplet", 4)
+    assert (checkpoint.config["INPUT.SIZE_TRAIN"], checkpoint.config["SOLVER.BASE_LR"]) == ([32, 16], 1e-4)
+    assert not checkpoint.objective  # the octuplet loss alone
     assert float(read_metrics(folder / "metrics.csv")[-1]["train/octuplet"]) > 0
     results = report_at(folder / "report_1.json")["results"]
     assert [(r["query_scale"], r["gallery_scale"]) for r in results] == [(4, 1), (4, 4), (1, 1)]

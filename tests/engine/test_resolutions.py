@@ -18,21 +18,21 @@ from utils.errors import ReidError
 def test_each_side_is_embedded_only_at_its_own_scales(
     tiny_arguments: list[str], tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embedded, plain = [], ReidNetwork.forward
+    batch_sizes, plain = [], ReidNetwork.forward
 
     def spy(self: ReidNetwork, images: torch.Tensor) -> object:
-        embedded.append(len(images))
+        batch_sizes.append(len(images))
         return plain(self, images)
 
     monkeypatch.setattr(ReidNetwork, "forward", spy)
     use = [*tiny_arguments, "MODEL.PRETRAIN_PATH", str(tiny_checkpoint)]
     full = evaluate(use, "TEST.SCALES", "[1, 2, 4]", "TEST.SCALE_PAIRS", "all")
     queries, gallery = full.entries[0].result.num_queries, full.entries[0].result.num_gallery
-    assert sum(embedded) == 3 * (queries + gallery)
+    assert sum(batch_sizes) == 3 * (queries + gallery)
     for pairs, count in (("query", 3 * queries + gallery), ("gallery", queries + 3 * gallery)):
-        embedded.clear()
+        batch_sizes.clear()
         report = evaluate(use, "TEST.SCALES", "[4, 2, 1]", "TEST.SCALE_PAIRS", pairs)
-        assert sum(embedded) == count
+        assert sum(batch_sizes) == count
         everywhere = {entry.name: entry.result.mAP for entry in full.entries}
         assert all(entry.result.mAP == pytest.approx(everywhere[entry.name]) for entry in report.entries)
 

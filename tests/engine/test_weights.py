@@ -63,7 +63,7 @@ def test_classifier_and_centers_of_the_same_people_go_on(caplog: pytest.LogCaptu
 
 
 @pytest.mark.parametrize(
-    ("weights", "logged"),
+    ("weights", "count"),
     [
         (checkpoint_of(objective(), "d2"), 2),
         (checkpoint_of(objective(), ""), 2),  # an old checkpoint, which does not say
@@ -71,10 +71,10 @@ def test_classifier_and_centers_of_the_same_people_go_on(caplog: pytest.LogCaptu
         (None, 0),
     ],
 )
-def test_those_of_others_are_left(weights: Checkpoint | None, logged: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_those_of_others_are_left(weights: Checkpoint | None, count: int, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert names_filled(objective(), weights, "d1") == set()
-    assert caplog.text.count("re-initialized") == logged
+    assert caplog.text.count("re-initialized") == count
 
 
 def start(arguments: list[str]) -> ReidNetwork:

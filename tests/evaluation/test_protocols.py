@@ -70,11 +70,11 @@ def test_reranking_by_blocks_gives_the_figures_of_the_whole_matrix(camera_rule: 
     centers = torch.randn(9, 16)
     features = [centers[ids] + torch.randn(len(ids), 16) for ids in labels[:2]]
     retrieval, parameters = Retrieval.of(*features, *labels), Reciprocal(6, 3, 0.2)
-    got = PROTOCOLS["instance"](retrieval, EvaluationProtocol(camera_rule=camera_rule, rerank=parameters))
+    result = PROTOCOLS["instance"](retrieval, EvaluationProtocol(camera_rule=camera_rule, rerank=parameters))
     reference = by_whole_matrix(retrieval, parameters, camera_rule)
-    np.testing.assert_allclose(got.average_precision, reference.average_precision)
-    assert got.cmc == reference.cmc
-    assert got.num_gallery == 70
+    np.testing.assert_allclose(result.average_precision, reference.average_precision)
+    assert result.cmc == reference.cmc
+    assert result.num_gallery == 70
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

@@ -20,17 +20,17 @@ def test_takes_half_precision_read_only_arrays_and_gradients() -> None:
     gallery.setflags(write=False)
     assert k_reciprocal(query, gallery).isfinite().all()
     halves = torch.from_numpy(query).half().requires_grad_(), torch.from_numpy(gallery.copy()).half()
-    got = k_reciprocal(*halves)
-    assert not got.requires_grad
-    torch.testing.assert_close(got, reference)
+    distances = k_reciprocal(*halves)
+    assert not distances.requires_grad
+    torch.testing.assert_close(distances, reference)
 
 
 def test_autocast_does_not_reach_the_neighbors() -> None:
     query, gallery = (part.astype(np.float32) for part in clustered(10, 80))
     reference = k_reciprocal(query, gallery)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = k_reciprocal(query, gallery)
-    torch.testing.assert_close(got, reference, atol=1e-6, rtol=0)
+        distances = k_reciprocal(query, gallery)
+    torch.testing.assert_close(distances, reference, atol=1e-6, rtol=0)
 
 
 def test_a_narrow_product_is_forbidden_inside_but_not_between_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,9 +61,9 @@ def test_writes_into_out(kind: str, tmp_path: Path) -> None:
         "array": lambda: np.zeros((6, 40), np.float32),
         "memmap": lambda: np.memmap(tmp_path / "out", np.float32, "w+", shape=(6, 40)),
     }[kind]()
-    got = k_reciprocal(query, gallery, out=out)
+    distances = k_reciprocal(query, gallery, out=out)
     torch.testing.assert_close(torch.as_tensor(out), k_reciprocal(query, gallery))
-    assert got.data_ptr() == torch.as_tensor(out).data_ptr()
+    assert distances.data_ptr() == torch.as_tensor(out).data_ptr()
 
 
 @pytest.mark.parametrize(

@@ -47,5 +47,5 @@ with full_precision(torch.device("cpu")):
 assert backend.fp32_precision == "tf32", backend.fp32_precision
 """
     root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr

@@ -73,20 +73,20 @@ def test_a_folder_without_split_gets_one_that_stays(
 ) -> None:
     root = touch(people(tmp_path / "own"), "single/1.jpg")
     first = read_dataset(str(root), Path(), seed=seed)
-    saved = root / f"split_seed{seed}.csv"
-    assert [path.name for path in root.iterdir() if path.is_file()] == [saved.name]
+    split_file = root / f"split_seed{seed}.csv"
+    assert [path.name for path in root.iterdir() if path.is_file()] == [split_file.name]
     assert len({s.person_id for s in first.train}) == 4
     assert len(first.query) == len({s.person_id for s in first.query}) in (2, 3)
-    text = saved.read_text()
+    text = split_file.read_text()
     assert text.splitlines()[0] == "path,person_id,split"
     touch(root, "p0/new.jpg", "stranger/1.jpg")
     caplog.clear()
     again = read_dataset(str(root), Path(), seed=seed)
     assert again == first
-    assert message_with(caplog, "2 images are not in the saved split", f"delete {saved} to draw a new split")
-    itself = read_dataset(str(saved), Path())
+    assert message_with(caplog, "2 images are not in the saved split", f"delete {split_file} to draw a new split")
+    itself = read_dataset(str(split_file), Path())
     assert (itself.train, itself.query, itself.gallery) == (first.train, first.query, first.gallery)
-    assert saved.read_text() == text
+    assert split_file.read_text() == text
 
 
 def test_another_seed_draws_another_split(tmp_path: Path) -> None:
@@ -125,16 +125,16 @@ def test_a_test_that_has_to_draw_warns_each_time_and_saves_nothing(
     tmp_path: Path, csv: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = people(tmp_path / "own")
-    name, saved = str(root), root / "split_seed0.csv"
+    name, split_file = str(root), root / "split_seed0.csv"
     if csv:
         rows = [f"own/p{person}/{shot}.jpg,{person}" for person in range(6) for shot in range(3)]
         (tmp_path / "own.csv").write_text("\n".join(["path,person_id", *rows]))
-        name, saved = str(tmp_path / "own.csv"), tmp_path / "own_split_seed0.csv"
+        name, split_file = str(tmp_path / "own.csv"), tmp_path / "own_split_seed0.csv"
     for _ in range(2):
         caplog.clear()
         split = read_dataset(name, Path(), with_train=False)
-        assert message_with(caplog, str(saved), "seed 0", f"copy {saved.name} from the training machine")
-        assert not saved.exists()
+        assert message_with(caplog, str(split_file), "seed 0", f"copy {split_file.name} from the training machine")
+        assert not split_file.exists()
     again = read_dataset(name, Path())
     assert (again.query, again.gallery) == (split.query, split.gallery)
     caplog.clear()
@@ -154,7 +154,7 @@ def test_given_test_identities_cannot_leak_and_their_queries_are_kept(
 
 def test_a_split_given_later_is_not_ignored(tmp_path: Path) -> None:
     root = people(tmp_path, 4)
-    file, saved = tmp_path / "own.csv", tmp_path / "own_split_seed0.csv"
+    file, split_file = tmp_path / "own.csv", tmp_path / "own_split_seed0.csv"
     images = [f"p{person}/{shot}.jpg" for person in range(4) for shot in range(3)]
     file.write_text("\n".join(["path,person_id", *(f"{image},{image[:2]}" for image in images)]))
     train_people = {s.path.parent.name for s in read_dataset(str(file), root).train}
@@ -166,7 +166,7 @@ def test_a_split_given_later_is_not_ignored(tmp_path: Path) -> None:
             assert {s.path.parent.name for s in read_dataset(str(file), root).train} == train_people
         else:
             with pytest.raises(
-                ReidError, match=rf"and training images, but 12 images have others, e\.g\. .*; delete {saved}"
+                ReidError, match=rf"and training images, but 12 images have others, e\.g\. .*; delete {split_file}"
             ):
                 read_dataset(str(file), root)
 

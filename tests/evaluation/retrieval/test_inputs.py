@@ -98,18 +98,18 @@ def test_refuses_what_is_no_tensor(array: object, message: str) -> None:
         as_tensor(array)
 
 
-def largest_allocation(recorded: profile) -> int:
-    return max(event.self_cpu_memory_usage for event in recorded.events())
+def largest_allocation(memory: profile) -> int:
+    return max(event.self_cpu_memory_usage for event in memory.events())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_a_half_precision_gallery_is_never_widened_whole(dtype: torch.dtype) -> None:
     gallery = torch.ones(2**15, 128, dtype=dtype)  # 16 MiB in float32, 32 in float64
     ids = torch.arange(len(gallery)) % 3
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as memory:
         Retrieval.of(gallery[:1], gallery, [1], ids, [0], ids)
         CameraMeans(gallery, ids, ids)
-    assert 0 < largest_allocation(recorded) <= CHUNK_BYTES
+    assert 0 < largest_allocation(memory) <= CHUNK_BYTES
 
 
 def test_norms_of_several_chunks_are_those_of_each_row(monkeypatch: pytest.MonkeyPatch) -> None:

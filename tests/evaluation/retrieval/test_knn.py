@@ -77,14 +77,14 @@ def test_blocks_of_one_query_give_the_lists_of_one_block(camera_rule: bool) -> N
     whole = ranked_items(retrieval, 7, camera_rule)
     with memory_budget(1):
         parts = ranked_items(retrieval, 7, camera_rule)
-    for reference, got in zip(whole, parts, strict=True):
-        assert torch.equal(reference, got)
+    for reference, part in zip(whole, parts, strict=True):
+        assert torch.equal(reference, part)
 
 
 def test_no_block_of_the_size_of_all_pairs_is_made() -> None:
     generator = torch.Generator().manual_seed(0)
     query, gallery = torch.randn(64, 8, generator=generator), torch.randn(4096, 8, generator=generator)
     retrieval = Retrieval.of(query, gallery, [1] * 64, [1] * 4096, [0] * 64, [1] * 4096)
-    with memory_budget(2**20), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+    with memory_budget(2**20), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as memory:
         ranked_items(retrieval, 5, camera_rule=True)
-    assert max(event.self_cpu_memory_usage for event in recorded.events()) <= 2**20
+    assert max(event.self_cpu_memory_usage for event in memory.events()) <= 2**20
