@@ -9,9 +9,9 @@ from torch import Tensor
 from evaluation.protocols import evaluate
 from evaluation.results import Entry, EvaluationProtocol
 from evaluation.retrieval.inputs import LabeledImage
+from utils.blocks import row_blocks
 
-# Rows are summed over processes in pieces of this many bytes, which bounds the memory beside the buffer.
-_PIECE_BYTES = 64 * 2**20
+_SHARE = 0.25  # of the memory budget, for the rows that are summed over processes at once
 
 
 class Evaluator:
@@ -115,10 +115,9 @@ class EmbeddingBuffer:
         """
         vectors, counts = self._allocate(dim, device)
         if dist.is_available() and dist.is_initialized():
-            rows_per_piece = max(1, _PIECE_BYTES // (4 * vectors.shape[1]))
             # Every row is zero except on the process that filled it, so a sum is a gather without padding.
-            for start in range(0, self._num_rows, rows_per_piece):
-                dist.all_reduce(vectors[start : start + rows_per_piece])
+            for rows in row_blocks(self._num_rows, 4 * vectors.shape[1], _SHARE):
+                dist.all_reduce(vectors[rows])
             dist.all_reduce(counts)
         once = torch.zeros_like(counts)
         once[self._rows] = 1

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 from datasets.synthetic import SyntheticSpec
 from utils import blocks
 
@@ -27,6 +29,12 @@ def memory_budget(number: int) -> Iterator[None]:
         yield
     finally:
         blocks.MEMORY_BUDGET = before
+
+
+def message_with(caplog: pytest.LogCaptureFixture, *facts: str) -> str:
+    """The one message of the log that tells all of these facts, in whatever words."""
+    (message,) = [text for text in caplog.messages if all(fact in text for fact in facts)]
+    return message
 
 
 def fit(arguments: Sequence[str], *more: str, method: Method | None = None) -> FitResult:

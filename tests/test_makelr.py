@@ -43,14 +43,14 @@ def run(folder: Path, *options: str, scale: str = "2") -> int:
 def test_the_command_of_the_readme(market: Path) -> None:
     """From the folder that holds the data sets, as its users type it."""
     command = [sys.executable, str(REPOSITORY / "makelr.py"), "--scale", "2", "--data_dir", "./market"]
-    done = subprocess.run(command, cwd=market.parent, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(command, cwd=market.parent, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
     low = market.parent / "market_x2"
     assert images(low) == images(market)
     assert "readme.txt" not in contents(low)
-    assert "1 files of market are not images by their endings and are not copied: readme.txt" in done.stderr
-    assert "x2: 20 x 12 pixels (height x width)" in done.stderr
-    assert "41 files written" in done.stderr
+    assert "1 files of market are not images by their endings and are not copied: readme.txt" in process.stderr
+    assert "x2: 20 x 12 pixels (height x width)" in process.stderr
+    assert "41 files written" in process.stderr
     with Image.open(low / "query" / "0003_c1.jpg") as image:
         assert image.size == (12, 20)
     mark = {"made_by": "makelr.py", "source": "../market", "scale": 2, "quality": 95}
@@ -85,12 +85,12 @@ def test_finished_files_are_skipped(market: Path) -> None:
 
 
 def test_a_stopped_run_goes_on(market: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    work, done = make_low_resolution.make_images, []
+    work, tasks = make_low_resolution.make_images, []
 
     def stop_at_ten(task: ImageTask, quality: int) -> str:
-        if len(done) == 10:
+        if len(tasks) == 10:
             raise KeyboardInterrupt
-        done.append(task)
+        tasks.append(task)
         return work(task, quality)
 
     monkeypatch.setattr(make_low_resolution, "make_images", stop_at_ten)
@@ -107,15 +107,15 @@ def test_a_stopped_run_goes_on(market: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_damaged_images_are_named_after_the_rest(market: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cut, text = market / "query" / "cut.jpg", market / "query" / "text.jpg"
-    cut.write_bytes(draw(market / "query" / "0001_c1.jpg").read_bytes()[:-200])
+    half, text = market / "query" / "cut.jpg", market / "query" / "text.jpg"
+    half.write_bytes(draw(market / "query" / "0001_c1.jpg").read_bytes()[:-200])
     text.write_text("no image")
     (market / "query" / "broken.jpg").symlink_to("nowhere")
     assert run(market) == 2
     low = market.parent / "market_x2"
     assert set(images(market)) - set(images(low)) == {"query/cut.jpg", "query/text.jpg"}
     lines = capsys.readouterr().err.splitlines()
-    for path in (cut, text, market / "query" / "broken.jpg"):
+    for path in (half, text, market / "query" / "broken.jpg"):
         assert any(line.startswith(f"cannot read image {path}: ") for line in lines)
     assert lines[-1] == "error: 3 images could not be read"
 
@@ -210,12 +210,12 @@ def test_three_other_files_are_named_and_the_others_counted(market: Path, capsys
 
 
 def test_by_default_it_takes_the_cpus_that_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = ["--scale", "2", "--data_dir", "."]
+    arguments = ["--scale", "2", "--data_dir", "."]
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
-    assert makelr.build_parser().parse_args(given).workers == 3
+    assert makelr.build_parser().parse_args(arguments).workers == 3
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert makelr.build_parser().parse_args(given).workers == 64
+    assert makelr.build_parser().parse_args(arguments).workers == 64
 
 
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 MEMORY_BUDGET = 256 * 2**20
 """Bytes of working memory of one evaluation or search, beside its inputs and results."""
 
+CHUNK_ELEMENTS = 2**20
+"""Elements that a pass over a matrix widens or copies at once, beside the budget."""
+
 
 def row_blocks(num_rows: int, bytes_per_row: int, share: float = 1.0) -> Iterator[slice]:
     """Cut rows into consecutive blocks of nearly equal length that fit the budget; a block has at least one row.
@@ -23,3 +26,8 @@ def blocks_of(num_rows: int, length: int) -> Iterator[slice]:
     """Cut rows into consecutive blocks of ``length`` rows; the last one may be shorter."""
     for start in range(0, num_rows, length):
         yield slice(start, min(num_rows, start + length))
+
+
+def rows_per_chunk(num_columns: int) -> int:
+    """Rows of :data:`CHUNK_ELEMENTS`, of one row at least."""
+    return max(1, CHUNK_ELEMENTS // max(1, num_columns))

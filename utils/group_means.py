@@ -5,9 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from utils.blocks import blocks_of, rows_per_chunk
 from utils.errors import ReidError
-
-_ELEMENTS_PER_CHUNK = 2**20
 
 
 class GroupMeans(NamedTuple):
@@ -46,9 +45,7 @@ def group_means(vectors: Tensor, groups: Tensor, num_groups: int, valid: Tensor 
     index = groups.long()
     sums = vectors.new_zeros(num_groups, vectors.shape[1], dtype=torch.float64)
     counts = vectors.new_zeros(num_groups, dtype=torch.float64)
-    step = max(1, _ELEMENTS_PER_CHUNK // max(1, vectors.shape[1]))
-    for start in range(0, len(vectors), step):
-        part = slice(start, start + step)
+    for part in blocks_of(len(vectors), rows_per_chunk(vectors.shape[1])):
         rows = vectors[part].double()
         weights = rows.new_ones(len(rows))
         if valid is not None:

@@ -19,11 +19,11 @@ from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
-# Matplotlib's own font, then fonts of Linux, Windows and macOS for Chinese, Japanese and Korean names.
-_FONTS = (
+FONTS = (
     "DejaVu Sans", "Noto Sans CJK KR", "Noto Sans CJK JP", "Noto Sans KR", "NanumGothic", "Malgun Gothic",
     "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "PingFang SC",
 )  # fmt: skip
+"""Matplotlib's own font, then those in which Linux, Windows and macOS show Chinese, Japanese and Korean names."""
 # Okabe and Ito, Color Universal Design (2008), without its yellow, which is too pale for a line on white.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("-", "--", "-.", ":")
@@ -128,7 +128,7 @@ def _legend(figure: Figure, handles: list[Line2D], labels: list[str], title: str
     num_lines = sum(label.count("\n") + 1 for label in labels)
     width, height = _SIZE
     figure.set_size_inches(width, height + _LINE_HEIGHT * (num_lines + 1))
-    font = {"family": _available_fonts(_FONTS), "size": "small"}
+    font = {"family": _available_fonts(FONTS), "size": "small"}
     figure.legend(handles, plain, title=title, loc="outside lower center", prop=font, title_fontsize="small")
 
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_ELEMENTS_PER_CHUNK = 2**20
+from utils.blocks import blocks_of, rows_per_chunk
+
 _FEW_COLUMNS = 16
 _SEED = 0
 
@@ -27,9 +28,7 @@ class Duplicates(NamedTuple):
 
     def copy_columns(self, block: Tensor) -> None:
         """Give the columns ``rows`` of a block (N, G) the values of the columns ``first``, in place."""
-        step = max(1, _ELEMENTS_PER_CHUNK // max(1, len(block)))
-        for start in range(0, len(self.rows), step):
-            part = slice(start, start + step)
+        for part in blocks_of(len(self.rows), rows_per_chunk(len(block))):
             block[:, self.rows[part]] = block[:, self.first[part]]
 
 
@@ -50,7 +49,7 @@ def find_duplicates(features: Tensor, dtype: torch.dtype) -> Duplicates:
     rows = rows[order]
     same = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
     candidates = (hashes[1:] == hashes[:-1]).nonzero()[:, 0]
-    for part in torch.split(candidates, _rows_per_chunk(features)):
+    for part in torch.split(candidates, rows_per_chunk(features.shape[1])):
         same[part + 1] = (features[rows[part]] == features[rows[part + 1]]).all(1)
     places = torch.arange(len(rows), device=rows.device)
     first = rows[places.masked_fill(same, 0).cummax(0).values]
@@ -74,13 +73,8 @@ def _hashes(features: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
     factors = torch.randint(-(2**62), 2**62, (features.shape[1],), generator=generator) * 2 + 1
     factors = factors.to(features.device)
     hashes = torch.empty(len(rows), dtype=torch.int64, device=features.device)
-    step = _rows_per_chunk(features)
-    for start in range(0, len(rows), step):
+    for part in blocks_of(len(rows), rows_per_chunk(features.shape[1])):
         # Adding zero turns -0 into +0.
-        chunk = features[rows[start : start + step]].to(dtype).add(0.0).contiguous().view(bits)
-        hashes[start : start + step] = (chunk * factors).sum(1)
+        chunk = features[rows[part]].to(dtype).add(0.0).contiguous().view(bits)
+        hashes[part] = (chunk * factors).sum(1)
     return hashes
-
-
-def _rows_per_chunk(features: Tensor) -> int:
-    return max(1, _ELEMENTS_PER_CHUNK // max(1, features.shape[1]))

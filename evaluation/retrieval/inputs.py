@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from evaluation.retrieval.scores import Pairs, SameIdentity
+from utils.blocks import rows_per_chunk
 from utils.errors import ReidError
 
 _LARGEST_LABEL = 2**63 - 1  # of int64
-_ELEMENTS_PER_CHUNK = 2**20
 
 Features = Tensor | np.ndarray
 Labels = Tensor | np.ndarray | Sequence[int]
@@ -203,7 +203,7 @@ def _matrix(name: str, features: Features) -> Tensor:
 
 def _finite_norms(name: str, features: Tensor, dtype: torch.dtype) -> Tensor:
     # Chunk by chunk, because torch widens its whole input before it reduces it.
-    chunks = torch.split(features, max(1, _ELEMENTS_PER_CHUNK // max(1, features.shape[1])))
+    chunks = torch.split(features, rows_per_chunk(features.shape[1]))
     norms = torch.cat([torch.linalg.vector_norm(chunk, dim=1, dtype=dtype) for chunk in chunks])
     undefined = torch.isfinite(norms).logical_not()
     if undefined.any():

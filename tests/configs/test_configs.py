@@ -48,9 +48,9 @@ def test_tree_survives_yaml() -> None:
     ],
 )
 def test_text_becomes_the_type_of_the_default(name: str, text: str, value: object) -> None:
-    got = checked_value(SCHEMA, name, text)
-    assert got == value
-    assert type(got) is type(value)
+    result = checked_value(SCHEMA, name, text)
+    assert result == value
+    assert type(result) is type(value)
 
 
 @pytest.mark.parametrize(

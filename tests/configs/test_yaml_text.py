@@ -92,5 +92,5 @@ def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
 
 def test_unknown_keys_of_a_checkpoint_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
     assert read_config("MODEL: {OLD: 1, NAME: x}\nGONE: {A: 1}", lenient=True) == {"MODEL.NAME": "x"}
-    assert "key MODEL.OLD is unknown and left out" in caplog.text
-    assert "key GONE.A is" in caplog.text
+    assert "MODEL.OLD" in caplog.text
+    assert "GONE.A" in caplog.text

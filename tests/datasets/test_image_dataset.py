@@ -1,3 +1,4 @@
+import gc
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,8 +64,8 @@ def test_the_views_of_a_batch_are_files_where_they_are_read(splits: ReidSplits) 
     view = disk.low_resolution()
     assert view.scale == 1
     for row, scale in enumerate(disk.scales.tolist()):
-        expected = test(online.images[row], {scale: read_image(files[scale][row])}).low_by_scale[scale]
-        assert torch.equal(view.images[row], expected)
+        reference = test(online.images[row], {scale: read_image(files[scale][row])}).low_by_scale[scale]
+        assert torch.equal(view.images[row], reference)
 
     whole = collate([ImageDataset(splits.train, labels, test, files)[row] for row in range(6)])
     assert whole.at_scale(2) == View(whole.low_by_scale[2], 1)
@@ -77,8 +78,8 @@ def test_a_part_of_a_batch_has_the_same_rows_of_everything(splits: ReidSplits, w
     files = {2: paths[::-1], 4: paths} if with_files else {}
     for transform in (TrainTransform(SMALL, Augmentation(padding=2), (1, 2, 4)), TestTransform(SMALL)):
         items = [ImageDataset(splits.train, labels, transform, files)[SeededIndex(row, 3)] for row in range(4)]
-        part, expected = collate(items).part(torch.tensor([True, False, False, True])), collate(items[::3])
-        torch.testing.assert_close(tuple(part), tuple(expected))
+        part, reference = collate(items).part(torch.tensor([True, False, False, True])), collate(items[::3])
+        torch.testing.assert_close(tuple(part), tuple(reference))
 
 
 @pytest.mark.slow
@@ -112,3 +113,4 @@ def test_a_bad_file_in_a_worker_is_named(tmp_path: Path) -> None:
     dataset = ImageDataset([Sample(tmp_path / "text.jpg", 0, 1)], [0], TestTransform(SMALL))
     with pytest.raises(ReidError, match=r"cannot read image .*text\.jpg.*DATASETS\.CHECK_FILES True names all"):
         list(DataLoader(dataset, batch_size=1, sampler=[0], num_workers=1, collate_fn=collate))
+    gc.collect()  # the error's traceback holds the worker

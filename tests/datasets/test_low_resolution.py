@@ -45,14 +45,14 @@ def test_several_folders_each_have_their_own_copy(market: ReidSplits, tmp_path: 
     (tmp_path / "more_x2").mkdir()
     for folder in ("more", "more_x2"):
         cv2.imwrite(str(tmp_path / folder / "a.png"), np.zeros((16, 8, 3), np.uint8))
-    joined = ReidSplits(
+    splits = ReidSplits(
         "two",
         (Sample(tmp_path / "more/a.png", 7, 1), *market.train),
         (),
         (),
         (*market.folders, tmp_path / "more"),
     )
-    assert find_low_resolution_files(joined, (2,), ()).train[2] == [
+    assert find_low_resolution_files(splits, (2,), ()).train[2] == [
         tmp_path / "more_x2/a.png",
         tmp_path / "people_x2/bounding_box_train/0001_c1_1.png",
     ]

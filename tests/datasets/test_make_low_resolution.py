@@ -54,11 +54,11 @@ def test_downsampling_is_torch_s_antialiased_bicubic(size: tuple[int, int], scal
 def test_a_jpeg_copy_is_torch_s_within_the_error_of_jpeg(tmp_path: Path, scale: int) -> None:
     path = save_image(tmp_path / "a.jpg", person(128, 64), quality=95)
     with Image.open(path) as image:
-        expected = torch_downsampled(np.array(image), scale)
+        reference = torch_downsampled(np.array(image), scale)
     with Image.open(downsampled(path, tmp_path / "low", scale)) as low:
         assert low.format == "JPEG"
         assert low.size == (64 // scale, 128 // scale)
-        difference = np.abs(np.array(low, dtype=float) - expected)
+        difference = np.abs(np.array(low, dtype=float) - reference)
     assert difference.mean() < 2.0
     assert difference.max() < 16.0  # chroma at half resolution gives 30 and more at the edges of clothes
 
@@ -105,15 +105,15 @@ def test_the_content_decides_the_format_and_an_orientation_stays(tmp_path: Path)
 
 def test_damaged_and_foreign_files_are_named_and_nothing_is_written(tmp_path: Path) -> None:
     whole = save_image(tmp_path / "whole.jpg", noise(64, 32)).read_bytes()
-    cut, text, gif = tmp_path / "cut.jpg", tmp_path / "text.jpg", tmp_path / "gif.jpg"
-    cut.write_bytes(whole[: len(whole) // 2])
+    half, text, gif = tmp_path / "cut.jpg", tmp_path / "text.jpg", tmp_path / "gif.jpg"
+    half.write_bytes(whole[: len(whole) // 2])
     text.write_text("no image")
     Image.fromarray(noise(64, 32)).save(gif, "GIF")
-    for path in (cut, text, gif, tmp_path / "absent.jpg"):
+    for path in (half, text, gif, tmp_path / "absent.jpg"):
         fault = make_images(ImageTask(path, (Target(tmp_path / "low" / path.name, 2),)), 95)
         assert fault.startswith(f"cannot read image {path}: ")
     assert not (tmp_path / "low").exists()
-    assert read_size(cut) == (64, 32)
+    assert read_size(half) == (64, 32)
     assert str(read_size(text)).startswith(f"cannot read image {text}: ")
 
 

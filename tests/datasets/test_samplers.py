@@ -33,13 +33,13 @@ def test_batches_hold_p_times_k_images_and_an_epoch_all_identities(
     ]
     shares = [epoch(sampler, 3) for sampler in samplers]
     assert {len(share) for share in shares} == {len(samplers[0])}
-    seen: set[int] = set()
+    rows: set[int] = set()
     for batch in (batch for share in shares for batch in share):
         of_batch = Counter(int(labels[draw.row]) for draw in batch)
         assert len(of_batch) == per_batch
         assert set(of_batch.values()) == {instances}
-        seen |= {draw.row for draw in batch}
-    assert {int(labels[row]) for row in seen} == set(range(len(counts)))
+        rows |= {draw.row for draw in batch}
+    assert {int(labels[row]) for row in rows} == set(range(len(counts)))
 
 
 def test_every_image_is_used_when_no_identity_dominates() -> None:
@@ -102,12 +102,12 @@ def test_without_resampling_small_identities_give_each_image_once() -> None:
     counts = [1, 2, 3, 4, 9, 17]
     labels = np.repeat(np.arange(6), counts)
     sampler = PKBatchSampler(labels, 3, 4, seed=0, resample=False)
-    seen: set[int] = set()
+    all_rows: set[int] = set()
     for number in range(2):
         for batch in epoch(sampler, number):
             rows = [draw.row for draw in batch]
             assert len(set(rows)) == len(rows)
             for identity, count in Counter(int(labels[row]) for row in rows).items():
                 assert count == min(4, counts[identity])
-            seen |= set(rows)
-    assert seen == set(range(len(labels)))
+            all_rows |= set(rows)
+    assert all_rows == set(range(len(labels)))

@@ -15,6 +15,7 @@ import pytest
 import datasets.synthetic.dataset as synthetic
 from datasets.synthetic import SyntheticSpec, draw_dataset
 from datasets.synthetic.__main__ import main
+from tests.support import message_with
 from utils.errors import ReidError
 
 SMALL = SyntheticSpec(
@@ -37,19 +38,19 @@ def read_bytes(root: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_dataset(tmp_path_factory.mktemp("synthetic") / "set", SMALL)
 
 
-def test_layout_is_that_of_market1501(drawn: Path) -> None:
-    assert sorted(path.name for path in drawn.iterdir()) == [
+def test_layout_is_that_of_market1501(small_set: Path) -> None:
+    assert sorted(path.name for path in small_set.iterdir()) == [
         "bounding_box_test",
         "bounding_box_train",
         "query",
         "synthetic.json",
     ]
     train, query, gallery = (
-        read_names(drawn / name) for name in ("bounding_box_train", "query", "bounding_box_test")
+        read_names(small_set / name) for name in ("bounding_box_train", "query", "bounding_box_test")
     )
     assert Counter(train) == {(person, camera): 2 for person in (1, 2) for camera in (1, 2)}
     assert Counter(query) == {(person, camera): 1 for person in (3, 4, 5) for camera in (1, 2)}
@@ -58,26 +59,26 @@ def test_layout_is_that_of_market1501(drawn: Path) -> None:
     assert Counter(person for person, _ in gallery if person <= 0) == {0: 3, -1: 2}
 
 
-def test_every_file_is_an_image_of_the_given_size_with_something_on_it(drawn: Path) -> None:
-    for path in drawn.glob("*/*.jpg"):
+def test_every_file_is_an_image_of_the_given_size_with_something_on_it(small_set: Path) -> None:
+    for path in small_set.glob("*/*.jpg"):
         image = cv2.imread(str(path))
         assert image is not None
         assert image.shape == (32, 16, 3)
         assert image.std() > 5
 
 
-def test_the_same_data_set_is_not_drawn_twice(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_data_set_is_not_drawn_twice(small_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> bytes:
         raise AssertionError("drawn again")
 
     monkeypatch.setattr(synthetic, "encode_image", refuse)
-    assert draw_dataset(drawn, SMALL) == drawn
+    assert draw_dataset(small_set, SMALL) == small_set
 
 
-def test_an_empty_folder_is_filled_and_parents_are_made(drawn: Path, tmp_path: Path) -> None:
+def test_an_empty_folder_is_filled_and_parents_are_made(small_set: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for out in (tmp_path / "empty", tmp_path / "a" / "b"):
-        assert read_bytes(draw_dataset(out, SMALL)) == read_bytes(drawn)
+        assert read_bytes(draw_dataset(out, SMALL)) == read_bytes(small_set)
 
 
 def test_an_interrupted_drawing_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,22 +96,24 @@ def test_an_interrupted_drawing_leaves_nothing_behind(tmp_path: Path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_processes_may_draw_the_same_folder(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, draw_all = tmp_path / "out", synthetic._draw_all
+def test_two_processes_may_draw_the_same_folder(
+    small_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, encode_image = tmp_path / "out", synthetic.encode_image
 
-    def draw_while_another_finishes(folder: Path, spec: SyntheticSpec, progress: bool) -> None:
-        monkeypatch.setattr(synthetic, "_draw_all", draw_all)
-        draw_dataset(out, spec)
-        draw_all(folder, spec, progress)
+    def draw_while_another_finishes(*arguments: object, **options: object) -> bytes:
+        monkeypatch.setattr(synthetic, "encode_image", encode_image)
+        draw_dataset(out, SMALL)
+        return encode_image(*arguments, **options)
 
-    monkeypatch.setattr(synthetic, "_draw_all", draw_while_another_finishes)
-    assert read_bytes(draw_dataset(out, SMALL)) == read_bytes(drawn)
+    monkeypatch.setattr(synthetic, "encode_image", draw_while_another_finishes)
+    assert read_bytes(draw_dataset(out, SMALL)) == read_bytes(small_set)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_different_data_set_is_refused_with_the_difference(drawn: Path) -> None:
+def test_a_different_data_set_is_refused_with_the_difference(small_set: Path) -> None:
     with pytest.raises(ReidError, match=r"same synthetic data set, got .* with seed 0, not 3; remove it or give"):
-        draw_dataset(drawn, SyntheticSpec(**{**vars(SMALL), "seed": 3}))
+        draw_dataset(small_set, SyntheticSpec(**{**vars(SMALL), "seed": 3}))
 
 
 def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
@@ -138,18 +141,18 @@ def test_a_missing_or_a_foreign_image_is_refused(tmp_path: Path, foreign: bool) 
         draw_dataset(out, SMALL)
 
 
-def test_command_draws_the_same_files_in_another_process(drawn: Path, tmp_path: Path) -> None:
+def test_command_draws_the_same_files_in_another_process(small_set: Path, tmp_path: Path) -> None:
     root = Path(synthetic.__file__).parents[2]
     command = [sys.executable, "-m", "datasets.synthetic", str(tmp_path / "out"), *SMALL_OPTIONS]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    assert read_bytes(tmp_path / "out") == read_bytes(drawn)
-    assert done.stderr.rstrip().splitlines()[-1] == f"the synthetic data set of 25 images is in {tmp_path / 'out'}"
+    process = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert read_bytes(tmp_path / "out") == read_bytes(small_set)
+    assert process.stderr.rstrip().endswith(f"25 images is in {tmp_path / 'out'}")
 
 
 def test_main_logs_one_line_and_records_the_arguments(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         out = main([str(tmp_path / "out"), *SMALL_OPTIONS, "--seed", "4"])
-    assert caplog.messages == [f"the synthetic data set of 25 images is in {out}"]
+    assert caplog.messages == [message_with(caplog, "25 images", str(out))]
     record = json.loads((out / "synthetic.json").read_text(encoding="utf-8"))
     assert record["kind"] == "synthetic"
     assert {name: record[name] for name in vars(SMALL)} == {**vars(SMALL), "seed": 4}

@@ -28,18 +28,18 @@ def test_a_plan_has_distinct_files_and_pictures_and_matches_all_queries(
     assert len(plan) == (train_ids + test_ids) * cameras * images + distractors + junk
     assert len({item.path for item in plan}) == len(plan)
     assert len({item[1:4] for item in plan}) == len(plan)
-    seen = {name: set() for name in ("bounding_box_train", "query", "bounding_box_test")}
+    pairs = {name: set() for name in ("bounding_box_train", "query", "bounding_box_test")}
     for item in plan:
         folder, name = item.path.split("/")
         match = NAME.match(name)
         assert match
         assert int(match[2]) == item.camera
         assert item.misplaced == (match[1] == "-1")
-        seen[folder].add((int(match[1]), item.camera))
-    assert not {person for person, _ in seen["bounding_box_train"]} & {person for person, _ in seen["query"]}
-    assert len(seen["query"]) == test_ids * cameras
-    for person, camera in seen["query"]:
-        assert any(other == person and where != camera for other, where in seen["bounding_box_test"])
+        pairs[folder].add((int(match[1]), item.camera))
+    assert not {person for person, _ in pairs["bounding_box_train"]} & {person for person, _ in pairs["query"]}
+    assert len(pairs["query"]) == test_ids * cameras
+    for person, camera in pairs["query"]:
+        assert any(other == person and where != camera for other, where in pairs["bounding_box_test"])
 
 
 def test_people_of_the_largest_data_set_are_all_different_persons() -> None:

@@ -55,10 +55,10 @@ def test_erased_boxes_obey_area_and_probability() -> None:
     boxes = []
     torch.manual_seed(0)
     for _ in range(400):
-        top, left, height, width = transform(image(height=64, width=32)).erased
+        y, x, height, width = transform(image(height=64, width=32)).erased
         boxes.append(height * width)
-        assert 0 <= top <= top + height <= 64
-        assert 0 <= left <= left + width <= 32
+        assert 0 <= y <= y + height <= 64
+        assert 0 <= x <= x + width <= 32
     erased = [area for area in boxes if area]
     assert 150 < len(erased) < 250
     assert min(erased) > 0.01 * 64 * 32
@@ -67,8 +67,8 @@ def test_erased_boxes_obey_area_and_probability() -> None:
 
 def test_network_input_is_torchvisions_normalization() -> None:
     batch = torch.stack([image(i) for i in range(3)])
-    expected = v2.functional.normalize(v2.functional.to_dtype(batch, torch.float32, scale=True), MEAN, STD)
-    torch.testing.assert_close(NetworkInput(PIXELS)(batch), expected)
+    reference = v2.functional.normalize(v2.functional.to_dtype(batch, torch.float32, scale=True), MEAN, STD)
+    torch.testing.assert_close(NetworkInput(PIXELS)(batch), reference)
 
 
 def test_erasing_fills_exactly_the_box_with_the_mean_after_normalization() -> None:
@@ -76,10 +76,10 @@ def test_erasing_fills_exactly_the_box_with_the_mean_after_normalization() -> No
     boxes = torch.tensor([NO_BOX, (3, 4, 5, 6), (0, 0, 40, 30)])
     network_input = NetworkInput(PIXELS)
     plain, erased = network_input(batch), network_input(batch, erased=boxes)
-    expected = plain.clone()
-    for row, (top, left, height, width) in enumerate(boxes.tolist()):
-        expected[row, :, top : top + height, left : left + width] = 0.0
-    assert torch.equal(erased, expected)
+    reference = plain.clone()
+    for row, (y, x, height, width) in enumerate(boxes.tolist()):
+        reference[row, :, y : y + height, x : x + width] = 0.0
+    assert torch.equal(erased, reference)
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -87,9 +87,9 @@ def test_degradation_comes_before_normalization_and_erasing(scale: int) -> None:
     batch = torch.stack([image(i) for i in range(2)])
     boxes = torch.tensor([(3, 4, 5, 6), NO_BOX])
     low = degrade(batch.float() / 255, scale)
-    expected = v2.functional.normalize(low, MEAN, STD)
-    expected[0, :, 3:8, 4:10] = 0.0
-    torch.testing.assert_close(NetworkInput(PIXELS)(batch, scale, boxes), expected)
+    reference = v2.functional.normalize(low, MEAN, STD)
+    reference[0, :, 3:8, 4:10] = 0.0
+    torch.testing.assert_close(NetworkInput(PIXELS)(batch, scale, boxes), reference)
 
 
 def test_without_a_scale_the_preprocessing_decides() -> None:
@@ -104,11 +104,11 @@ def test_without_a_scale_the_preprocessing_decides() -> None:
 def test_each_image_gets_its_own_scale() -> None:
     batch = torch.stack([image(i) for i in range(4)])
     scales = torch.tensor([4, 1, 2, 4])
-    got = NetworkInput(PIXELS, choices=(1, 2, 4))(batch, scales)
+    result = NetworkInput(PIXELS, choices=(1, 2, 4))(batch, scales)
     alone = NetworkInput(PIXELS, choices=(4,))
     assert torch.equal(alone(batch, torch.full((4,), 4)), alone(batch, 4))
     for row, scale in enumerate(scales.tolist()):
-        torch.testing.assert_close(got[row : row + 1], NetworkInput(PIXELS)(batch[row : row + 1], scale))
+        torch.testing.assert_close(result[row : row + 1], NetworkInput(PIXELS)(batch[row : row + 1], scale))
 
 
 def test_scales_are_random_evenly_and_by_the_seed() -> None:
@@ -121,21 +121,21 @@ def test_scales_are_random_evenly_and_by_the_seed() -> None:
 def test_a_low_resolution_file_is_restored_as_the_device_restores_it() -> None:
     full, small = image(0)[..., :8, :4], image(1)[..., :8, :4]
     transformed = TestTransform(Preprocessing((32, 16)))(full, {4: small})
-    expected = F.interpolate(small[None].float(), (32, 16), mode="bicubic").clamp(0, 255)[0]
+    reference = F.interpolate(small[None].float(), (32, 16), mode="bicubic").clamp(0, 255)[0]
     assert set(transformed.low_by_scale) == {4}
-    assert (transformed.low_by_scale[4].float() - expected).abs().max() <= 1  # rounded to whole pixel values
+    assert (transformed.low_by_scale[4].float() - reference).abs().max() <= 1  # rounded to whole pixel values
     assert torch.equal(transformed.image, TestTransform(Preprocessing((32, 16)))(full).image)
 
 
 @pytest.mark.parametrize("size", [(32, 12), (32, 30), (90, 12)])
 def test_a_low_resolution_file_larger_than_the_input_is_not_aliased(size: tuple[int, int]) -> None:
     small = image(2, height=64, width=24)
-    expected = small.double()  # each side alone, as Pillow does it: low-passed where it shrinks
+    reference = small.double()  # each side alone, as Pillow does it: low-passed where it shrinks
     for side, length in zip((-2, -1), size, strict=True):
         matrix = bicubic(small.shape[side], length)
-        expected = (matrix @ expected) if side == -2 else expected @ matrix.T
+        reference = (matrix @ reference) if side == -2 else reference @ matrix.T
     low = TestTransform(Preprocessing(size))(image(), {4: small}).low_by_scale[4]
-    assert (low.double() - expected.clamp(0, 255)).abs().max() < 0.51
+    assert (low.double() - reference.clamp(0, 255)).abs().max() < 0.51
     aliased = F.interpolate(small[None].float(), size, mode="bicubic").clamp(0, 255)[0]
     assert (low - aliased).abs().mean() > 5
 

@@ -17,7 +17,7 @@ from engine.cli import parse
 from engine.weights import read_weights
 from evaluation.results import Report
 
-ONE_EPOCH = ("SOLVER.MAX_EPOCHS", "1", "SOLVER.WARMUP_EPOCHS", "0")
+ONE_EPOCH = ("SOLVER.MAX_EPOCHS", "1")
 
 
 def evaluate(arguments: list[str], *more: str) -> Report:
@@ -38,9 +38,9 @@ def checkpoint_at(path: Path) -> Checkpoint:
     return weights
 
 
-def assert_same_weights(left: Path, right: Path) -> None:
+def assert_same_weights(first: Path, second: Path) -> None:
     """Two checkpoints hold the same tensors, bit for bit."""
-    one, other = checkpoint_at(left).state, checkpoint_at(right).state
+    one, other = checkpoint_at(first).state, checkpoint_at(second).state
     assert one.keys() == other.keys()
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
 

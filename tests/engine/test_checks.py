@@ -87,8 +87,8 @@ def test_the_preprocessing_is_that_of_the_keys() -> None:
     cfg = with_values(
         get_cfg(), {**values, "INPUT.INTERPOLATION": "bicubic", "INPUT.SCALE": 4, "INPUT.LR_ANTIALIAS": False}
     )
-    expected = Preprocessing((64, 32), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic", 4, antialias=False)
-    assert preprocessing_of(cfg) == expected
+    preprocessing = Preprocessing((64, 32), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic", 4, antialias=False)
+    assert preprocessing_of(cfg) == preprocessing
 
 
 def test_memory_is_pinned_for_the_device_in_use(tiny_market: object, monkeypatch: pytest.MonkeyPatch) -> None:

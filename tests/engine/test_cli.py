@@ -9,8 +9,9 @@ import finetune_octuplet_ctl as octuplet_ctl_script
 import test as evaluation_script
 import train as train_script
 import train_ctl as train_ctl_script
-from configs import SCHEMA
-from engine.cli import parse, run_script
+from engine import run
+from engine.cli import InterruptedRun, parse, run_script
+from engine.methods import BASELINE, CTL, METHODS, OCTUPLET, OCTUPLET_CTL, Method
 from engine.settings import Settings
 from utils.errors import ReidError
 
@@ -20,19 +21,6 @@ SCRIPTS = [train_script, train_ctl_script, octuplet_script, octuplet_ctl_script,
 
 def settings_of(*argv: str) -> Settings:
     return parse(argv)
-
-
-def test_layers_override_one_another_in_order(tmp_path: Path) -> None:
-    file = tmp_path / "a.yml"
-    file.write_text("SOLVER: {MAX_EPOCHS: 7, EVAL_PERIOD: 3, LOG_PERIOD: 4}\n")
-    settings = settings_of("--config_file", str(file), "SOLVER.MAX_EPOCHS", "9")
-    cfg = settings.layered({"SOLVER.LOG_PERIOD": 1, "SOLVER.CHECKPOINT_PERIOD": 2})
-    assert (cfg.SOLVER.MAX_EPOCHS, cfg.SOLVER.EVAL_PERIOD, cfg.SOLVER.LOG_PERIOD) == (9, 3, 4)
-    assert cfg.SOLVER.CHECKPOINT_PERIOD == 2
-    assert cfg.MODEL.NAME == SCHEMA["MODEL.NAME"].default
-    above = settings.layered(pinned={"SOLVER.EVAL_PERIOD": 5, "SOLVER.MAX_EPOCHS": 5})
-    assert (above.SOLVER.MAX_EPOCHS, above.SOLVER.EVAL_PERIOD) == (9, 5)
-    assert cfg.is_frozen()
 
 
 def test_options_may_stand_anywhere_and_be_shortened() -> None:
@@ -74,6 +62,41 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
     error = capsys.readouterr().err
     assert error.startswith(message)
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [
+        (train_script, "baseline"),
+        (train_ctl_script, "ctl"),
+        (octuplet_script, "octuplet"),
+        (octuplet_ctl_script, "octuplet_ctl"),
+    ],
+)
+def test_each_script_trains_its_method_with_its_arguments(
+    script: object, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[tuple[Method, Settings]]()
+    monkeypatch.setattr(run, "fit", lambda *arguments: calls.append(arguments))
+    assert script.main(["SOLVER.MAX_EPOCHS", "3", "--scale", "2"]) == 0  # type: ignore[attr-defined]
+    ((method, settings),) = calls
+    assert method is METHODS[name]
+    assert settings.overrides == {"SOLVER.MAX_EPOCHS": 3, "INPUT.SCALE": 2}
+
+
+def test_a_method_is_a_row_under_its_own_name() -> None:
+    assert METHODS == {method.name: method for method in (BASELINE, CTL, OCTUPLET, OCTUPLET_CTL)}
+    assert [name for name, method in METHODS.items() if method.fine_tunes] == ["octuplet", "octuplet_ctl"]
+
+
+def test_an_interruption_is_a_line_and_a_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    for stop, line in ((InterruptedRun("go on with x"), "WARNING go on with x\n"), (KeyboardInterrupt(), "")):
+
+        def end(_: Settings, stop: BaseException = stop) -> None:
+            raise stop
+
+        assert run_script(end, "x", []) == 130
+        assert capsys.readouterr().err.endswith(line)
 
 
 def test_an_error_out_of_a_worker_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,5 @@
 """DATASETS.LR_SOURCE disk: training and test on the files of makelr.py."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -13,9 +12,8 @@ import finetune_octuplet as octuplet_script
 import makelr
 import test as evaluation_script
 import train as train_script
-from engine import run
-from engine.cli import parse
 from losses.octuplet import OctupletLoss
+from tests.engine.support import ONE_EPOCH, evaluate, report_at
 from tests.support import fit
 from utils.errors import ReidError
 
@@ -26,11 +24,7 @@ def twinned_arguments(tiny_market: Path, tiny_arguments: list[str], tmp_path: Pa
     folder = shutil.copytree(tiny_market, tmp_path / "people")
     assert makelr.main(["--scale", "2", "4", "--data_dir", str(folder), "--workers", "1"]) == 0
     tiny_arguments[tiny_arguments.index("DATASETS.NAMES") + 1] = str(folder)
-    return [*tiny_arguments, "DATASETS.LR_SOURCE", "disk", "SOLVER.MAX_EPOCHS", "1"]
-
-
-def report_of(folder: Path) -> dict[str, list[dict[str, object]]]:
-    return json.loads((folder / "report.json").read_text())
+    return [*tiny_arguments, "DATASETS.LR_SOURCE", "disk", *ONE_EPOCH]
 
 
 def test_training_validation_and_test_read_the_files(
@@ -39,55 +33,54 @@ def test_training_validation_and_test_read_the_files(
     assert train_script.main(["--scale", "4", *twinned_arguments]) == 0
     assert "low resolution x4 16x8 (files)" in capsys.readouterr().err
     folder = tmp_path / "logs/people/osnet_x0_25/baseline/exp0"
-    validated = json.loads((folder / "report_0.json").read_text())
-    assert validated["resolutions"] == [{"scale": 4, "height": 16, "width": 8, "source": "disk"}]
+    validation = report_at(folder / "report_0.json")
+    assert validation["resolutions"] == [{"scale": 4, "height": 16, "width": 8, "source": "disk"}]
     (tmp_path / "people_x4").rename(tmp_path / "away")
-    given = ["--scale", "4", *twinned_arguments, "MODEL.PRETRAIN_PATH", str(folder / "0_last.pth")]
-    assert evaluation_script.main(given) == 2  # so the test read them, too
+    use = ["--scale", "4", *twinned_arguments, "MODEL.PRETRAIN_PATH", str(folder / "0_last.pth")]
+    assert evaluation_script.main(use) == 2  # so the test read them, too
     (tmp_path / "away").rename(tmp_path / "people_x4")
-    assert evaluation_script.main(given) == 0
-    assert report_of(tmp_path / "output")["results"][0]["mAP"] == pytest.approx(validated["results"][0]["mAP"])
+    assert evaluation_script.main(use) == 0
+    test = report_at(tmp_path / "output/report.json")
+    assert test["results"][0]["mAP"] == pytest.approx(validation["results"][0]["mAP"])
 
 
-def test_what_the_network_sees_is_the_file(twinned_arguments: list[str], tmp_path: Path) -> None:
-    trained = fit(twinned_arguments)
-    checkpoint = ["MODEL.PRETRAIN_PATH", str(trained.folder / "0_last.pth")]
-    both = [*twinned_arguments, *checkpoint, "TEST.SCALES", "[1, 2, 4]", "TEST.SCALE_PAIRS", "all"]
-    (matrix,) = run.evaluate(parse(both))
+def test_what_the_network_sees_is_the_file(
+    twinned_arguments: list[str], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    checkpoint = ["MODEL.PRETRAIN_PATH", str(tiny_checkpoint)]
+    matrix = evaluate([*twinned_arguments, *checkpoint], "TEST.SCALES", "[1, 2, 4]", "TEST.SCALE_PAIRS", "all")
     assert [str(size) for size in matrix.resolutions] == ["x1 32x16", "x2 32x16 (files)", "x4 16x8 (files)"]
     # The x4 folder as a data set of its own, at full resolution: the same images, resized another way.
     alone = [*twinned_arguments, *checkpoint, "DATASETS.LR_SOURCE", "online", "INPUT.INTERPOLATION", "bicubic"]
     alone[alone.index("DATASETS.NAMES") + 1] = str(tmp_path / "people_x4")
-    (small,) = run.evaluate(parse(alone))
+    small = evaluate(alone)
     low = next(e for e in matrix.entries if e.protocol.scales == (4, 4))
     assert low.result.mAP == pytest.approx(small.entries[0].result.mAP, abs=0.02)
 
 
 def test_octuplet_twins_come_from_the_files(
-    twinned_arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    twinned_arguments: list[str], tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = list[torch.Tensor]()
-    source = fit(twinned_arguments).folder / "0_last.pth"
+    features = list[torch.Tensor]()
     for path in (tmp_path / "people_x4").rglob("*.jpg"):  # files that can be told from what the device would make
         Image.fromarray(np.zeros((16, 8, 3), np.uint8)).save(path)
     plain = OctupletLoss.with_statistics
 
     def spy(self: OctupletLoss, high: torch.Tensor, low: torch.Tensor, *rest: object) -> torch.Tensor:
-        seen.append(low.detach())
+        features.append(low.detach())
         return plain(self, high, low, *rest)
 
     monkeypatch.setattr(OctupletLoss, "with_statistics", spy)
-    options = [*twinned_arguments, "MODEL.PRETRAIN_PATH", str(source), "INPUT.RE_PROB", "0", "INPUT.PADDING", "0"]
-    assert octuplet_script.main(["--scale", "4", *options]) == 0
-    assert seen
-    for low in seen:  # all twins are one black image
+    still = ["INPUT.RE_PROB", "0", "INPUT.PADDING", "0", "MODEL.PRETRAIN_PATH", str(tiny_checkpoint)]
+    assert octuplet_script.main(["--scale", "4", *twinned_arguments, *still]) == 0
+    assert features
+    for low in features:  # all twins are one black image
         torch.testing.assert_close(low, low[:1].expand_as(low))
 
 
 def test_several_scales_are_drawn_among_the_files(twinned_arguments: list[str]) -> None:
-    trained = fit(twinned_arguments, "INPUT.LR_SCALES", "[1, 2, 4]")
-    scales = {entry.protocol.scales for entry in trained.last}
-    assert scales == {(1, 1), (2, 2), (4, 4)}
+    result = fit(twinned_arguments, "INPUT.LR_SCALES", "[1, 2, 4]")
+    assert [entry.protocol.scales for entry in result.last] == [(1, 1), (2, 2), (4, 4)]
 
 
 def test_mistakes_are_named_before_training(twinned_arguments: list[str], tmp_path: Path) -> None:

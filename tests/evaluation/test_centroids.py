@@ -73,14 +73,14 @@ def test_ctl2021_equals_the_plain_loop(case: Case, budget: int) -> None:
 @given(cases, st.integers(0, 1000))
 def test_permuting_the_gallery_changes_nothing(case: Case, seed: int) -> None:
     order = np.random.default_rng(seed).permutation(len(case[1]))
-    moved = Case(*(array[order] if side % 2 else array for side, array in enumerate(case)))
+    shuffled = Case(*(array[order] if side % 2 else array for side, array in enumerate(case)))
     if any(first for _, first in plain_centroids(case, camera_rule=True)):
-        first, second = centroids(*case), centroids(*moved)
+        first, second = centroids(*case), centroids(*shuffled)
         np.testing.assert_array_equal(first.first_match_rank, second.first_match_rank)
 
 
 def camera_clusters() -> Case:
-    """A model that recognises the camera's view of a person, hardly the person: the truth is known.
+    """A model that recognizes the camera's view of a person, hardly the person: the truth is known.
 
     Images of one person from one camera are nearly the same vector, those from two cameras all but
     unrelated: retrieval across cameras must be poor, and only a look at the query's own camera can find.
@@ -123,7 +123,7 @@ def test_distractors_stay_items_here_and_vanish_in_the_published_way() -> None:
         ctl2021(query, gallery, *labels)
 
 
-def test_features_are_averaged_before_they_are_normalised() -> None:
+def test_features_are_averaged_before_they_are_normalized() -> None:
     # Mean of a long and a short vector leans to the long one; of the unit vectors it would be the diagonal.
     query, gallery = torch.tensor([[1.0, 0.1]]), torch.tensor([[10.0, 0.0], [0.0, 1.0], [1.0, 0.5]])
     result = centroids(query, gallery, [1], [1, 1, 2], [0], [1, 2, 1])
@@ -139,13 +139,13 @@ def test_a_query_left_without_own_images_is_not_counted() -> None:
 def test_float32_and_half_galleries_agree_with_float64() -> None:
     case = camera_clusters()
     tensors = [torch.from_numpy(array) for array in case[:2]]
-    expected = centroids(*tensors, *case[2:]).mAP
+    reference = centroids(*tensors, *case[2:]).mAP
     single = centroids(tensors[0].float(), tensors[1].float(), *case[2:]).mAP
     half = centroids(tensors[0].float(), tensors[1].half(), *case[2:]).mAP
     mixed = centroids(tensors[0], tensors[1].float(), *case[2:]).mAP
-    assert single == pytest.approx(expected, abs=1e-6)
-    assert mixed == pytest.approx(expected, abs=1e-6)
-    assert half == pytest.approx(expected, abs=1e-2)
+    assert single == pytest.approx(reference, abs=1e-6)
+    assert mixed == pytest.approx(reference, abs=1e-6)
+    assert half == pytest.approx(reference, abs=1e-2)
 
 
 def test_names_the_camera_rule_when_it_leaves_nothing() -> None:
@@ -176,7 +176,7 @@ def test_a_collapsed_model_ranks_every_match_last(dim: int, num_gallery: int, dt
 
 
 @pytest.mark.parametrize(
-    ("dtype", "gap", "expected"),
+    ("dtype", "gap", "reference"),
     [
         (torch.float32, 0.0, 0.5),
         (torch.float32, 5e-7, 0.5),
@@ -185,10 +185,10 @@ def test_a_collapsed_model_ranks_every_match_last(dim: int, num_gallery: int, dt
         (torch.float64, 5e-12, 1.0),
     ],
 )
-def test_a_near_tie_never_helps_and_a_difference_does(dtype: torch.dtype, gap: float, expected: float) -> None:
+def test_a_near_tie_never_helps_and_a_difference_does(dtype: torch.dtype, gap: float, reference: float) -> None:
     # The cosines with (1, 0) are 1 for the match and 1 - gap for the other person.
     gallery = torch.tensor([[1.0, 0.0], [1.0, (2 * gap) ** 0.5]], dtype=dtype)
-    assert centroids(gallery[:1], gallery, [1], [1, 2], [0], [1, 1]).mAP == expected
+    assert centroids(gallery[:1], gallery, [1], [1, 2], [0], [1, 1]).mAP == reference
 
 
 def test_distractors_have_no_group_of_camera_means() -> None:

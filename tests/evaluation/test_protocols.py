@@ -48,7 +48,7 @@ def test_each_protocol_calls_its_function_at_its_scales(data: EvaluationData) ->
         EvaluationProtocol("instance", expansion=QueryExpansion(2, 1.0), rerank=RERANK),
     )
     full = data.retrieval(1, 1)
-    expected = [
+    reference = [
         instance(full),
         rank_centroids(full),
         rank_centroids(full, camera_rule=False),
@@ -58,7 +58,7 @@ def test_each_protocol_calls_its_function_at_its_scales(data: EvaluationData) ->
         by_whole_matrix(full, RERANK),
         by_whole_matrix(expand_queries(full, QueryExpansion(2, 1.0)), RERANK),
     ]
-    assert [entry.result.mAP for entry in entries] == pytest.approx([result.mAP for result in expected])
+    assert [entry.result.mAP for entry in entries] == pytest.approx([result.mAP for result in reference])
     assert len({round(entry.result.mAP, 6) for entry in entries}) == len(entries)
     assert [entry.protocol.label for entry in entries[-2:]] == ["instance +rerank", "instance +QE2 +rerank"]
 
@@ -70,11 +70,11 @@ def test_reranking_by_blocks_gives_the_figures_of_the_whole_matrix(camera_rule: 
     centers = torch.randn(9, 16)
     features = [centers[ids] + torch.randn(len(ids), 16) for ids in labels[:2]]
     retrieval, parameters = Retrieval.of(*features, *labels), Reciprocal(6, 3, 0.2)
-    got = PROTOCOLS["instance"](retrieval, EvaluationProtocol(camera_rule=camera_rule, rerank=parameters))
-    expected = by_whole_matrix(retrieval, parameters, camera_rule)
-    np.testing.assert_allclose(got.average_precision, expected.average_precision)
-    assert got.cmc == expected.cmc
-    assert got.num_gallery == 70
+    result = PROTOCOLS["instance"](retrieval, EvaluationProtocol(camera_rule=camera_rule, rerank=parameters))
+    reference = by_whole_matrix(retrieval, parameters, camera_rule)
+    np.testing.assert_allclose(result.average_precision, reference.average_precision)
+    assert result.cmc == reference.cmc
+    assert result.num_gallery == 70
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -98,8 +98,8 @@ def test_a_row_of_the_table_is_a_protocol(data: EvaluationData, monkeypatch: pyt
         return PROTOCOLS["instance"](retrieval, replace(protocol, camera_rule=False))
 
     monkeypatch.setitem(PROTOCOLS, "everything", without_rule)
-    own, expected = entries_of(data, EvaluationProtocol("everything"), EvaluationProtocol(camera_rule=False))
-    assert own.result.mAP == expected.result.mAP
+    own, plain = entries_of(data, EvaluationProtocol("everything"), EvaluationProtocol(camera_rule=False))
+    assert own.result.mAP == plain.result.mAP
     assert own.name == "everything x1 -> x1"
 
 

@@ -50,8 +50,8 @@ def test_equals_a_plain_loop(
 ) -> None:
     query, gallery = features(num_queries, num_gallery, seed)
     with memory_budget(budget):
-        got = expanded(query, gallery, k=k, alpha=alpha)
-    np.testing.assert_allclose(got.numpy(), looped(query, gallery, k, alpha), atol=1e-9)
+        result = expanded(query, gallery, k=k, alpha=alpha)
+    np.testing.assert_allclose(result.numpy(), looped(query, gallery, k, alpha), atol=1e-9)
 
 
 def test_alpha_zero_is_the_plain_average() -> None:
@@ -65,28 +65,28 @@ def test_alpha_zero_is_the_plain_average() -> None:
 def test_dissimilar_items_weigh_nothing_under_a_positive_alpha() -> None:
     query, gallery = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 5.0], [-1.0, 0.1]])
     for alpha in (0.5, 1.0, 3.0):
-        got = expanded(query, gallery, k=2, alpha=alpha)
-        torch.testing.assert_close(got, torch.tensor([[1.0, 0.0]]))
+        result = expanded(query, gallery, k=2, alpha=alpha)
+        torch.testing.assert_close(result, torch.tensor([[1.0, 0.0]]))
 
 
 def test_large_alpha_leaves_the_query() -> None:
     query, gallery = features(5, 50)
-    got = expanded(query, gallery, k=10, alpha=500)
-    np.testing.assert_allclose(got.numpy(), query / np.linalg.norm(query, axis=1, keepdims=True), atol=1e-6)
+    result = expanded(query, gallery, k=10, alpha=500)
+    np.testing.assert_allclose(result.numpy(), query / np.linalg.norm(query, axis=1, keepdims=True), atol=1e-6)
 
 
-def test_equal_neighbours_are_taken_by_lower_index() -> None:
+def test_equal_neighbors_are_taken_by_lower_index() -> None:
     query = torch.tensor([[1.0, 0.0, 0.0]])
     gallery = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0.0]])
-    got = expanded(query, gallery, k=1, alpha=0)
-    torch.testing.assert_close(got, torch.tensor([[0.5**0.5, 0.0, 0.5**0.5]]))
+    result = expanded(query, gallery, k=1, alpha=0)
+    torch.testing.assert_close(result, torch.tensor([[0.5**0.5, 0.0, 0.5**0.5]]))
 
 
 def test_autocast_does_not_reach_the_sum() -> None:
     query, gallery = (part.astype(np.float32) for part in features(5, 60))
-    expected = expanded(query, gallery, k=7, alpha=3)
+    reference = expanded(query, gallery, k=7, alpha=3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(expanded(query, gallery, k=7, alpha=3), expected)
+        torch.testing.assert_close(expanded(query, gallery, k=7, alpha=3), reference)
 
 
 def test_the_gallery_and_the_labels_stay() -> None:
@@ -134,5 +134,5 @@ def test_features_that_do_not_fit() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_equals_cpu() -> None:
     query, gallery = (torch.from_numpy(part) for part in features(10, 100))
-    got = expanded(query.cuda(), gallery.cuda(), k=5, alpha=3.0)
-    torch.testing.assert_close(got.cpu(), expanded(query, gallery, k=5, alpha=3.0))
+    result = expanded(query.cuda(), gallery.cuda(), k=5, alpha=3.0)
+    torch.testing.assert_close(result.cpu(), expanded(query, gallery, k=5, alpha=3.0))

@@ -26,13 +26,13 @@ def rank_distances(distances: object, labels: tuple, camera_rule: bool = True) -
     return rank(pairs, blocks)
 
 
-def assert_equal(result: RankingResult, expected: dict[str, object], tolerance: float = 1e-12) -> None:
-    assert result.num_valid_queries == expected["num_valid_queries"]
-    assert result.mAP == pytest.approx(expected["mAP"], abs=tolerance)
-    assert result.mINP == pytest.approx(expected["mINP"], abs=tolerance)
-    assert result.cmc == pytest.approx(expected["cmc"], abs=tolerance)
-    np.testing.assert_allclose(result.average_precision, expected["average_precision"], atol=tolerance)
-    np.testing.assert_array_equal(result.first_match_rank, expected["first_match_rank"])
+def assert_equal(result: RankingResult, reference: dict[str, object], tolerance: float = 1e-12) -> None:
+    assert result.num_valid_queries == reference["num_valid_queries"]
+    assert result.mAP == pytest.approx(reference["mAP"], abs=tolerance)
+    assert result.mINP == pytest.approx(reference["mINP"], abs=tolerance)
+    assert result.cmc == pytest.approx(reference["cmc"], abs=tolerance)
+    np.testing.assert_allclose(result.average_precision, reference["average_precision"], atol=tolerance)
+    np.testing.assert_array_equal(result.first_match_rank, reference["first_match_rank"])
 
 
 def draw_case(seed: int, num_query: int, num_gallery: int, num_ids: int, tied: bool) -> Case:
@@ -75,36 +75,36 @@ def ranked_or_none(evaluate: Callable[[], RankingResult]) -> RankingResult | Non
 @settings(max_examples=150, deadline=None)
 @given(cases, st.sampled_from(METRICS), st.booleans(), st.sampled_from([ROWS_ONE_BY_ONE, 2000, 2**28]))
 def test_equals_the_plain_loop(case: Case, metric: str, camera_rule: bool, budget: int) -> None:
-    expected = plain_ranking(float64_distances(case, metric), case, camera_rule)
+    reference = plain_ranking(float64_distances(case, metric), case, camera_rule)
     with memory_budget(budget):
         result = ranked_or_none(lambda: evaluate_ranking(*case, metric=metric, camera_rule=camera_rule))
-    assert (result is None) == (expected["num_valid_queries"] == 0)
+    assert (result is None) == (reference["num_valid_queries"] == 0)
     if result is not None:
-        assert_equal(result, expected)
+        assert_equal(result, reference)
 
 
 @settings(max_examples=60, deadline=None)
 @given(cases, st.booleans())
 def test_distances_give_the_figures_of_the_plain_loop(case: Case, camera_rule: bool) -> None:
     distances = float64_distances(case, "cosine").round(2)
-    expected = plain_ranking(distances, case, camera_rule)
+    reference = plain_ranking(distances, case, camera_rule)
     result = ranked_or_none(lambda: rank_distances(distances, case[2:], camera_rule))
-    assert (result is None) == (expected["num_valid_queries"] == 0)
+    assert (result is None) == (reference["num_valid_queries"] == 0)
     if result is not None:
-        assert_equal(result, expected)
+        assert_equal(result, reference)
 
 
 @settings(max_examples=40, deadline=None)
 @given(cases, st.randoms(use_true_random=False))
 def test_permuting_the_gallery_changes_nothing(case: Case, random: object) -> None:
     order = np.array(random.sample(range(len(case.gallery)), len(case.gallery)))  # type: ignore[attr-defined]
-    moved = case._replace(
+    shuffled = case._replace(
         gallery=case.gallery[order],
         gallery_ids=case.gallery_ids[order],
         gallery_cameras=case.gallery_cameras[order],
     )
     before = ranked_or_none(lambda: evaluate_ranking(*case, metric="sqeuclidean"))
-    after = ranked_or_none(lambda: evaluate_ranking(*moved, metric="sqeuclidean"))
+    after = ranked_or_none(lambda: evaluate_ranking(*shuffled, metric="sqeuclidean"))
     assert (before is None) == (after is None)
     if before is not None and after is not None:
         np.testing.assert_array_equal(before.first_match_rank, after.first_match_rank)
@@ -134,10 +134,10 @@ def without_near_ties(case: Case, distances: np.ndarray, smallest_gap: float) ->
         np.abs(row[own][:, None] - row[~own]).min(initial=np.inf) for row, own in zip(distances, is_own, strict=True)
     ]
     clear = np.array(gaps) > smallest_gap
-    kept = case._replace(
+    filtered = case._replace(
         query=case.query[clear], query_ids=case.query_ids[clear], query_cameras=case.query_cameras[clear]
     )
-    return kept, distances[clear]
+    return filtered, distances[clear]
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -145,9 +145,9 @@ def test_float32_equals_a_float64_loop(metric: str) -> None:
     case = realistic_case(3)
     distances = float64_distances(case, metric)
     result = evaluate_ranking(*case, metric=metric)
-    expected = plain_ranking(distances, case)
+    reference = plain_ranking(distances, case)
     assert 0.1 < result.mAP < 0.95
-    assert result.mAP == pytest.approx(expected["mAP"], abs=1e-6)
+    assert result.mAP == pytest.approx(reference["mAP"], abs=1e-6)
     clear, clear_distances = without_near_ties(case, distances, 1e-6 * float(np.median(distances)))
     assert len(clear.query) > 50
     assert_equal(evaluate_ranking(*clear, metric=metric), plain_ranking(clear_distances, clear))
@@ -155,7 +155,7 @@ def test_float32_equals_a_float64_loop(metric: str) -> None:
 
 def test_blocks_tensors_arrays_and_layouts_agree() -> None:
     case = realistic_case(4)
-    expected = evaluate_ranking(*case)
+    reference = evaluate_ranking(*case)
     tensors = [torch.from_numpy(array) for array in case]
     strided = np.asfortranarray(case.gallery[::-1])[::-1]
     reversed_view = np.ascontiguousarray(case.query[::-1])[::-1]
@@ -167,8 +167,8 @@ def test_blocks_tensors_arrays_and_layouts_agree() -> None:
         one_by_one,
         evaluate_ranking(reversed_view, strided, *(array.astype(np.int32) for array in case[2:])),
     ):
-        assert result.mAP == pytest.approx(expected.mAP, abs=1e-6)
-        assert result.cmc == pytest.approx(expected.cmc, abs=1e-6)
+        assert result.mAP == pytest.approx(reference.mAP, abs=1e-6)
+        assert result.cmc == pytest.approx(reference.cmc, abs=1e-6)
 
 
 def test_inputs_are_left_untouched() -> None:
@@ -203,13 +203,13 @@ def test_euclidean_ranks_do_not_feel_where_the_origin_lies() -> None:
     case = realistic_case(7)
     far = case._replace(query=case.query / 10 + 10, gallery=case.gallery / 10 + 10)
     distances = ((far.query[:, None].astype(float) - far.gallery[None]) ** 2).sum(-1)
-    expected = rank_distances(distances, far[2:]).mAP
-    assert evaluate_ranking(*far, metric="euclidean").mAP == pytest.approx(expected, abs=1e-5)
+    reference = rank_distances(distances, far[2:]).mAP
+    assert evaluate_ranking(*far, metric="euclidean").mAP == pytest.approx(reference, abs=1e-5)
 
 
 def test_neither_autocast_nor_a_lowered_product_precision_enters() -> None:
     case = realistic_case(6)
-    expected = evaluate_ranking(*case).mAP
+    reference = evaluate_ranking(*case).mAP
     torch.set_float32_matmul_precision("medium")
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -218,7 +218,7 @@ def test_neither_autocast_nor_a_lowered_product_precision_enters() -> None:
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
-    assert result.mAP == expected
+    assert result.mAP == reference
 
 
 def perfect_case() -> Case:

@@ -15,19 +15,19 @@ from tests.support import memory_budget
 )
 def test_equals_the_dense_definition(spread: float, k1: int, k2: int, lambda_value: float) -> None:
     query, gallery = clustered(13, 90, seed=k1, spread=spread)
-    expected = dense_k_reciprocal(query, gallery, k1, k2, lambda_value)
-    got = k_reciprocal(query, gallery, k1=k1, k2=k2, lambda_value=lambda_value)
-    assert got.shape == (13, 90)
-    assert got.dtype == torch.float32
-    np.testing.assert_allclose(got.numpy(), expected, atol=1e-5)
+    reference = dense_k_reciprocal(query, gallery, k1, k2, lambda_value)
+    distances = k_reciprocal(query, gallery, k1=k1, k2=k2, lambda_value=lambda_value)
+    assert distances.shape == (13, 90)
+    assert distances.dtype == torch.float32
+    np.testing.assert_allclose(distances.numpy(), reference, atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_float32_equals_the_dense_definition(seed: int) -> None:
     query, gallery = (part.astype(np.float32) for part in clustered(10, 80, seed=seed))
-    expected = dense_k_reciprocal(query.astype(float), gallery.astype(float), 20, 6, 0.3)
-    got = k_reciprocal(torch.from_numpy(query), torch.from_numpy(gallery))
-    np.testing.assert_allclose(got.numpy(), expected, atol=1e-5)
+    reference = dense_k_reciprocal(query.astype(float), gallery.astype(float), 20, 6, 0.3)
+    distances = k_reciprocal(torch.from_numpy(query), torch.from_numpy(gallery))
+    np.testing.assert_allclose(distances.numpy(), reference, atol=1e-5)
 
 
 def test_ties_go_to_the_item_itself_then_to_the_lower_index() -> None:
@@ -36,11 +36,11 @@ def test_ties_go_to_the_item_itself_then_to_the_lower_index() -> None:
     distinct = rng.choice([-0.25, 0.25], size=(40, 16))
     x = distinct[rng.integers(40, size=150)]
     x[60:80] = x[0]
-    expected = dense_k_reciprocal(x[:20], x[20:], 8, 4, 0.3)
+    reference = dense_k_reciprocal(x[:20], x[20:], 8, 4, 0.3)
     for budget in (1, 2**30):
         with memory_budget(budget):
-            got = k_reciprocal(x[:20], x[20:], k1=8, k2=4)
-        np.testing.assert_allclose(got.numpy(), expected, atol=1e-5)
+            distances = k_reciprocal(x[:20], x[20:], k1=8, k2=4)
+        np.testing.assert_allclose(distances.numpy(), reference, atol=1e-5)
 
 
 def test_memory_budget_does_not_change_the_result() -> None:
@@ -73,11 +73,11 @@ def test_any_size_equals_the_definition_whatever_k(
     num_queries: int, num_gallery: int, k1: int, k2: int, lambda_value: float, seed: int
 ) -> None:
     query, gallery = clustered(num_queries, num_gallery, seed=seed)
-    got = k_reciprocal(query, gallery, k1=k1, k2=k2, lambda_value=lambda_value).numpy()
-    expected = dense_k_reciprocal(query, gallery, k1, k2, lambda_value)
-    np.testing.assert_allclose(got, expected, atol=1e-5)
-    assert got.min() >= -1e-6
-    assert got.max() <= 1 + 1e-6
+    distances = k_reciprocal(query, gallery, k1=k1, k2=k2, lambda_value=lambda_value).numpy()
+    reference = dense_k_reciprocal(query, gallery, k1, k2, lambda_value)
+    np.testing.assert_allclose(distances, reference, atol=1e-5)
+    assert distances.min() >= -1e-6
+    assert distances.max() <= 1 + 1e-6
 
 
 def test_gallery_order_and_scale_do_not_matter() -> None:
@@ -88,7 +88,7 @@ def test_gallery_order_and_scale_do_not_matter() -> None:
     torch.testing.assert_close(k_reciprocal(7 * query, 0.1 * gallery), whole, atol=1e-6, rtol=0)
 
 
-def test_helps_where_neighbours_find_each_other() -> None:
+def test_helps_where_neighbors_find_each_other() -> None:
     query, gallery = clustered(64, 400, spread=1.0)
     rng = np.random.default_rng(0)
     centers = rng.normal(size=(464 // 8, 16))
@@ -112,6 +112,6 @@ def test_equal_features_give_finite_distances(value: float) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_equals_cpu() -> None:
     query, gallery = (torch.from_numpy(part) for part in clustered(40, 500))
-    got = k_reciprocal(query.cuda(), gallery.cuda())
-    assert got.is_cuda
-    torch.testing.assert_close(got.cpu(), k_reciprocal(query, gallery), atol=1e-5, rtol=0)
+    distances = k_reciprocal(query.cuda(), gallery.cuda())
+    assert distances.is_cuda
+    torch.testing.assert_close(distances.cpu(), k_reciprocal(query, gallery), atol=1e-5, rtol=0)

@@ -20,25 +20,25 @@ def test_takes_half_precision_read_only_arrays_and_gradients() -> None:
     gallery.setflags(write=False)
     assert k_reciprocal(query, gallery).isfinite().all()
     halves = torch.from_numpy(query).half().requires_grad_(), torch.from_numpy(gallery.copy()).half()
-    got = k_reciprocal(*halves)
-    assert not got.requires_grad
-    torch.testing.assert_close(got, reference)
+    distances = k_reciprocal(*halves)
+    assert not distances.requires_grad
+    torch.testing.assert_close(distances, reference)
 
 
-def test_autocast_does_not_reach_the_neighbours() -> None:
+def test_autocast_does_not_reach_the_neighbors() -> None:
     query, gallery = (part.astype(np.float32) for part in clustered(10, 80))
-    expected = k_reciprocal(query, gallery)
+    reference = k_reciprocal(query, gallery)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = k_reciprocal(query, gallery)
-    torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
+        distances = k_reciprocal(query, gallery)
+    torch.testing.assert_close(distances, reference, atol=1e-6, rtol=0)
 
 
 def test_a_narrow_product_is_forbidden_inside_but_not_between_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     inside, multiply = [], torch.Tensor.__matmul__
 
-    def spy(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    def spy(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         inside.append((torch.get_float32_matmul_precision(), torch.is_grad_enabled()))
-        return multiply(left, right)
+        return multiply(x, y)
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", spy)
     torch.set_float32_matmul_precision("medium")
@@ -61,9 +61,9 @@ def test_writes_into_out(kind: str, tmp_path: Path) -> None:
         "array": lambda: np.zeros((6, 40), np.float32),
         "memmap": lambda: np.memmap(tmp_path / "out", np.float32, "w+", shape=(6, 40)),
     }[kind]()
-    got = k_reciprocal(query, gallery, out=out)
+    distances = k_reciprocal(query, gallery, out=out)
     torch.testing.assert_close(torch.as_tensor(out), k_reciprocal(query, gallery))
-    assert got.data_ptr() == torch.as_tensor(out).data_ptr()
+    assert distances.data_ptr() == torch.as_tensor(out).data_ptr()
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ def test_features_that_do_not_fit(gallery: object, rule: str) -> None:
 
 def test_features_are_not_copied_or_changed() -> None:
     query, gallery = clustered(5, 40)
-    kept = gallery.copy()
+    before = gallery.copy()
     matrices = check_features(query, gallery)
     assert matrices[1].data_ptr() == gallery.ctypes.data
     normalize(*matrices)
     k_reciprocal(query, gallery)
-    assert np.array_equal(gallery, kept)
+    assert np.array_equal(gallery, before)

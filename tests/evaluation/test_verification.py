@@ -33,11 +33,11 @@ def plain_pairs(arrays: Arrays, camera_rule: bool) -> tuple[np.ndarray, np.ndarr
     """Sorted cosine distances of the positive and of the negative pairs, pair by pair in float64."""
     query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras = arrays
     positive, negative = [], []
-    for i, left in enumerate(query.astype(np.float64)):
+    for i, row in enumerate(query.astype(np.float64)):
         for j, right in enumerate(gallery.astype(np.float64)):
             if camera_rule and query_cameras[i] == gallery_cameras[j]:
                 continue
-            distance = 1 - left @ right / np.linalg.norm(left) / np.linalg.norm(right)
+            distance = 1 - row @ right / np.linalg.norm(row) / np.linalg.norm(right)
             (positive if query_ids[i] == gallery_ids[j] else negative).append(distance)
     return np.sort(positive), np.sort(negative)
 

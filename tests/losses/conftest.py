@@ -67,8 +67,8 @@ def value_and_gradients(loss: Callable[..., Tensor], *inputs: Tensor) -> list[Te
 
 def assert_equals_twin(loss: Callable[..., Tensor], twin: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:
     """Value and gradients agree with the float64 twin, to the digits of the dtype."""
-    expected = value_and_gradients(twin, *(tensor.double() for tensor in inputs))
+    reference = value_and_gradients(twin, *(tensor.double() for tensor in inputs))
     for dtype, tolerance in ((torch.float64, 1e-8), (torch.float32, 2e-5)):
         actual = value_and_gradients(loss, *(tensor.to(dtype) for tensor in inputs))
-        for ours, theirs in zip(actual, expected, strict=True):
+        for ours, theirs in zip(actual, reference, strict=True):
             torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)

@@ -160,10 +160,10 @@ def test_a_diverged_network_shows(loss: nn.Module) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_equals_cpu_and_does_not_synchronise(loss: nn.Module) -> None:
+def test_cuda_equals_cpu_and_does_not_synchronize(loss: nn.Module) -> None:
     embeddings = embeddings_of()
-    expected = loss(embeddings, IDS)
-    (gradient,) = torch.autograd.grad(expected, embeddings)
+    reference = loss(embeddings, IDS)
+    (gradient,) = torch.autograd.grad(reference, embeddings)
     loss.cuda()
     on_device = embeddings.detach().cuda().requires_grad_()
     ids = IDS.cuda()
@@ -173,5 +173,5 @@ def test_cuda_equals_cpu_and_does_not_synchronise(loss: nn.Module) -> None:
         (device_gradient,) = torch.autograd.grad(value, on_device)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    torch.testing.assert_close(value.cpu(), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(value.cpu(), reference, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(device_gradient.cpu(), gradient, rtol=1e-3, atol=1e-4)

@@ -27,8 +27,8 @@ def test_equals_plain_twin_on_any_batch(seed: int, identities: list[int]) -> Non
     loss = CentroidTripletLoss(1.0)
     ours = value_and_gradients(lambda x: loss(x, ids), embeddings)
     theirs = value_and_gradients(lambda x: plain_centroid_triplet(x, ids, 1.0), embeddings)
-    for left, right in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(left, right, atol=1e-8, rtol=1e-8)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-8)
 
 
 def test_by_hand() -> None:

@@ -54,8 +54,8 @@ def test_total_is_the_weighted_sum_of_the_terms() -> None:
         torch.testing.assert_close(report.terms[name], value.detach())
         assert not report.terms[name].requires_grad
     weights = {"identity": 1.0, "triplet": 1.0, "center": 5e-4, "centroid_triplet": 0.5, "octuplet": 2.0}
-    expected = sum(weights[name] * float(value.detach()) for name, value in alone.items())
-    assert float(report.total.detach()) == pytest.approx(expected)
+    total = sum(weights[name] * float(value.detach()) for name, value in alone.items())
+    assert float(report.total.detach()) == pytest.approx(total)
 
 
 def test_statistics_carry_the_name_of_their_term() -> None:

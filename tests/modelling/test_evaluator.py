@@ -1,12 +1,16 @@
 import socket
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from modelling import evaluator
-from modelling.evaluator import EmbeddingBuffer
+from evaluation.protocols import evaluate
+from evaluation.results import EvaluationProtocol
+from modelling.evaluator import EmbeddingBuffer, Evaluator
+from tests.support import memory_budget
 
 
 def test_rows_come_back_in_order() -> None:
@@ -45,12 +49,12 @@ def test_rows_that_nobody_needs_stay_zero() -> None:
 
 def _gather(rank: int, port: int, queue: mp.Queue) -> None:
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=3)
-    evaluator._PIECE_BYTES = 4 * 4 * 2  # two rows a piece
     buffer = EmbeddingBuffer(7, slice(0, 7))
     mine = torch.arange(rank, 7, 2) if rank < 2 else torch.arange(0)  # 4, 3 and 0 rows
     if len(mine):
         buffer.put(mine, torch.stack([mine.float() * 10 + k for k in range(4)], 1))
-    queue.put((rank, buffer.gather(4, torch.device("cpu")).tolist()))
+    with memory_budget(4 * 4 * 4 * 2):  # of which two rows at once are a quarter
+        queue.put((rank, buffer.gather(4, torch.device("cpu")).tolist()))
     dist.barrier()
     dist.destroy_process_group()
 
@@ -63,5 +67,80 @@ def test_processes_with_unequal_shares_get_the_same_rows() -> None:
     context = mp.get_context("spawn")
     queue = context.Queue()
     mp.spawn(_gather, (port, queue), nprocs=3, join=True)
-    expected = [[row * 10.0 + k for k in range(4)] for row in range(7)]
-    assert dict(queue.get() for _ in range(3)) == dict.fromkeys(range(3), expected)
+    rows = [[row * 10.0 + k for k in range(4)] for row in range(7)]
+    assert dict(queue.get() for _ in range(3)) == dict.fromkeys(range(3), rows)
+
+
+class Image(NamedTuple):
+    path: Path
+    person_id: int
+    camera_id: int
+
+
+QUERY = [Image(Path(f"q{i}"), 1 + i, 1) for i in range(3)]
+GALLERY = [Image(Path(f"g{i}"), i % 4, 2) for i in range(8)]
+CPU = torch.device("cpu")
+
+
+def fill(evaluator: Evaluator, vectors: dict[int, torch.Tensor]) -> None:
+    """Embed the images in two batches, each scale as far as an evaluation needs it."""
+    evaluator.start()
+    for rows in (torch.arange(0, 11, 2), torch.arange(1, 11, 2)):
+        for scale, buffer in evaluator.buffers.items():
+            mask = buffer.mask(rows)
+            part = rows if mask is None else rows[mask]
+            buffer.put(part, vectors[scale][part])
+
+
+def test_an_evaluator_gives_what_its_protocols_measure() -> None:
+    protocols = [EvaluationProtocol(), EvaluationProtocol("centroid"), EvaluationProtocol("instance", 4, 1)]
+    evaluator = Evaluator(protocols, QUERY, GALLERY)
+    assert evaluator.entries == ()
+    for seed in (0, 1):  # as validation after validation
+        torch.manual_seed(seed)
+        vectors = {scale: torch.randn(11, 5) for scale in (1, 4)}
+        fill(evaluator, vectors)
+        evaluator.finish(5, CPU)
+        reference = evaluate(vectors, QUERY, GALLERY, protocols)
+        assert [entry.name for entry in evaluator.entries] == [entry.name for entry in reference]
+        for entry, other in zip(evaluator.entries, reference, strict=True):
+            assert entry.result.average_precision.tolist() == other.result.average_precision.tolist()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "rows"),
+    [
+        (EvaluationProtocol("instance", 4, 1), {1: range(3, 11), 4: range(3)}),
+        (EvaluationProtocol("instance", 1, 4), {1: range(3), 4: range(3, 11)}),
+        (EvaluationProtocol("instance", 4, 4), {4: range(11)}),
+    ],
+)
+def test_a_side_is_embedded_at_its_own_scale_alone(protocol: EvaluationProtocol, rows: dict[int, range]) -> None:
+    evaluator = Evaluator([protocol], QUERY, GALLERY)
+    evaluator.start()
+    everything = torch.arange(11)
+    masks = {scale: buffer.mask(everything) for scale, buffer in evaluator.buffers.items()}
+    assert {s: everything.tolist() if m is None else everything[m].tolist() for s, m in masks.items()} == {
+        scale: list(part) for scale, part in rows.items()
+    }
+
+
+@pytest.mark.parametrize("keep_vectors", [True, False])
+def test_vectors_outlive_the_evaluation_where_pictures_need_them(keep_vectors: bool) -> None:
+    evaluator = Evaluator([EvaluationProtocol()], QUERY, GALLERY, keep_vectors=keep_vectors)
+    vectors = {1: torch.randn(11, 5)}
+    fill(evaluator, vectors)
+    evaluator.finish(5, CPU)
+    assert evaluator.vectors.keys() == ({1} if keep_vectors else set())
+    assert not keep_vectors or torch.equal(evaluator.vectors[1], vectors[1])
+    assert not evaluator.buffers
+    evaluator.start()
+    assert not evaluator.vectors  # two copies at once would not fit
+
+
+def test_an_evaluation_that_lacks_a_row_is_our_mistake() -> None:
+    evaluator = Evaluator([EvaluationProtocol()], QUERY, GALLERY)
+    evaluator.start()
+    evaluator.buffers[1].put(torch.arange(10), torch.randn(10, 5))
+    with pytest.raises(RuntimeError, match="row 10 was filled 0 times instead of 1"):
+        evaluator.finish(5, CPU)

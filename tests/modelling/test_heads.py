@@ -67,10 +67,10 @@ def test_every_head_is_made_and_called_alike(name: str) -> None:
     head = HEADS[name](5, MaxPooling, 3).eval()
     with torch.inference_mode():
         features = head(feature_map)
-        expected = head.linear(feature_map.amax((2, 3)))
+        reference = head.linear(feature_map.amax((2, 3)))
     assert head.dim == 3
     assert features.raw.shape == features.bn.shape == (2, 3)
-    torch.testing.assert_close(features.raw, expected)
+    torch.testing.assert_close(features.raw, reference)
     assert isinstance(head.get_submodule("bn"), torch.nn.BatchNorm1d)
     assert HEADS[name](5, AveragePooling, 0).dim == {"bnneck": 5, "projection": 512}[name]
 
@@ -109,9 +109,9 @@ def test_both_vectors_of_the_projection_are_their_formulas() -> None:
         features = head(x)
         raw = x.mean((2, 3)) @ head.linear.weight.T + head.linear.bias
         scaled = (raw - head.bn.running_mean) / (head.bn.running_var + 1e-5).sqrt()
-        expected = (scaled * head.bn.weight + head.bn.bias).clamp_min(0)
+        reference = (scaled * head.bn.weight + head.bn.bias).clamp_min(0)
     torch.testing.assert_close(features.raw, raw)
-    torch.testing.assert_close(features.bn, expected)
+    torch.testing.assert_close(features.bn, reference)
     assert head.dim == 4
 
 
@@ -122,5 +122,5 @@ def test_the_projection_is_float32_under_autocast() -> None:
         features = head(x.bfloat16())
     assert features.raw.dtype == features.bn.dtype == torch.float32
     with torch.inference_mode():
-        expected = head.linear(x.bfloat16().float().amax((2, 3)))
-    torch.testing.assert_close(features.raw, expected)
+        reference = head.linear(x.bfloat16().float().amax((2, 3)))
+    torch.testing.assert_close(features.raw, reference)

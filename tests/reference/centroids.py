@@ -37,12 +37,12 @@ def plain_ctl2021(case: Case) -> list[Score]:
     wrong = np.concatenate([case.query_cameras, case.gallery_cameras])[: len(case.gallery)]
     centroids = []
     for person in sorted(set(case.query_ids.tolist()) & set(case.gallery_ids.tolist())):
-        built = set()
+        used_before = set()
         for camera in sorted(set(case.query_cameras[case.query_ids == person].tolist())):
             member = (case.gallery_ids == person) & (wrong != camera)
             used = frozenset(wrong[member].tolist())
-            if used and used not in built:
-                built.add(used)
+            if used and used not in used_before:
+                used_before.add(used)
                 centroids.append((person, used, case.gallery[member].mean(0)))
     scores = []
     for vector, person, camera in zip(case.query, case.query_ids, case.query_cameras, strict=True):

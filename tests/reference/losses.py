@@ -24,23 +24,25 @@ def plain_hinge(positive: Tensor, negative: Tensor, margin: float | None) -> Ten
     return torch.log1p(difference.exp()) if margin is None else (difference + margin).clamp_min(0.0)
 
 
-def plain_anchor_losses(vectors: Tensor, ids: Tensor, margin: float | None, metric: str) -> list[Tensor]:
-    """Batch-hard loss of each anchor that has a positive and a negative."""
+def plain_anchor_losses(
+    anchors: Tensor, candidates: Tensor, ids: Tensor, margin: float | None, metric: str
+) -> list[Tensor]:
+    """Batch-hard loss of each anchor that has a positive and a negative; rows of one index show one image."""
     losses = []
-    for index in range(len(vectors)):
+    for index in range(len(ids)):
         positives = ids == ids[index]
         negatives = ~positives
         positives[index] = False
         if not positives.any() or not negatives.any():
             continue
-        distances = plain_distances(vectors[index], vectors, metric)
+        distances = plain_distances(anchors[index], candidates, metric)
         losses.append(plain_hinge(distances[positives].max(), distances[negatives].min(), margin))
     return losses
 
 
 def plain_triplet(embeddings: Tensor, ids: Tensor, margin: float | None, metric: str = "euclidean") -> Tensor:
     """Twin of BatchHardTripletLoss."""
-    losses = plain_anchor_losses(embeddings, ids, margin, metric)
+    losses = plain_anchor_losses(embeddings, embeddings, ids, margin, metric)
     return torch.stack(losses).mean() if losses else embeddings.sum() * 0.0
 
 
@@ -71,7 +73,7 @@ def plain_centroid_triplet(
     """Twin of CentroidTripletLoss."""
     means = []
     for vectors, labels in plain_centroid_groups(embeddings, ids):
-        losses = plain_anchor_losses(vectors, labels, margin, metric)
+        losses = plain_anchor_losses(vectors, vectors, labels, margin, metric)
         if losses:
             means.append(torch.stack(losses).mean())
     return torch.stack(means).mean() if means else embeddings.sum() * 0.0
@@ -87,16 +89,11 @@ def plain_octuplet(
 ) -> Tensor:
     """Twin of OctupletLoss."""
     views = {"h": high, "l": low}
-    losses = []
-    for index in range(len(ids)):
-        positives = ids == ids[index]
-        negatives = ~positives
-        positives[index] = False
-        if not positives.any() or not negatives.any():
-            continue
-        for anchor, candidate in terms:
-            distances = plain_distances(views[anchor][index], views[candidate], metric)
-            losses.append(plain_hinge(distances[positives].max(), distances[negatives].min(), margin))
+    losses = [
+        loss
+        for anchor, candidate in terms
+        for loss in plain_anchor_losses(views[anchor], views[candidate], ids, margin, metric)
+    ]
     return torch.stack(losses).sum() * len(terms) / len(losses) if losses else (high + low).sum() * 0.0
 
 

@@ -6,13 +6,13 @@ from utils.distance import METRICS, Metric, distance_matrix, distances_from_prod
 from utils.errors import ReidError
 
 
-def plain(left: Tensor, right: Tensor, metric: str) -> Tensor:
+def plain(x: Tensor, y: Tensor, metric: str) -> Tensor:
     rows = []
-    for a in left:
+    for a in x:
         if metric == "cosine":
-            rows.append(torch.stack([1 - (a @ b) / (a.norm() * b.norm()) for b in right]))
+            rows.append(torch.stack([1 - (a @ b) / (a.norm() * b.norm()) for b in y]))
         else:
-            rows.append(torch.stack([(a - b).square().sum() for b in right]))
+            rows.append(torch.stack([(a - b).square().sum() for b in y]))
     distances = torch.stack(rows)
     return distances.sqrt() if metric == "euclidean" else distances
 
@@ -20,23 +20,23 @@ def plain(left: Tensor, right: Tensor, metric: str) -> Tensor:
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_equals_plain_loops(metric: Metric, dtype: torch.dtype, tolerance: float) -> None:
-    left, right = torch.randn(5, 16, dtype=dtype), torch.randn(7, 16, dtype=dtype)
-    expected = plain(left.double(), right.double(), metric)
-    distances = distance_matrix(left, right, metric)
-    products = distances_from_products(left @ right.T, left.square().sum(1), right.square().sum(1), metric)
+    x, y = torch.randn(5, 16, dtype=dtype), torch.randn(7, 16, dtype=dtype)
+    reference = plain(x.double(), y.double(), metric)
+    distances = distance_matrix(x, y, metric)
+    products = distances_from_products(x @ y.T, x.square().sum(1), y.square().sum(1), metric)
     assert distances.dtype == products.dtype == dtype
-    torch.testing.assert_close(distances.double(), expected, atol=tolerance, rtol=10 * tolerance)
-    torch.testing.assert_close(products.double(), expected, atol=tolerance, rtol=10 * tolerance)
+    torch.testing.assert_close(distances.double(), reference, atol=tolerance, rtol=10 * tolerance)
+    torch.testing.assert_close(products.double(), reference, atol=tolerance, rtol=10 * tolerance)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_gradients_agree_with_finite_differences(metric: Metric) -> None:
-    left = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
-    right = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda a, b: distance_matrix(a, b, metric), (left, right))
+    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    y = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda a, b: distance_matrix(a, b, metric), (x, y))
     assert torch.autograd.gradcheck(
         lambda a, b: distances_from_products(a @ b.T, a.square().sum(1), b.square().sum(1), metric),
-        (left, right),
+        (x, y),
     )
 
 
@@ -54,12 +54,12 @@ def test_equal_and_zero_vectors_have_finite_gradients(metric: Metric, rows: Tens
 
 def test_autocast_does_not_reach_the_product() -> None:
     # Half a unit in bfloat16 at 100 is 0.25: a bfloat16 product would be off by far more than the tolerance.
-    left, right = 100 + torch.randn(4, 64), 100 + torch.randn(4, 64)
-    expected = plain(left.double(), right.double(), "euclidean").float()
+    x, y = 100 + torch.randn(4, 64), 100 + torch.randn(4, 64)
+    reference = plain(x.double(), y.double(), "euclidean").float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        distances = distance_matrix(left, right)
+        distances = distance_matrix(x, y)
     assert distances.dtype == torch.float32
-    torch.testing.assert_close(distances, expected, atol=0, rtol=2e-2)
+    torch.testing.assert_close(distances, reference, atol=0, rtol=2e-2)
 
 
 def test_half_precision_input_gives_float32() -> None:

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from utils import blocks
 from utils.errors import ReidError
 from utils.group_means import group_means, mean_weights
 
@@ -78,7 +79,7 @@ def test_chunks_do_not_change_the_means_or_the_gradient(monkeypatch: pytest.Monk
     vectors = torch.randn(11, 4, dtype=torch.float64, requires_grad=True)
     groups, valid = torch.arange(11) % 3, torch.arange(11) != 5
     whole = group_means(vectors, groups, 3, valid)
-    monkeypatch.setattr("utils.group_means._ELEMENTS_PER_CHUNK", 9)  # two rows
+    monkeypatch.setattr(blocks, "CHUNK_ELEMENTS", 9)  # two rows
     parts = group_means(vectors, groups, 3, valid)
     torch.testing.assert_close(parts.means, whole.means)
     assert torch.equal(parts.counts, whole.counts)

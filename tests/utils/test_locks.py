@@ -19,16 +19,16 @@ def test_two_processes_do_not_do_the_same(tmp_path: Path) -> None:
 def test_a_forked_process_does_not_hold_it(tmp_path: Path) -> None:
     """Decoders outlive a killed parent by seconds."""
     context = multiprocessing.get_context("fork")
-    started, go_on = context.Event(), context.Event()
+    is_running, go_on = context.Event(), context.Event()
 
     def decode() -> None:
-        started.set()
+        is_running.set()
         go_on.wait(30)
 
     with only_process(tmp_path / "lock", wait=False):
         child = context.Process(target=decode)
         child.start()
-        assert started.wait(30)
+        assert is_running.wait(30)
         with pytest.raises(ReidError, match="another process"), only_process(tmp_path / "lock", wait=False):
             pass
     with only_process(tmp_path / "lock", wait=False):

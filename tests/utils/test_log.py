@@ -60,5 +60,5 @@ def test_lightnings_hints_are_silent_and_it_is_not_imported_for_that() -> None:
     )
     root = Path(__file__).resolve().parents[2]
     run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    told = [line.partition("told by ")[2] for line in run.stderr.splitlines() if "told by" in line]
-    assert told == ["pytorch_lightning", "ours"]
+    names = [line.partition("told by ")[2] for line in run.stderr.splitlines() if "told by" in line]
+    assert names == ["pytorch_lightning", "ours"]

@@ -31,7 +31,7 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
 def test_a_png_holds_the_pixels(tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
     write_png(tmp_path / "new" / "a.png", picture)
-    written = cv2.imread(str(tmp_path / "new" / "a.png"))
-    assert written is not None
-    np.testing.assert_array_equal(cv2.cvtColor(written, cv2.COLOR_BGR2RGB), picture)
+    image = cv2.imread(str(tmp_path / "new" / "a.png"))
+    assert image is not None
+    np.testing.assert_array_equal(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), picture)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]

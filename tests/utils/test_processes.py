@@ -50,11 +50,11 @@ def _runs(pid: str) -> bool:
         return False
 
 
-def test_a_worker_keeps_working_and_is_silent_about_connections_that_its_parent_closed(
+def test_a_worker_survives_signals_and_hides_closed_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    reported = list[type[BaseException]]()
-    monkeypatch.setattr(sys, "excepthook", lambda kind, *_: reported.append(kind))
+    kinds = list[type[BaseException]]()
+    monkeypatch.setattr(sys, "excepthook", lambda kind, *_: kinds.append(kind))
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         leave_interrupts_to_main(0)
@@ -64,7 +64,7 @@ def test_a_worker_keeps_working_and_is_silent_about_connections_that_its_parent_
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    assert reported == [ValueError]
+    assert kinds == [ValueError]
 
 
 def test_the_cpus_that_a_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

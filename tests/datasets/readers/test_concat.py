@@ -24,27 +24,27 @@ def part(name: str, train: list, query: list, gallery: list, *, cameras: bool = 
 def test_joined_sources_share_no_identity_and_no_camera(trains: list[list], test: list) -> None:
     test = [(person + 20, camera) for person, camera in test]
     parts = [part(f"set{i}", train, test, [*test, (0, 1)]) for i, train in enumerate(trains)]
-    joined = concat_datasets(parts)
-    assert joined.name == "+".join(f"set{i}" for i in range(len(parts)))
-    assert (joined.query, joined.gallery, joined.cameras) == (parts[0].query, parts[0].gallery, True)
-    assert joined.folders == tuple(Path(f"set{i}") for i in range(len(parts)))
+    whole = concat_datasets(parts)
+    assert whole.name == "+".join(f"set{i}" for i in range(len(parts)))
+    assert (whole.query, whole.gallery, whole.cameras) == (parts[0].query, parts[0].gallery, True)
+    assert whole.folders == tuple(Path(f"set{i}") for i in range(len(parts)))
     source = [s for i in parts for s in i.train]
-    assert [s.path for s in joined.train] == [s.path for s in source]
+    assert [s.path for s in whole.train] == [s.path for s in source]
     for attribute in ("person_id", "camera_id"):
         pairs = {
             ((s.path.parts[0], getattr(s, attribute)), getattr(new, attribute))
-            for s, new in zip(source, joined.train, strict=True)
+            for s, new in zip(source, whole.train, strict=True)
         }
         assert len(pairs) == len({old for old, _ in pairs}) == len({new for _, new in pairs})  # one to one
-    assert not {s.person_id for s in joined.train} & {s.person_id for s in (*joined.query, *joined.gallery)}
-    others = {s.camera_id for s in joined.train if s.path.parts[0] != "set0"}
-    assert not others & {s.camera_id for s in (*joined.query, *joined.gallery)}
+    assert not {s.person_id for s in whole.train} & {s.person_id for s in (*whole.query, *whole.gallery)}
+    others = {s.camera_id for s in whole.train if s.path.parts[0] != "set0"}
+    assert not others & {s.camera_id for s in (*whole.query, *whole.gallery)}
 
 
 def test_the_first_keeps_its_numbers_and_the_others_follow() -> None:
     first = part("a", [(7, 1), (3, 2)], [(9, 1)], [(9, 3), (0, 1)])
-    joined = concat_datasets([first, part("b", [(7, 1), (2, 0)], [(1, 1)], [(1, 2)]), part("c", [(2, 0)], [], [])])
-    assert [(s.person_id, s.camera_id) for s in joined.train] == [(7, 1), (3, 2), (11, 5), (10, 4), (12, 6)]
+    whole = concat_datasets([first, part("b", [(7, 1), (2, 0)], [(1, 1)], [(1, 2)]), part("c", [(2, 0)], [], [])])
+    assert [(s.person_id, s.camera_id) for s in whole.train] == [(7, 1), (3, 2), (11, 5), (10, 4), (12, 6)]
     assert concat_datasets([first]) is first
     assert not concat_datasets([part("m", [(1, 0)], [(2, 0)], [(2, 0)], cameras=False), first]).cameras
 

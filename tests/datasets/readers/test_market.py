@@ -114,11 +114,11 @@ def test_counts_of_market1501_come_out_exactly(workshop: Path, tmp_path: Path) -
         names = (workshop / "data/market1501_names" / f"{part}.txt").read_text().split()
         touch(tmp_path / "market1501" / folder, *names)
     splits = read_dataset("market1501", tmp_path)
-    counted = {
+    counts = {
         part: (len({s.person_id for s in samples}), len(samples))
         for part, samples in (("train", splits.train), ("query", splits.query), ("gallery", splits.gallery))
     }
-    assert counted == {"train": (751, 12_936), "query": (750, 3_368), "gallery": (751, 15_913)}
+    assert counts == {"train": (751, 12_936), "query": (750, 3_368), "gallery": (751, 15_913)}
     assert sorted(Counter(s.camera_id for s in splits.gallery)) == [1, 2, 3, 4, 5, 6]
 
 

@@ -215,7 +215,7 @@ def test_counts_of_market1501_as_folders_of_identities(workshop: Path, tmp_path:
         for name in names:
             os.close(os.open(f"{tmp_path}/{split}/{name.partition('_')[0]}/{name}", os.O_CREAT))
     splits = read_dataset(str(tmp_path), Path())
-    counted = [(len({s.person_id for s in part}), len(part)) for part in (splits.train, splits.query, splits.gallery)]
-    assert counted == [(751, 12_936), (750, 3_368), (751, 15_913)]
+    counts = [(len({s.person_id for s in part}), len(part)) for part in (splits.train, splits.query, splits.gallery)]
+    assert counts == [(751, 12_936), (750, 3_368), (751, 15_913)]
     assert sum(s.person_id == 0 for s in splits.gallery) == 2_798
     assert {s.camera_id for s in splits.gallery} == {1, 2, 3, 4, 5, 6}

@@ -65,21 +65,21 @@ def page(tmp_path: Path, content: Report, *pictures: Picture, plots: tuple[Pictu
 
 
 def test_says_what_was_evaluated_and_what_came_out(tmp_path: Path) -> None:
-    shown = page(tmp_path, report(entry("instance", 1, 1, 0.5)))
-    assert shown.source.startswith("<!doctype html>")
-    assert "market1501" in shown.text
-    assert "logs/exp1/120.pth" in shown.text
-    assert [cell for cell, _ in shown.cells] == [
+    html = page(tmp_path, report(entry("instance", 1, 1, 0.5)))
+    assert html.source.startswith("<!doctype html>")
+    assert "market1501" in html.text
+    assert "logs/exp1/120.pth" in html.text
+    assert [cell for cell, _ in html.cells] == [
         "instance", "x1", "x1", "50.00", "10.00", "60.00", "90.00", "95.00", "10/12",
     ]  # fmt: skip
     for absent in ("Across resolutions", "Verification", "Curves", "Ranked lists", "camera index"):
-        assert absent not in shown.text
+        assert absent not in html.text
 
 
 def test_pictures_lie_in_the_file_in_their_order(tmp_path: Path) -> None:
     pictures = [Picture(f"list {number}", f"AP {number}", bytes([137, number])) for number in range(3)]
-    shown = page(tmp_path, report(entry("instance", 1, 1, 0.5)), *pictures, plots=(Picture("CMC", "", b"c"),))
-    sources = [attributes["src"] or "" for tag, attributes in shown.tags if tag == "img"]
+    html = page(tmp_path, report(entry("instance", 1, 1, 0.5)), *pictures, plots=(Picture("CMC", "", b"c"),))
+    sources = [attributes["src"] or "" for tag, attributes in html.tags if tag == "img"]
     prefix = "data:image/png;base64,"
     assert all(source.startswith(prefix) for source in sources)
     assert [base64.b64decode(source[len(prefix) :]) for source in sources] == [
@@ -87,30 +87,30 @@ def test_pictures_lie_in_the_file_in_their_order(tmp_path: Path) -> None:
         *(picture.png for picture in pictures),
     ]
     for text in ("list 2", "AP 2", "Curves", "Ranked lists"):
-        assert text in shown.text
+        assert text in html.text
 
 
 def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
-    shown = page(tmp_path, report(entry("instance", 1, 1, 0.5)), Picture("a", "b", b"c"))
-    assert not re.search(r"https?:|//|url\(|@import", shown.source.replace("</", "<"))
-    assert not {tag for tag, _ in shown.tags} & {"script", "link", "iframe", "object", "a"}
-    policies = [attributes["content"] for _, attributes in shown.tags if "http-equiv" in attributes]
+    html = page(tmp_path, report(entry("instance", 1, 1, 0.5)), Picture("a", "b", b"c"))
+    assert not re.search(r"https?:|//|url\(|@import", html.source.replace("</", "<"))
+    assert not {tag for tag, _ in html.tags} & {"script", "link", "iframe", "object", "a"}
+    policies = [attributes["content"] for _, attributes in html.tags if "http-equiv" in attributes]
     assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
-    assert "prefers-color-scheme: dark" in shown.source
+    assert "prefers-color-scheme: dark" in html.source
 
 
 def test_every_text_is_escaped(tmp_path: Path) -> None:
     entries = entry(NASTY, 1, 1, 0.5), entry(NASTY, 4, 1, 0.5)
     content = report(*entries, dataset=NASTY, checkpoint=NASTY)
-    shown = page(tmp_path, content, Picture(NASTY, NASTY, b"x"), plots=(Picture(NASTY, NASTY, b"y"),))
-    assert "<script" not in shown.source
-    assert shown.text.count(NASTY) == 11  # two titles, two facts, two rows, a heat map, two pictures' two texts
-    assert [attributes["alt"] for tag, attributes in shown.tags if tag == "img"] == [NASTY, NASTY]
+    html = page(tmp_path, content, Picture(NASTY, NASTY, b"x"), plots=(Picture(NASTY, NASTY, b"y"),))
+    assert "<script" not in html.source
+    assert html.text.count(NASTY) == 11  # two titles, two facts, two rows, a heat map, two pictures' two texts
+    assert [attributes["alt"] for tag, attributes in html.tags if tag == "img"] == [NASTY, NASTY]
 
 
 def test_a_name_that_is_no_unicode_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
-    shown = page(tmp_path, report(entry("instance", 1, 1, 0.5)), Picture("a\udcffb", "", b"x"))
-    assert "a?b" in shown.text
+    html = page(tmp_path, report(entry("instance", 1, 1, 0.5)), Picture("a\udcffb", "", b"x"))
+    assert "a?b" in html.text
 
 
 def test_several_resolutions_make_heat_maps(tmp_path: Path) -> None:
@@ -118,9 +118,9 @@ def test_several_resolutions_make_heat_maps(tmp_path: Path) -> None:
         entry("instance", 1, 1, 0.8), entry("instance", 1, 4, 0.6), entry("instance", 4, 1, 0.2),
         entry("centroid", 1, 1, 0.7),
     )  # fmt: skip
-    shown = page(tmp_path, report(*entries))
-    assert shown.text.count("mAP in percent") == shown.text.count("rank-1 in percent") == 1
-    maps = shown.cells[4 * 9 :]
+    html = page(tmp_path, report(*entries))
+    assert html.text.count("mAP in percent") == html.text.count("rank-1 in percent") == 1
+    maps = html.cells[4 * 9 :]
     assert [cell for cell, _ in maps] == ["80.00", "60.00", "20.00", "–", "90.00", "70.00", "30.00", "–"]
     darkness = [-red_green_blue(style) for _, style in maps[:3]]
     assert darkness == sorted(darkness, reverse=True)
@@ -131,15 +131,15 @@ def test_several_resolutions_make_heat_maps(tmp_path: Path) -> None:
 
 
 def test_a_small_difference_does_not_look_large(tmp_path: Path) -> None:
-    shown = page(tmp_path, report(entry("instance", 1, 1, 0.8), entry("instance", 4, 1, 0.799)))
-    colours = [red_green_blue(style) for _, style in shown.cells[2 * 9 : 2 * 9 + 2]]
-    assert abs(colours[0] - colours[1]) < 20
+    html = page(tmp_path, report(entry("instance", 1, 1, 0.8), entry("instance", 4, 1, 0.799)))
+    colors = [red_green_blue(style) for _, style in html.cells[2 * 9 : 2 * 9 + 2]]
+    assert abs(colors[0] - colors[1]) < 20
 
 
 def test_the_published_procedure_never_stands_without_its_note(tmp_path: Path) -> None:
-    shown = page(tmp_path, report(entry("instance", 1, 1, 0.5), entry("centroid_ctl2021", 1, 1, 0.9)))
-    assert "the published procedure of 2021 with its wrong camera index" in shown.text
-    assert "not comparable to instance figures" in shown.text
+    html = page(tmp_path, report(entry("instance", 1, 1, 0.5), entry("centroid_ctl2021", 1, 1, 0.9)))
+    assert "the published procedure of 2021 with its wrong camera index" in html.text
+    assert "not comparable to instance figures" in html.text
 
 
 def test_verification_is_a_table_of_its_own(tmp_path: Path) -> None:
@@ -147,11 +147,11 @@ def test_verification_is_a_table_of_its_own(tmp_path: Path) -> None:
         {0.001: 0.75, 0.01: 0.9}, {0.001: 0.3, 0.01: 0.4}, 0.0345, 50, 5000, np.zeros(1), np.zeros(1)
     )
     verification = VerificationEntry(1, 1, True, 0.01, curve)
-    shown = page(tmp_path, report(entry("instance", 1, 1, 0.5), verification=verification))
-    assert [cell for cell, _ in shown.cells[9:]] == ["1", "90.00", "0.4000", "0.1", "75.00", "0.3000"]
-    assert "Equal error rate: 3.45 %" in shown.text
+    html = page(tmp_path, report(entry("instance", 1, 1, 0.5), verification=verification))
+    assert [cell for cell, _ in html.cells[9:]] == ["1", "90.00", "0.4000", "0.1", "75.00", "0.3000"]
+    assert "Equal error rate: 3.45 %" in html.text
 
 
 def test_pixels_of_each_resolution_are_told(tmp_path: Path) -> None:
-    shown = page(tmp_path, report(entry("instance", 4, 1, 0.5), resolutions=(Resolution(4, 32, 16, "disk"),)))
-    assert "x4 = 32x16 (files, median)" in shown.text
+    html = page(tmp_path, report(entry("instance", 4, 1, 0.5), resolutions=(Resolution(4, 32, 16, "disk"),)))
+    assert "x4 = 32x16 (files, median)" in html.text

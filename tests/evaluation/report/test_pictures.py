@@ -22,25 +22,25 @@ class Image(NamedTuple):
 def images(tmp_path: Path) -> list[Image]:
     """Six plain gray files of odd sizes."""
     (tmp_path / "images").mkdir()
-    made = []
+    files = []
     for number, size in enumerate(SIZES):
         path = tmp_path / "images" / f"000{number}_c{number}.png"
         cv2.imwrite(str(path), np.full((*size, 3), 128, np.uint8))
-        made.append(Image(path, 10 + number, number))
-    return made
+        files.append(Image(path, 10 + number, number))
+    return files
 
 
 @pytest.fixture
 def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is written, in order."""
-    written, write = [], cv2.putText
+    texts, write = [], cv2.putText
 
     def keep(image: np.ndarray, text: str, *rest: object) -> None:
-        written.append(text)
+        texts.append(text)
         write(image, text, *rest)
 
     monkeypatch.setattr(cv2, "putText", keep)
-    return written
+    return texts
 
 
 def ranked(matches: list[bool], query_row: int = 0) -> RankedList:
@@ -53,7 +53,7 @@ def frames(picture: np.ndarray, channel: int) -> list[int]:
     others = np.delete(picture.astype(int), channel, axis=2).max(axis=2)
     mask = (picture[:, :, channel] > others + 40).astype(np.uint8)
     stats = cv2.connectedComponentsWithStats(mask)[2][1:]
-    return sorted(int(left) for left, _, _, tall, _ in stats if tall > 100)
+    return sorted(int(x) for x, _, _, tall, _ in stats if tall > 100)
 
 
 def test_frames_tell_query_match_and_other_apart(images: list[Image]) -> None:
@@ -64,7 +64,7 @@ def test_frames_tell_query_match_and_other_apart(images: list[Image]) -> None:
     red, green, blue = (frames(picture, channel) for channel in range(3))
     assert len(blue) == 1
     assert blue[0] < min(red + green)
-    assert [left in green for left in sorted(red + green)] == matches
+    assert [x in green for x in sorted(red + green)] == matches
 
 
 def test_a_mark_tells_them_apart_without_color(images: list[Image]) -> None:
@@ -149,8 +149,8 @@ def test_files_are_named_by_group_place_and_query(images: list[Image], tmp_path:
     names = ["worst_0001_0003_c3.png", "worst_0002_0001_c1.png", "best_0001_0000_c0.png"]
     assert paths == [folder / name for name in names]
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
-    drawn = draw_ranked_list(lists()[0], images, images, average_precision=float(precision[3]), height=64)
-    np.testing.assert_array_equal(cv2.imread(str(paths[0]))[:, :, ::-1], drawn)
+    picture = draw_ranked_list(lists()[0], images, images, average_precision=float(precision[3]), height=64)
+    np.testing.assert_array_equal(cv2.imread(str(paths[0]))[:, :, ::-1], picture)
 
 
 def test_a_very_long_stem_is_cut(images: list[Image], tmp_path: Path) -> None:

@@ -51,8 +51,8 @@ def test_lists_go_by_plain_instance_retrieval(
     entry, baseline = evaluate(data.vectors, data.query, data.gallery, [first, BASELINE])
     marked = replace(entry, result=replace(entry.result, average_precision=np.full(len(data.query), 0.777)))
     write_outputs(tmp_path / "out", Report("toy", "a.pth", (marked,)), data, BASELINE, PictureSettings(5, 3))
-    expected = marked.result if is_baseline else baseline.result
-    np.testing.assert_array_equal(precisions[0], expected.average_precision)
+    result = marked.result if is_baseline else baseline.result
+    np.testing.assert_array_equal(precisions[0], result.average_precision)
 
 
 def test_outputs_are_complete_and_earlier_ones_are_kept(data: EvaluationData, report: Report, tmp_path: Path) -> None:

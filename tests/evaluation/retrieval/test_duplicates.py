@@ -8,6 +8,7 @@ from evaluation.ranking import evaluate_ranking
 from evaluation.retrieval.distances import DistanceBlocks
 from evaluation.retrieval.duplicates import find_duplicates
 from evaluation.retrieval.inputs import Retrieval
+from utils import blocks
 
 DTYPES = [torch.float16, torch.float32, torch.float64]
 
@@ -20,30 +21,33 @@ def test_finds_every_row_that_equals_an_earlier_one(
     rng = np.random.default_rng(seed)
     pool = rng.choice([-1.5, 0.0, 0.5], (distinct, 3))
     features = torch.from_numpy(pool[rng.integers(0, distinct, number)]).to(dtype)
-    found = find_duplicates(features, torch.promote_types(dtype, torch.float32))
+    duplicates = find_duplicates(features, torch.promote_types(dtype, torch.float32))
     first_of: dict[tuple[float, ...], int] = {}
-    expected = {}
+    reference = {}
     for position, row in enumerate(map(tuple, features.tolist())):
         first = first_of.setdefault(row, position)
         if first != position:
-            expected[position] = first
-    assert dict(zip(found.rows.tolist(), found.first.tolist(), strict=True)) == expected
+            reference[position] = first
+    assert dict(zip(duplicates.rows.tolist(), duplicates.first.tolist(), strict=True)) == reference
 
 
-def test_zeros_of_either_sign_are_equal_but_not_rows_of_equal_hash(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_zeros_of_either_sign_are_equal() -> None:
     features = torch.tensor([[0.0, 1.0], [-0.0, 1.0], [2.0, 1.0]])
     assert find_duplicates(features, torch.float32).rows.tolist() == [1]
-    monkeypatch.setattr("evaluation.retrieval.duplicates._hashes", lambda *args: torch.zeros_like(args[1]))
+
+
+def test_rows_of_equal_hash_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same factor for each column the hash does not see the order of a row."""
+    monkeypatch.setattr(torch, "randint", lambda *arguments, **_: torch.zeros(arguments[-1], dtype=torch.int64))
+    features = torch.tensor([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0], [1.0, 3.0]])
     assert find_duplicates(features, torch.float32).rows.tolist() == [1]
 
 
 def test_rows_that_agree_in_the_columns_looked_at_first_are_told_apart() -> None:
     features = torch.zeros(6, 64)
     features[:, 1] = torch.tensor([1.0, 2.0, 1.0, 2.0, 3.0, 1.0])  # not among every fourth column
-    found = find_duplicates(features, torch.float32)
-    assert dict(zip(found.rows.tolist(), found.first.tolist(), strict=True)) == {2: 0, 5: 0, 3: 1}
+    duplicates = find_duplicates(features, torch.float32)
+    assert dict(zip(duplicates.rows.tolist(), duplicates.first.tolist(), strict=True)) == {2: 0, 5: 0, 3: 1}
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -52,7 +56,7 @@ def test_rows_that_agree_in_the_columns_looked_at_first_are_told_apart() -> None
 def test_equal_items_are_at_one_distance_wherever_they_stand(
     dim: int, dtype: torch.dtype, metric: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evaluation.retrieval.duplicates._ELEMENTS_PER_CHUNK", 64)  # several chunks
+    monkeypatch.setattr(blocks, "CHUNK_ELEMENTS", 64)  # several chunks
     rng = torch.Generator().manual_seed(dim)
     gallery = torch.randn(9, dim, generator=rng).to(dtype).repeat(5, 1)[torch.randperm(45, generator=rng)][:41]
     query_dtype = torch.promote_types(dtype, torch.float32)

@@ -8,6 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 from evaluation.centroids import CameraMeans
 from evaluation.ranking import evaluate_ranking
 from evaluation.retrieval.inputs import Retrieval, as_tensor, check_count, check_features
+from utils import blocks
 from utils.errors import ReidError
 
 CHUNK_BYTES = 8 * 2**20
@@ -97,26 +98,26 @@ def test_refuses_what_is_no_tensor(array: object, message: str) -> None:
         as_tensor(array)
 
 
-def largest_allocation(recorded: profile) -> int:
-    return max(event.self_cpu_memory_usage for event in recorded.events())
+def largest_allocation(memory: profile) -> int:
+    return max(event.self_cpu_memory_usage for event in memory.events())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_a_half_precision_gallery_is_never_widened_whole(dtype: torch.dtype) -> None:
     gallery = torch.ones(2**15, 128, dtype=dtype)  # 16 MiB in float32, 32 in float64
     ids = torch.arange(len(gallery)) % 3
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as memory:
         Retrieval.of(gallery[:1], gallery, [1], ids, [0], ids)
         CameraMeans(gallery, ids, ids)
-    assert 0 < largest_allocation(recorded) <= CHUNK_BYTES
+    assert 0 < largest_allocation(memory) <= CHUNK_BYTES
 
 
 def test_norms_of_several_chunks_are_those_of_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluation.retrieval.inputs._ELEMENTS_PER_CHUNK", 10)
+    monkeypatch.setattr(blocks, "CHUNK_ELEMENTS", 10)
     features = torch.randn(7, 4, dtype=torch.float64)
     labels = [1], [1] * 7, [0], [1] * 7
-    expected = torch.tensor([sum(x * x for x in row) ** 0.5 for row in features.tolist()], dtype=torch.float64)
-    torch.testing.assert_close(Retrieval.of(features[:1], features, *labels).gallery_norms, expected)
+    norms = torch.tensor([sum(x * x for x in row) ** 0.5 for row in features.tolist()], dtype=torch.float64)
+    torch.testing.assert_close(Retrieval.of(features[:1], features, *labels).gallery_norms, norms)
     features[5, 2] = float("nan")
     with pytest.raises(ReidError, match=r"gallery must be finite .*, got the norm nan in row 5 \(1 such rows\)"):
         Retrieval.of(features[:1], features, *labels)

@@ -31,9 +31,9 @@ def test_tiles_give_the_k_best_of_a_stable_sort(
         for width in widths:
             best.merge(rows, values[rows, start : start + width], start)
             start += width
-    expected, order = values.sort(dim=1, descending=True, stable=True)
+    reference, order = values.sort(dim=1, descending=True, stable=True)
     assert torch.equal(best.indices, order[:, : min(k, total)])
-    assert torch.equal(best.values, expected[:, : min(k, total)])
+    assert torch.equal(best.values, reference[:, : min(k, total)])
 
 
 def exact_unit_rows() -> torch.Tensor:
@@ -57,9 +57,9 @@ def test_neighbors_in_another_set_are_those_of_a_stable_sort() -> None:
     x = exact_unit_rows()
     with memory_budget(1):
         best = nearest(x[:70], x[70:], 90)
-    expected, order = (x[:70] @ x[70:].T).sort(dim=1, descending=True, stable=True)
+    reference, order = (x[:70] @ x[70:].T).sort(dim=1, descending=True, stable=True)
     assert torch.equal(best.indices, order[:, :90])
-    assert torch.equal(best.values, expected[:, :90])
+    assert torch.equal(best.values, reference[:, :90])
 
 
 def test_rows_are_scaled_and_stay_where_they_are_zero() -> None:
@@ -77,14 +77,14 @@ def test_blocks_of_one_query_give_the_lists_of_one_block(camera_rule: bool) -> N
     whole = ranked_items(retrieval, 7, camera_rule)
     with memory_budget(1):
         parts = ranked_items(retrieval, 7, camera_rule)
-    for expected, got in zip(whole, parts, strict=True):
-        assert torch.equal(expected, got)
+    for reference, part in zip(whole, parts, strict=True):
+        assert torch.equal(reference, part)
 
 
 def test_no_block_of_the_size_of_all_pairs_is_made() -> None:
     generator = torch.Generator().manual_seed(0)
     query, gallery = torch.randn(64, 8, generator=generator), torch.randn(4096, 8, generator=generator)
     retrieval = Retrieval.of(query, gallery, [1] * 64, [1] * 4096, [0] * 64, [1] * 4096)
-    with memory_budget(2**20), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+    with memory_budget(2**20), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as memory:
         ranked_items(retrieval, 5, camera_rule=True)
-    assert max(event.self_cpu_memory_usage for event in recorded.events()) <= 2**20
+    assert max(event.self_cpu_memory_usage for event in memory.events()) <= 2**20

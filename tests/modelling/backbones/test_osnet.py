@@ -129,8 +129,8 @@ def test_block_is_its_formula(inputs: int, normalization: str) -> None:
     if inputs != 64:
         shortcut = norm(pointwise(x, state, "downsample.conv.weight"), state, "downsample.bn")
     added = residual + shortcut
-    expected = (instance_norm(added, state) if normalization == "after" else added).clamp_min(0)
-    torch.testing.assert_close(block(x), expected)
+    reference = (instance_norm(added, state) if normalization == "after" else added).clamp_min(0)
+    torch.testing.assert_close(block(x), reference)
 
 
 def test_an_unknown_osnet_is_named() -> None:

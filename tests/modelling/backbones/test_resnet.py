@@ -90,8 +90,8 @@ def test_imagenet_weights_come_through_torchs_cache(
     torch.save({**donor.base.state_dict(), "fc.weight": torch.ones(1)}, cache / file)
     weights, network = imagenet_weights(name), ReidNetwork(ResNetBackbone(name))
     weights.fill(network)
-    filled = network.backbone.state_dict()
-    assert [name for name, tensor in donor.state_dict().items() if not torch.equal(tensor, filled[name])] == []
+    state_after = network.backbone.state_dict()
+    assert [name for name, tensor in donor.state_dict().items() if not torch.equal(tensor, state_after[name])] == []
     assert tuple(weights.left_out) == ("fc.weight",)
     assert not weights.is_reid_model
 

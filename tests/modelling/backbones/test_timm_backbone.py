@@ -52,8 +52,8 @@ def test_it_is_timms_own_network_without_classifier() -> None:
     network.base.load_state_dict(without)
     images = torch.rand(2, 3, 64, 32)
     with torch.inference_mode():
-        expected = reference.norm_pre(reference.stages(reference.stem(images)))
-        torch.testing.assert_close(network(images), reference.head.norm(expected))
+        feature_map = reference.norm_pre(reference.stages(reference.stem(images)))
+        torch.testing.assert_close(network(images), reference.head.norm(feature_map))
     assert backbone("timm:convnext_atto").classifiers == ("head.fc",)
 
 
@@ -63,14 +63,14 @@ def test_a_local_file_of_a_vision_transformer_is_fitted_to_the_input(network: ty
     assert weights is not None
     receiver = network("timm:test_vit", "fresh")  # 64 x 32
     weights.fill(receiver)
-    filled = receiver.backbone.base.state_dict()
-    assert filled["pos_embed"].shape == (1, 1 + 4 * 2, 64)
+    state = receiver.backbone.base.state_dict()
+    assert state["pos_embed"].shape == (1, 1 + 4 * 2, 64)
     grid = file["pos_embed"][:, 1:].reshape(1, 10, 10, 64).permute(0, 3, 1, 2)
     small = F.interpolate(grid, (4, 2), mode="bicubic", antialias=True).flatten(2).mT
-    torch.testing.assert_close(filled["pos_embed"], torch.cat([file["pos_embed"][:, :1], small], dim=1))
-    others = filled.keys() - {"pos_embed"}
+    torch.testing.assert_close(state["pos_embed"], torch.cat([file["pos_embed"][:, :1], small], dim=1))
+    others = state.keys() - {"pos_embed"}
     assert others == file.keys() - {"pos_embed", "head.weight", "head.bias"}
-    assert all(torch.equal(filled[name], file[name]) for name in others)
+    assert all(torch.equal(state[name], file[name]) for name in others)
 
 
 def test_an_old_file_gets_todays_names_and_loses_its_classifier() -> None:
@@ -155,9 +155,9 @@ def test_imagenet_weights_are_timms_fitted_to_the_input(monkeypatch: pytest.Monk
     receiver = network("timm:test_vit", "fresh")
     weights = imagenet_weights("timm:test_vit")
     weights.fill(receiver)
-    filled = receiver.backbone.base.state_dict()
-    assert torch.equal(filled["norm.weight"], donor.norm.weight)
-    assert filled["pos_embed"].shape == (1, 1 + 4 * 2, 64)
+    state = receiver.backbone.base.state_dict()
+    assert torch.equal(state["norm.weight"], donor.norm.weight)
+    assert state["pos_embed"].shape == (1, 1 + 4 * 2, 64)
     assert tuple(weights.left_out) == ("head.weight", "head.bias")
 
 

@@ -1,5 +1,4 @@
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from modelling.heads import BNNeck
 from modelling.weights.file import read_content
 from modelling.weights.foreign import recognize
 from modelling.weights.weights import Weights
+from tests.support import message_with
 from utils.distance import distance_matrix
 from utils.errors import ReidError
 from utils.images import read_image
@@ -50,9 +50,7 @@ def test_a_plain_resnet_leaves_every_choice_open_and_the_head_fresh(
     receiver = twin_of(weights)
     with caplog.at_level(logging.INFO):
         weights.fill(receiver)
-    assert re.search(
-        r"x.pth \(plain ResNet backbone\): \d+ tensors .*head is fresh; left out: fc.weight", caplog.text
-    )
+    assert message_with(caplog, "x.pth (plain ResNet backbone)", "head is fresh", "left out: fc.weight")
     vectors = receiver(images)
     torch.testing.assert_close(vectors.raw, donor(images).raw)
     torch.testing.assert_close(vectors.bn, vectors.raw / (1 + 1e-5) ** 0.5)
@@ -199,11 +197,11 @@ def test_published_osnets_find_people(workshop: Path, data: str, num_ids: int, t
         torch.tensor(part)[:, None, None] for part in (weights.preprocessing.mean, weights.preprocessing.std)
     )
     resize = TestTransform(Preprocessing(weights.preprocessing.size))
-    left, right = (
+    one, other = (
         network(torch.stack([(resize(read_image(side[p].path)).image / 255 - mean) / std for p in people])).bn
         for side in (queries, others)
     )
-    assert left.shape == (len(people), 512)
-    distances = distance_matrix(left, right, "cosine")
+    assert one.shape == (len(people), 512)
+    distances = distance_matrix(one, other, "cosine")
     own = distances.diagonal()
     assert float((distances < own[:, None]).sum(1).float().mean()) < 8  # 11.5 by chance

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from modelling.heads import ProjectionHead
 from modelling.weights.foreign import recognize
 from modelling.weights.weights import Weights
+from tests.support import message_with
 
 State = dict[str, Tensor]
 
@@ -113,7 +114,7 @@ def test_features_of_a_foreign_file_come_back(
     receiver = twin_of(weights)
     with caplog.at_level(logging.INFO):
         weights.fill(receiver)
-    assert f"a.pth ({weights.kind}, 7 identities): " in caplog.text
+    assert message_with(caplog, "a.pth", weights.kind, "7 identities")
     ours, theirs = receiver(images), donor(images)
     assert torch.equal(ours.raw, theirs.raw)
     assert torch.equal(ours.bn, theirs.bn)

@@ -13,7 +13,7 @@ from engine.builders.objective import TERMS, TermBuilder, build_objective
 from engine.checkpoint import SECTION, Checkpoint
 from engine.methods import BASELINE, CTL, OCTUPLET, OCTUPLET_CTL, Method
 from engine.settings import Settings
-from engine.weights import read_weights
+from tests.engine.support import assert_same_weights, checkpoint_at, resume
 from tests.support import fit
 from utils.errors import ReidError
 
@@ -125,10 +125,7 @@ class Resumption:
     first: Path
 
     def fit(self, *more: str) -> Checkpoint:
-        path = ("MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH", str(self.first))
-        weights = read_weights(fit(self.arguments, *path, *more).folder / "1_last.pth")
-        assert isinstance(weights, Checkpoint)
-        return weights
+        return checkpoint_at(fit(self.arguments, *resume(self.first), *more).folder / "1_last.pth")
 
 
 @pytest.fixture
@@ -141,9 +138,7 @@ NAMES = ["triplet", "center", "centroid_triplet"]
 
 
 def test_a_resumed_run_keeps_its_terms(resumption: Resumption) -> None:
-    before = read_weights(resumption.first)
-    assert isinstance(before, Checkpoint)
-    assert before.config["SOLVER.TERMS"] == NAMES
+    assert checkpoint_at(resumption.first).config["SOLVER.TERMS"] == NAMES
     assert resumption.fit().config["SOLVER.TERMS"] == NAMES
     with pytest.raises(ReidError, match=r"a resumed run keeps its settings, got SOLVER\.TERMS \(\['triplet', .* -> "):
         resumption.fit("SOLVER.TERMS", "['identity']")
@@ -161,13 +156,11 @@ def test_a_checkpoint_without_a_list_goes_on_by_its_weights(
 ) -> None:
     """A term that is younger than the checkpoint does not join, whatever its weight is by default."""
     monkeypatch.setitem(TERMS, "norm", TermBuilder(lambda *_: _Norm(), "SOLVER.MARGIN", "raw"))
-    straight = read_weights(resumption.first.with_name("1_last.pth"))
     content = torch.load(resumption.first, weights_only=True)
     lines = content[SECTION]["config"].splitlines()
     content[SECTION]["config"] = "\n".join(line for line in lines if "TERMS: [triplet" not in line)
     assert len(content[SECTION]["config"].splitlines()) == len(lines) - 1
     torch.save(content, resumption.first)
-    weights = resumption.fit()
-    assert weights.config["SOLVER.TERMS"] == NAMES
-    assert isinstance(straight, Checkpoint)
-    assert all(torch.equal(value, weights.state[name]) for name, value in straight.state.items())
+    again = resumption.fit()
+    assert again.config["SOLVER.TERMS"] == NAMES
+    assert_same_weights(resumption.first.with_name("1_last.pth"), again.path)

@@ -1,24 +1,31 @@
 """Where a run writes: nothing that an earlier one has left is lost, nothing empty stays behind."""
 
-import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from engine import run
+from engine.callbacks.epoch_log import read_metrics
+from engine.checkpoint import epoch_of
 from engine.runs import later_checkpoints, new_run
 from engine.settings import Settings
+from tests.engine.support import ONE_EPOCH, resume
 from tests.support import fit
 from utils.errors import ReidError
 
 
-def resume(path: Path) -> tuple[str, ...]:
-    return ("MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH", str(path))
+def epochs_of(folder: Path) -> list[str]:
+    return [row["epoch"] for row in read_metrics(folder / "metrics.csv")]
 
 
-def epochs_of(path: Path) -> list[str]:
-    return [row["epoch"] for row in csv.DictReader((path / "metrics.csv").open())]
+def change(path: Path, **values: object) -> dict[str, Any]:
+    """Write a checkpoint again with other values in our part of it."""
+    content: dict[str, Any] = torch.load(path, weights_only=True)
+    content["reid"] |= values
+    torch.save(content, path)
+    return content
 
 
 def test_what_later_epochs_have_left_is_moved_aside(
@@ -28,24 +35,19 @@ def test_what_later_epochs_have_left_is_moved_aside(
     folder = fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "3").folder
     for name in ("1.pth", "2_last.pth"):
         (folder / name).unlink()
-    content = torch.load(folder / "best.pth", weights_only=True)
-    content["reid"]["epoch"] = 2  # whichever epoch was the best, let it be a later one
-    torch.save(content, folder / "best.pth")
-    kept = {name: (folder / name).read_bytes() for name in ("metrics.csv", "best.pth", "report_1.json")}
-    resumed = fit(tiny_arguments, *resume(folder / "0.pth"), "SOLVER.MAX_EPOCHS", "4")
-    assert resumed.folder == folder.resolve()
-    assert {name: (folder / "earlier_1" / name).read_bytes() for name in kept} == kept
+    change(folder / "best.pth", epoch=2)  # whichever epoch was the best, let it be a later one
+    before = {name: (folder / name).read_bytes() for name in ("metrics.csv", "best.pth", "report_1.json")}
+    assert fit(tiny_arguments, *resume(folder / "0.pth"), "SOLVER.MAX_EPOCHS", "4").folder == folder.resolve()
+    assert {name: (folder / "earlier_1" / name).read_bytes() for name in before} == before
     assert not (folder / "earlier_1" / "report_0.json").exists()
     assert epochs_of(folder) == ["0", "1", "2", "3"]
-    assert torch.load(folder / "best.pth", weights_only=True)["reid"]["epoch"] in (1, 2, 3)
+    assert epoch_of(folder / "best.pth") in (1, 2, 3)
     assert f"the results of epoch 1 and later are now in {folder.resolve() / 'earlier_1'}" in caplog.text
 
 
 def test_a_crash_before_the_row_is_written_loses_no_best(tiny_arguments: list[str]) -> None:
-    folder = fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder
-    content = torch.load(folder / "best.pth", weights_only=True)
-    content["reid"]["epoch"] = 1
-    torch.save(content, folder / "best.pth")
+    folder = fit(tiny_arguments, *ONE_EPOCH).folder
+    change(folder / "best.pth", epoch=1)
     best, metrics = (folder / "best.pth").read_bytes(), (folder / "metrics.csv").read_text()
     fit(tiny_arguments, *resume(folder / "0_last.pth"), "SOLVER.MAX_EPOCHS", "2")
     assert (folder / "earlier_1" / "best.pth").read_bytes() == best
@@ -59,54 +61,54 @@ def test_a_best_of_the_epochs_before_stays(tiny_arguments: list[str]) -> None:
     before = (folder / "best.pth").read_bytes()
     fit(tiny_arguments, *resume(folder / "0.pth"))
     assert not (folder / "earlier_1" / "best.pth").exists()
-    report = torch.load(folder / "best.pth", weights_only=True)["reid"]["epoch"]
-    assert report == 1 or (folder / "best.pth").read_bytes() == before
+    assert epoch_of(folder / "best.pth") == 1 or (folder / "best.pth").read_bytes() == before
 
 
 def test_a_new_folder_has_a_best_of_its_own(tiny_arguments: list[str], caplog: pytest.LogCaptureFixture) -> None:
     first = fit(tiny_arguments).folder
     content = torch.load(first / "0.pth", weights_only=True)
-    for state in content["callbacks"].values():
-        if "best" in state:
-            state["best"] = 2.0  # no validation reaches it
+    (state,) = [state for state in content["callbacks"].values() if "best" in state]
+    state["best"] = 2.0  # no validation reaches it
     torch.save(content, first / "0.pth")
     second = fit(tiny_arguments, *resume(first / "0.pth")).folder
     assert second.name == "exp1"
-    assert "would be overwritten" in caplog.text
+    assert f"{first / '1_last.pth'} would be overwritten" in caplog.text
     assert (second / "best.pth").exists()
     assert epochs_of(second) == ["1"]
 
 
 def test_another_logs_dir_is_obeyed(
-    tiny_arguments: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tiny_arguments: list[str], tiny_checkpoint: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "0_last.pth"
-    resumed = fit(tiny_arguments, *resume(path), "LOGS_DIR", str(tmp_path / "elsewhere"))
-    assert resumed.folder.is_relative_to(tmp_path / "elsewhere")
-    assert f"LOGS_DIR {tmp_path / 'elsewhere'} is not that of the resumed run" in caplog.text
+    result = fit(tiny_arguments, *resume(tiny_checkpoint))
+    logs = tiny_arguments[tiny_arguments.index("LOGS_DIR") + 1]
+    assert result.folder == Path(logs, "tiny/osnet_x0_25/baseline/exp0")
+    assert f"LOGS_DIR {logs} is not that of the resumed run" in caplog.text
 
 
-def test_a_moved_tree_of_logs_goes_on_where_it_is(tiny_arguments: list[str], tmp_path: Path) -> None:
-    fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1")
+def test_a_tree_of_logs_in_another_place_goes_on_there(tiny_arguments: list[str], tmp_path: Path) -> None:
+    fit(tiny_arguments, *ONE_EPOCH)
     (tmp_path / "logs").rename(tmp_path / "moved")
     (path,) = (tmp_path / "moved").rglob("0_last.pth")
-    resumed = fit(tiny_arguments, *resume(path), "LOGS_DIR", str(tmp_path / "moved"))
-    assert resumed.folder == path.parent.resolve()
+    assert fit(tiny_arguments, *resume(path), "LOGS_DIR", str(tmp_path / "moved")).folder == path.parent.resolve()
 
 
 @pytest.mark.parametrize("name", ["optimizer_states", "loops", "callbacks", "rng"])
-def test_a_stripped_checkpoint_is_not_resumed(name: str, tiny_arguments: list[str], tmp_path: Path) -> None:
-    folder = fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder
-    content = torch.load(folder / "0_last.pth", weights_only=True)
+def test_a_stripped_checkpoint_is_not_resumed(
+    name: str, tiny_arguments: list[str], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    content = torch.load(tiny_checkpoint, weights_only=True)
     del content[name]
     torch.save(content, tmp_path / "stripped.pth")
     with pytest.raises(ReidError, match=f"needs, but lacks {name}; resume from a whole checkpoint"):
         fit(tiny_arguments, *resume(tmp_path / "stripped.pth"))
-    assert [path.name for path in folder.parent.iterdir()] == ["exp0"]
+    assert not (tmp_path / "logs").exists()
 
 
-def test_a_state_that_is_no_mapping_is_damage(tiny_arguments: list[str], tmp_path: Path) -> None:
-    content = torch.load(fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "0_last.pth", weights_only=True)
+def test_a_state_that_is_no_mapping_is_damage(
+    tiny_arguments: list[str], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    content = torch.load(tiny_checkpoint, weights_only=True)
     content["state_dict"] = [1, 2]
     torch.save(content, tmp_path / "odd.pth")
     with pytest.raises(ReidError, match=r"odd\.pth is a damaged checkpoint"):
@@ -121,13 +123,14 @@ def test_a_start_that_fails_leaves_no_empty_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_is_told_before_the_work(
-    tiny_arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = str(fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "best.pth")
-    monkeypatch.setattr(run, "_test", lambda *_: pytest.fail("the evaluation has begun"))
+    monkeypatch.setattr(run, "build_trainer", lambda *_: pytest.fail("the evaluation has begun"))
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
-        run.evaluate(Settings({}, {"MODEL.PRETRAIN_PATH": path, "OUTPUT_DIR": str(tmp_path / "file")}))
+        run.evaluate(
+            Settings({}, {"MODEL.PRETRAIN_PATH": str(tiny_checkpoint), "OUTPUT_DIR": str(tmp_path / "file")})
+        )
 
 
 def test_numbered_checkpoints_alone_make_a_new_folder(tmp_path: Path) -> None:
