@@ -1,0 +1,53 @@
+import errno
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference.npy_writer import NpyWriter
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(12, dtype=np.float32).reshape(4, 3),
+        np.array(["a", "가나", ""]),
+        np.arange(5),
+        np.zeros((0, 2), "f4"),
+    ],
+)
+def test_the_file_is_that_of_numpy(array: np.ndarray, tmp_path: Path) -> None:
+    with NpyWriter(tmp_path / "ours.npy", array.dtype.str, array.shape[1:]) as file:
+        for part in (array[:1], array[1:]):
+            file.append(part)
+        assert len(file) == len(array)
+    np.save(tmp_path / "theirs.npy", array)
+    assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "theirs.npy").read_bytes()
+    np.testing.assert_array_equal(np.load(tmp_path / "ours.npy", mmap_mode="r"), array)
+
+
+def test_a_file_that_was_not_finished_has_no_rows(tmp_path: Path) -> None:
+    def stop() -> None:
+        with NpyWriter(tmp_path / "a.npy", np.int64) as file:
+            file.append(np.arange(9))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    assert np.load(tmp_path / "a.npy").shape == (0,)
+
+
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
+    """Stores into a memory map would end the process without a word (SIGBUS)."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+    try:
+        with pytest.raises(OSError) as error, NpyWriter(tmp_path / "a.npy", np.float32, (512,)) as file:  # noqa: PT011
+            file.append(np.zeros((100, 512), np.float32))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert error.value.errno == errno.EFBIG
