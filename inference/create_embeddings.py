@@ -16,6 +16,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 if not __package__:  # run as a script: our packages come before any of the same names
@@ -63,7 +64,8 @@ def create_embeddings(settings: Settings, options: argparse.Namespace) -> Path |
     }
     job = EmbeddingJob(output, description, len(paths), shard.total)
     rows = job.rows_to_do(shard)
-    job.store(rows, extractor.stream(paths, rows, strict=options.strict))
+    with closing(extractor.stream(paths, rows, strict=options.strict)) as batches:
+        job.store(rows, batches)
     origin = {"source": str(folder), "junk": junk, "precision": precision}
     return finalize(job, paths, model, origin, centroids=centroids)
 

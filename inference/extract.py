@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,7 +132,7 @@ class Extractor:
 
     def stream(
         self, images: Images, rows: NDArray[np.int64] | None = None, *, strict: bool = False
-    ) -> Iterator[EmbeddedBatch]:
+    ) -> Generator[EmbeddedBatch]:
         """Embed batch by batch, in order, in memory that does not grow with their number.
 
         Unreadable images are named in the log, counted at the end, and have no row in any batch.

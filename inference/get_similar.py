@@ -59,9 +59,13 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
         logger.warning("the gallery was embedded in %s, the queries in %s; see --precision", there, here)
     paths, junk = list_images(root, subfolders=options.images_in_subfolders, output=output)
     logger.info("%d queries (%d more are junk) in a gallery of %d", len(paths), junk, len(gallery.embeddings))
-    kind, uri, normalize = options.index, options.index_uri, options.normalize_features
     index = load_or_build_index(
-        gallery, options.gallery_data, kind, normalize=normalize, uri=uri, device=extractor.device
+        gallery,
+        options.gallery_data,
+        options.index,
+        device=extractor.device,
+        normalize=options.normalize_features,
+        uri=options.index_uri,
     )
     index.resolve_k(search_filter.topk)  # refuses too many before the work
     with embed_to_disk(extractor, paths, output, strict=options.strict) as queries:

@@ -10,7 +10,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.npy_writer import NpyWriter
+from inference.npy_writer import write_npy
 from utils import blocks
 
 _BYTES_PER_PATH = 4096  # of the memory budget: in the default one 65,536 paths exist as Python strings at once
@@ -86,8 +86,8 @@ def write_paths(path: Path, images: ImagePaths, rows: NDArray[np.int64]) -> NDAr
     """
     parts = [rows[part] for part in blocks.row_blocks(len(rows), _BYTES_PER_PATH)]
     longest = max(images[part].dtype.itemsize for part in parts) // np.dtype("U1").itemsize
-    with NpyWriter(path, f"U{longest}") as file:
+    with write_npy(path) as file:
         for part in parts:
-            file.append(images[part])
+            file.append(images[part].astype(f"U{longest}"))
     array: NDArray[np.str_] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from datasets.readers.market import UNKNOWN_ID, labels_of
 from inference.gallery.store import CSV, NPZ, QUERY_PATHS, QUERY_VECTORS, RESULTS, Embeddings, Gallery
 from inference.indexes.base import NOT_FOUND, Index, SearchResult, Vectors
-from inference.npy_writer import NpyWriter
+from inference.npy_writer import write_npy
 from utils.blocks import row_blocks
 from utils.files import keep_previous, scratch_folder, written_aside
 
@@ -91,8 +91,8 @@ def write_results(
         numbers = {name: scratch / f"{name}.npy" for name in SearchResult._fields}
         with (
             open_table(table) as file,
-            NpyWriter(numbers["distances"], np.float32, (k,)) as distances,
-            NpyWriter(numbers["indices"], np.int64, (k,)) as indices,
+            write_npy(numbers["distances"]) as distances,
+            write_npy(numbers["indices"]) as indices,
         ):
             csv.writer(file).writerow(_HEADER)
             for rows in row_blocks(len(queries), k * _BYTES_PER_LINE):

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import numpy as np
 from engine.cli import InterruptedRun, build_parser, exit_code, read_settings
 from engine.settings import Settings
 from inference.choices import PRECISIONS
-from inference.npy_writer import NpyWriter
+from inference.npy_writer import write_npy
 from utils.errors import ReidError
 from utils.files import scratch_folder
 from utils.log import setup_logging
@@ -108,14 +108,18 @@ def embed_to_disk(
 
     with scratch_folder(folder, ".embedded_") as scratch:
         rows = []
-        with NpyWriter(scratch / "vectors.npy", np.float32, (extractor.card.dim,)) as file:
-            for batch in extractor.stream(paths, strict=strict):
+        vectors = scratch / "vectors.npy"
+        with (
+            write_npy(vectors) as file,
+            closing(extractor.stream(paths, strict=strict)) as batches,
+        ):
+            for batch in batches:
                 file.append(batch.vectors)
                 rows.append(batch.rows)
         if not rows:
             raise ReidError(f"none of the {len(paths)} images could be read; see the messages above")
-        vectors = np.load(scratch / "vectors.npy", mmap_mode="r")
-        yield Embeddings(vectors, write_paths(scratch / "paths.npy", paths, np.concatenate(rows)))
+        names = write_paths(scratch / "paths.npy", paths, np.concatenate(rows))
+        yield Embeddings(np.load(vectors, mmap_mode="r"), names)
 
 
 @contextmanager

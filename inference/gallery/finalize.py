@@ -13,7 +13,7 @@ from inference.gallery.chunks import EmbeddingJob
 from inference.gallery.fingerprint import Fingerprint, VectorHasher, fingerprint_of
 from inference.gallery.store import META, PATHS, VECTORS, Embeddings, ModelCard, gallery_files, meta_text
 from inference.image_paths import ImagePaths, write_paths
-from inference.npy_writer import NpyWriter
+from inference.npy_writer import write_npy
 from utils.errors import ReidError
 from utils.files import keep_previous, written_aside
 
@@ -72,7 +72,7 @@ def _write_files(
     job: EmbeddingJob, paths: ImagePaths, model: ModelCard, origin: Mapping[str, Any], *, centroids: bool
 ) -> Fingerprint:
     rows, hasher = [np.empty(0, np.int64)], VectorHasher()
-    with NpyWriter(job.folder / VECTORS, np.float32, (model.dim,)) as file:
+    with write_npy(job.folder / VECTORS) as file:
         for chunk_rows, vectors in job.vectors():
             file.append(vectors)
             hasher.add(vectors)

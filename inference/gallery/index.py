@@ -27,9 +27,9 @@ def load_or_build_index(
     folder: Path,
     kind: str = "flat",
     *,
+    device: torch.device | str | None = None,
     normalize: bool = True,
     uri: str = "",
-    device: torch.device | str | None = None,
 ) -> Index:
     """The index of a gallery.
 
@@ -39,9 +39,9 @@ def load_or_build_index(
         gallery: to search in.
         folder: where it lies.
         kind: one of :data:`inference.choices.INDEX_KINDS`.
+        device: where ``flat`` computes; None = the CPU.
         normalize: cosine distance; False = squared Euclidean distance of the vectors as they are.
         uri: of a Milvus server, or a file ending in ``.db``; empty = ``milvus.db`` beside the embeddings.
-        device: where ``flat`` computes; None = the CPU.
 
     Raises:
         ReidError: as :func:`inference.index.build_index`, or if the index there belongs to other embeddings.

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -246,3 +248,31 @@ def test_the_command_of_the_seed(
     gallery = open_gallery(tmp_path / "repository/output_dir")
     assert gallery.embeddings.vectors.shape == (6, 2048)
     assert gallery.model.checkpoint == "25.pth"
+
+
+@pytest.mark.slow
+def test_a_killed_process_loses_no_more_than_a_chunk(checkpoint: Path, draw: Make, tmp_path: Path) -> None:
+    (tmp_path / "many").mkdir()
+    for number in range(1_200):
+        draw(tmp_path / "many" / f"{number:04d}.jpg", number)
+    values = ["DATASETS.ROOT_DIR", str(tmp_path / "many"), "MODEL.PRETRAIN_PATH", str(checkpoint)]
+    values += ["TRAINER.ACCELERATOR", "cpu", "DATALOADER.NUM_WORKERS", "0", "--precision", "fp32"]
+    output = tmp_path / "out"
+    command = [sys.executable, str(ROOT / "inference/create_embeddings.py"), *values, "OUTPUT_DIR", str(output)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(chunk_files := list(output.glob("embeddings.part/*.npz"))) < 1:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    before = {path.name: path.stat().st_mtime_ns for path in chunk_files}
+    whole = Extractor(checkpoint, "cpu", precision="fp32", workers=0)(tmp_path / "many").vectors
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "going on with unfinished work" in done.stderr
+    embedded = int(re.search(r"(\d+) images embedded", done.stderr)[1])  # type: ignore[index]
+    assert embedded <= 1_200 - 512 * len(before)
+    np.testing.assert_array_equal(open_gallery(output).embeddings.vectors, whole)
+    assert {path.name for path in output.iterdir()} == FILES

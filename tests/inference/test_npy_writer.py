@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.npy_writer import NpyWriter
+from inference.npy_writer import write_npy
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from inference.npy_writer import NpyWriter
     ],
 )
 def test_the_file_is_that_of_numpy(array: np.ndarray, tmp_path: Path) -> None:
-    with NpyWriter(tmp_path / "ours.npy", array.dtype.str, array.shape[1:]) as file:
+    with write_npy(tmp_path / "ours.npy") as file:
         for part in (array[:1], array[1:]):
             file.append(part)
         assert len(file) == len(array)
@@ -27,15 +27,15 @@ def test_the_file_is_that_of_numpy(array: np.ndarray, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "ours.npy", mmap_mode="r"), array)
 
 
-def test_a_file_that_was_not_finished_has_no_rows(tmp_path: Path) -> None:
+def test_a_file_that_was_not_finished_is_removed(tmp_path: Path) -> None:
     def stop() -> None:
-        with NpyWriter(tmp_path / "a.npy", np.int64) as file:
+        with write_npy(tmp_path / "a.npy") as file:
             file.append(np.arange(9))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         stop()
-    assert np.load(tmp_path / "a.npy").shape == (0,)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
@@ -45,9 +45,10 @@ def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
     try:
-        with pytest.raises(OSError) as error, NpyWriter(tmp_path / "a.npy", np.float32, (512,)) as file:  # noqa: PT011
+        with pytest.raises(OSError) as error, write_npy(tmp_path / "a.npy") as file:  # noqa: PT011
             file.append(np.zeros((100, 512), np.float32))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    assert error.value.errno == errno.EFBIG
+    assert (error.value.errno, error.value.filename) == (errno.EFBIG, str(tmp_path / "a.npy"))
+    assert not list(tmp_path.iterdir())

@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +131,18 @@ def test_low_resolution_sizes() -> None:
     assert low_resolution_size(3, 3, 8) == (1, 1)
     with pytest.raises(ReidError, match="scale must be 1 or more, got 0"):
         degrade(torch.rand(1, 3, 8, 8), 0)
+
+
+def test_an_error_without_a_file_gets_its_name(tmp_path: Path) -> None:
+    """As that of a full disk, which a write meets; one that has a name keeps it."""
+
+    def fail(*arguments: object) -> None:
+        with written_aside(tmp_path / "a.txt"):
+            raise OSError(*arguments)
+
+    with pytest.raises(OSError, match="No space left") as error:
+        fail(errno.ENOSPC, "No space left on device")
+    assert error.value.filename == str(tmp_path / "a.txt")
+    with pytest.raises(OSError, match="other") as error:
+        fail(errno.ENOENT, "gone", "other.txt")
+    assert error.value.filename == "other.txt"
