@@ -28,7 +28,7 @@ from engine.model import TrainedModel
 from engine.settings import Settings
 from inference.device import choose_device, choose_precision, prepare, type_of
 from inference.extract import Extractor
-from inference.image_files import list_images
+from inference.images import list_images
 from modelling import backbones as records
 from utils.images import read_image
 from utils.memory import keep_freed_memory

@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.cost import clock, peak_growth
 from evaluation.retrieval.inputs import as_tensor
-from inference.index import Index, build_index
+from inference.index import build_index
+from inference.indexes.base import Index
 
 _CLUSTER, _NOISE, _TILE = 20, 0.8, 4096
 _RECALL_AT = 10

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from datasets.readers.market import UNKNOWN_ID, labels_of
 from evaluation.ranking import evaluate_ranking
-from inference.store import Embeddings
+from inference.gallery.store import Embeddings
 from utils.errors import ReidError
 
 
@@ -73,22 +73,23 @@ def count_accuracy(
     """
     query_ids, query_cameras = labels_of(queries.paths)
     gallery_ids, gallery_cameras = labels_of(gallery.paths)
-    known = query_ids > 0
+    has_id = query_ids > 0
+    num_known = int(has_id.sum())
     for side, ids in (("query", query_ids), ("gallery", gallery_ids)):
         if not (ids > 0).any():
             reason = f"since no {side} file's name tells an identity (as 0002_c1s1_000451_03.jpg does)"
-            return Accuracy(len(queries), int(known.sum()), reason=reason)
-    right = float((gallery_ids[nearest] == query_ids)[known].mean())
+            return Accuracy(len(queries), num_known, reason=reason)
+    correct = float((gallery_ids[nearest] == query_ids)[has_id].mean())
     if centroids:
         reason = "since a centroid joins cameras; test.py counts them (TEST.PROTOCOLS \"['centroid']\")"
-        return Accuracy(len(queries), int(known.sum()), right, centroids=True, reason=reason)
+        return Accuracy(len(queries), num_known, correct, centroids=True, reason=reason)
     # Whoever is not known matches nobody, as a distractor.
     ids = np.where(gallery_ids == UNKNOWN_ID, 0, gallery_ids)
-    vectors = queries.vectors if known.all() else queries.vectors[known]
+    vectors = queries.vectors if has_id.all() else queries.vectors[has_id]
     try:
         ranking = evaluate_ranking(
-            vectors, gallery.vectors, query_ids[known], ids, query_cameras[known], gallery_cameras,
+            vectors, gallery.vectors, query_ids[has_id], ids, query_cameras[has_id], gallery_cameras,
         )  # fmt: skip
     except ReidError as error:
-        return Accuracy(len(queries), int(known.sum()), right, reason=str(error))
-    return Accuracy(len(queries), int(known.sum()), right, ranking.cmc[1], ranking.num_valid_queries)
+        return Accuracy(len(queries), num_known, correct, reason=str(error))
+    return Accuracy(len(queries), num_known, correct, ranking.cmc[1], ranking.num_valid_queries)

@@ -1,20 +1,19 @@
 """What computes: the device, its precision, the network prepared for both, and the processes that decode."""
 
 import os
+import re
 from itertools import pairwise
-from typing import Literal, get_args
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from inference.choices import PRECISIONS
 from modelling.backbones import Backbone
 from modelling.network import ReidNetwork
 from utils.errors import ReidError
 from utils.processes import usable_cpus
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-PRECISIONS: tuple[str, ...] = get_args(Precision)
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _MOST_WORKERS = 16
 
@@ -27,12 +26,9 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ReidError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
-    if device.type not in ("cpu", "cuda"):
+    if not re.fullmatch(r"cpu|cuda(:\d{1,2})?", name):
         raise ReidError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ReidError(f"device {name} needs a CUDA device, but torch sees {torch.cuda.device_count()}; use auto")
     return device
@@ -46,7 +42,7 @@ def choose_precision(name: str, device: torch.device, record: Backbone) -> str:
     bf16 where the CPU multiplies it, fp16 (emulated: below 0.05 too) on CUDA.
 
     Args:
-        name: one of :data:`PRECISIONS`.
+        name: one of :data:`inference.choices.PRECISIONS`.
         device: that computes.
         record: of the backbone.
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from utils.blocks import blocks_of
+from inference.npy_writer import write_npy
+from utils import blocks
 
-_BLOCK = 2**16  # paths that exist as Python strings at once
+_BYTES_PER_PATH = 4096  # of the memory budget: in the default one 65,536 paths exist as Python strings at once
 
 
 class ImagePaths:
@@ -43,21 +43,21 @@ class ImagePaths:
 
     def __iter__(self) -> Iterator[str]:
         """All paths, one after another."""
-        for rows in blocks_of(len(self), _BLOCK):
+        for rows in blocks.row_blocks(len(self), _BYTES_PER_PATH):
             yield from self[rows].tolist()
 
     def tolist(self) -> list[str]:
         """All paths."""
         return list(self)
 
-    def without(self, left_out: NDArray[np.bool_]) -> "ImagePaths":
-        """Those that are not marked in ``left_out`` (N,)."""
-        return ImagePaths(self._start, self._names[~left_out]) if left_out.any() else self
+    def without(self, mask: NDArray[np.bool_]) -> "ImagePaths":
+        """Those that are not marked in ``mask`` (N,)."""
+        return ImagePaths(self._start, self._names[~mask]) if mask.any() else self
 
     def digest_of_names(self) -> str:
         """A fingerprint of the names within the folder: it may be mounted elsewhere on another machine."""
         digest = hashlib.sha256()
-        for rows in blocks_of(len(self), _BLOCK):
+        for rows in blocks.row_blocks(len(self), _BYTES_PER_PATH):
             digest.update(b"\0".join([*self._names[rows].tolist(), b""]))
         return digest.hexdigest()[:16]
 
@@ -65,12 +65,12 @@ class ImagePaths:
 def sorted_names(names: Iterable[str]) -> NDArray[np.bytes_]:
     """(N,) names as the file system has them, in an order that does not depend on it."""
     encoded = map(os.fsencode, names)
-    blocks = [np.empty(0, "S1")]
-    while block := list(islice(encoded, _BLOCK)):
-        blocks.append(np.array(block))
-    joined = np.concatenate(blocks)
-    joined.sort()
-    return joined
+    parts = [np.empty(0, "S1")]
+    while part := list(islice(encoded, max(1, blocks.MEMORY_BUDGET // _BYTES_PER_PATH))):
+        parts.append(np.array(part))
+    array = np.concatenate(parts)
+    array.sort()
+    return array
 
 
 def write_paths(path: Path, images: ImagePaths, rows: NDArray[np.int64]) -> NDArray[np.str_]:
@@ -82,12 +82,12 @@ def write_paths(path: Path, images: ImagePaths, rows: NDArray[np.int64]) -> NDAr
         rows: (M,) which of them, one at least.
 
     Returns:
-        (M,) the file as a memory map.
+        (M,) the file as a read-only memory map.
     """
-    blocks = list(blocks_of(len(rows), _BLOCK))
-    longest = max(images[rows[block]].dtype.itemsize for block in blocks) // np.dtype("U1").itemsize
-    target = open_memmap(path, mode="w+", dtype=f"U{longest}", shape=(len(rows),))
-    for block in blocks:
-        target[block] = images[rows[block]]
-    target.flush()
-    return target
+    parts = [rows[part] for part in blocks.row_blocks(len(rows), _BYTES_PER_PATH)]
+    longest = max(images[part].dtype.itemsize for part in parts) // np.dtype("U1").itemsize
+    with write_npy(path) as file:
+        for part in parts:
+            file.append(images[part].astype(f"U{longest}"))
+    array: NDArray[np.str_] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array

@@ -1,4 +1,4 @@
-"""Indices by name: from embeddings to nearest neighbours.
+"""Indices by name: from embeddings to nearest neighbors.
 
 =========  ==========================================================================================
 ``flat``   exact, and the vectors may stay in a memory map: up to some millions of images
@@ -9,19 +9,17 @@
 """
 
 import numpy as np
+import torch
 
 from datasets.readers.market import UNKNOWN_ID
-from inference.faiss_index import build_faiss
-from inference.fingerprint import Fingerprint, fingerprint_of
-from inference.flat_index import FlatIndex
-from inference.milvus_index import Entities, MilvusIndex
-from inference.milvus_server import Server
-from inference.neighbours import Index, Neighbours, Vectors
+from inference.choices import INDEX_KINDS
+from inference.gallery.fingerprint import Fingerprint, fingerprint_of
+from inference.indexes.base import Index, Vectors
+from inference.indexes.faiss_index import build_faiss
+from inference.indexes.flat import FlatIndex
+from inference.indexes.milvus import MilvusIndex, Records
+from inference.indexes.milvus_server import Server
 from utils.errors import ReidError
-
-__all__ = ["KINDS", "Index", "Neighbours", "build_index", "check_kind", "milvus_collection"]
-
-KINDS = ("flat", "hnsw", "ivfpq", "milvus")
 
 
 def build_index(
@@ -29,15 +27,15 @@ def build_index(
     kind: str = "flat",
     *,
     normalize: bool = True,
-    device: str | None = None,
+    device: torch.device | str | None = None,
     uri: str = "",
 ) -> Index:
     """Index vectors.
 
     Args:
         vectors: (N, D) floating point, torch or numpy.
-        kind: one of :data:`KINDS`.
-        normalize: cosine distance; False = squared euclidean distance of the vectors as they are.
+        kind: one of :data:`inference.choices.INDEX_KINDS`.
+        normalize: cosine distance; False = squared Euclidean distance of the vectors as they are.
         device: where ``flat`` computes; None = where the vectors are.
         uri: where ``milvus`` stores them: a file ending in ``.db``, or a server.
 
@@ -54,7 +52,7 @@ def build_index(
         raise ReidError("kind milvus needs a URI, got none; give a server's, or a file such as gallery.db")
     index = milvus_collection(fingerprint_of(vectors), uri, normalize=normalize)
     rows, unknown = np.arange(len(vectors)), np.full(len(vectors), UNKNOWN_ID)
-    index.fill(vectors, Entities(rows.astype(str), unknown, unknown, rows))
+    index.fill(vectors, Records(rows.astype(str), unknown, unknown, rows))
     return index
 
 
@@ -64,8 +62,8 @@ def check_kind(kind: str, uri: str) -> None:
     Raises:
         ReidError: naming the kinds.
     """
-    if kind not in KINDS:
-        raise ReidError(f"kind of index must be one of {', '.join(KINDS)}, got {kind!r}; flat is exact")
+    if kind not in INDEX_KINDS:
+        raise ReidError(f"kind of index must be one of {', '.join(INDEX_KINDS)}, got {kind!r}; flat is exact")
     if uri and kind != "milvus":
         raise ReidError(f"a URI belongs to kind milvus, got {uri!r} with {kind}; leave it out, or choose milvus")
 
@@ -74,7 +72,7 @@ def milvus_collection(vectors: Fingerprint, uri: str, *, normalize: bool) -> Mil
     """The collection of these vectors (and paths) and no others, which is made where it is absent.
 
     Raises:
-        ReidError: see :class:`inference.milvus_index.MilvusIndex`.
+        ReidError: see :class:`inference.indexes.milvus.MilvusIndex`.
     """
     name = f"reid_{'cosine' if normalize else 'l2'}_{vectors.digest[:16]}_{vectors.rows}"
     return MilvusIndex(Server(uri), name, vectors.dim, normalize=normalize)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.sample import AMBIGUOUS_ID, JUNK_ID, NoTrainingImagesError, ReidSplits, Sample
-from utils.blocks import blocks_of
+from utils.blocks import row_blocks
 from utils.errors import ReidError
 from utils.images import is_image
 
@@ -23,7 +23,7 @@ MARK = "convert.json"  # in each folder that datasets.convert made; it says how
 UNKNOWN_ID = -3  # identity or camera of a file whose name has none; -1 and -2 mean junk in a Market name
 _NO_FOLDER = "data set folder {} must exist, but does not; see the layout in README.md"
 _LONGEST_NUMBER = 18  # digits that fit into 64 bits
-_BLOCK = 2**16  # names that are parsed at once
+_BYTES_PER_NAME = 4096  # of the memory budget, while a name is parsed
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def labels_of(names: Names) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """
     match = re.compile(MarketLayout().pattern).match
     person_ids, camera_ids = np.empty(len(names), np.int64), np.empty(len(names), np.int64)
-    for rows in blocks_of(len(names), _BLOCK):
+    for rows in row_blocks(len(names), _BYTES_PER_NAME):
         matches = (match(name, max(name.rfind("/"), name.rfind("\\")) + 1) for name in map(str, names[rows]))
         person_ids[rows], camera_ids[rows] = np.array([*map(_label, matches)], np.int64).T
     return person_ids, camera_ids

@@ -156,4 +156,4 @@ def test_a_gem_of_negative_values_is_told(caplog: pytest.LogCaptureFixture) -> N
     assert caplog.text == ""
     build_network(with_values(get_cfg(), {"MODEL.NAME": "timm:convnext_atto", **size}))
     assert "MODEL.POOLING gem" in caplog.text
-    assert "of the map of timm:convnext_atto are such; avg and max see them" in caplog.text
+    assert "avg and max use them" in caplog.text

@@ -3,7 +3,7 @@ import pytest
 
 from evaluation.ranking import evaluate_ranking
 from inference.accuracy import count_accuracy
-from inference.store import Embeddings
+from inference.gallery.store import Embeddings
 
 
 def embeddings(vectors: list[list[float]], names: list[str]) -> Embeddings:

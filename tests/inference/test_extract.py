@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as F
 
 from engine.model import load_model
 from engine.settings import Settings
-from inference.extract import Extractor, _UnderWay
+from inference.extract import Extractor, PendingBatch
 from utils.errors import ReidError
 from utils.images import read_image
 
@@ -66,15 +66,25 @@ def test_one_image_and_what_is_no_sequence(checkpoint: Path, draw: Make, tmp_pat
     extractor = Extractor(checkpoint, "cpu", precision="fp32")
     for image in (Image.open(path), np.asarray(Image.open(path))):
         np.testing.assert_allclose(extractor(image).vectors, extractor(path).vectors, atol=1e-5)
-    for missing in ("nowhere", tmp_path / "nowhere"):
-        with pytest.raises(
-            ReidError, match=r"images must be a folder, .* but .*nowhere does not exist; check the path"
-        ):
-            extractor(missing)
     with pytest.raises(ReidError, match=r"must be a sequence of .*, got a generator; use list\(\)"):
         extractor(name for name in [path])  # type: ignore[arg-type]
     with pytest.raises(ReidError, match=r"must be a sequence .*, got a set"):
         list(extractor.stream({path}))  # type: ignore[arg-type]
+
+
+def test_empty_crops_are_left_out_and_the_others_stay(
+    checkpoint: Path, draw: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a detector's box outside of its frame gives them."""
+    frame = np.asarray(Image.open(draw(tmp_path / "a.png", 3)))
+    extractor = Extractor(checkpoint, "cpu", precision="fp32")
+    crops = [frame[50:50], frame, frame[:, 30:40], Image.new("RGB", (0, 4))]
+    result = extractor(crops)
+    np.testing.assert_allclose(result.vectors, extractor(frame).vectors, atol=1e-5)
+    assert "image 0 is empty: 0 x 20 pixels" in caplog.text
+    assert "3 of 4 images could not be read and are left out" in caplog.text
+    with pytest.raises(ReidError, match="image 0 is empty"):
+        extractor(crops, strict=True)
 
 
 def test_a_pil_image_that_breaks_pillow(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,13 +93,13 @@ def test_a_pil_image_that_breaks_pillow(checkpoint: Path, monkeypatch: pytest.Mo
         Extractor(checkpoint, "cpu")(Image.new("RGB", (4, 4)))
 
 
-def test_grey_turned_and_deep_pil_images_are_read_as_files_are(checkpoint: Path, draw: Make, tmp_path: Path) -> None:
-    Image.open(draw(tmp_path / "a.png", 3)).convert("L").save(tmp_path / "grey.png")
+def test_gray_turned_and_deep_images_are_read_as_files_are(checkpoint: Path, draw: Make, tmp_path: Path) -> None:
+    Image.open(draw(tmp_path / "a.png", 3)).convert("L").save(tmp_path / "gray.png")
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     Image.open(tmp_path / "a.png").save(tmp_path / "turned.jpg", exif=exif)
-    Image.fromarray(np.asarray(Image.open(tmp_path / "grey.png")).astype(np.uint16) << 8).save(tmp_path / "deep.png")
-    paths = [tmp_path / "grey.png", tmp_path / "turned.jpg", tmp_path / "deep.png"]
+    Image.fromarray(np.asarray(Image.open(tmp_path / "gray.png")).astype(np.uint16) << 8).save(tmp_path / "deep.png")
+    paths = [tmp_path / "gray.png", tmp_path / "turned.jpg", tmp_path / "deep.png"]
     extractor = Extractor(checkpoint, "cpu", precision="fp32")
     opened = extractor([Image.open(path) for path in paths])
     np.testing.assert_allclose(opened.vectors, extractor(paths).vectors, atol=1e-5)
@@ -129,8 +139,9 @@ def test_a_stream_gives_the_rows_that_were_asked_for(checkpoint: Path, images: P
 def test_the_card_tells_the_model(write_checkpoint: Make, tmp_path: Path) -> None:
     changed = {"INPUT.PIXEL_MEAN": [0.5, 0.5, 0.5], "INPUT.INTERPOLATION": "bicubic", "INPUT.SCALE": 4}
     card = Extractor(write_checkpoint(tmp_path / "a.pth", 0, changed), "cpu").card
-    assert (card.checkpoint, card.size, card.mean, card.dim) == ("a.pth", (32, 16), (0.5, 0.5, 0.5), 512)
-    assert (card.interpolation, card.scale) == ("bicubic", 1)  # the resolution of training is not that of use
+    images = card.preprocessing
+    assert (card.checkpoint, card.dim, images.size, images.mean) == ("a.pth", 512, (32, 16), (0.5, 0.5, 0.5))
+    assert (images.interpolation, images.scale) == ("bicubic", 1)  # the resolution of training is not that of use
     other = Extractor(write_checkpoint(tmp_path / "b.pth", 1, changed), "cpu").card
     assert len(card.sha256) == 64
     assert card.sha256 != other.sha256
@@ -139,7 +150,7 @@ def test_the_card_tells_the_model(write_checkpoint: Make, tmp_path: Path) -> Non
 def test_low_resolution_changes_the_images(checkpoint: Path, images: Path) -> None:
     low = load_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint), "INPUT.SCALE": 4}))
     extractor = Extractor(low, "cpu", precision="fp32")
-    assert extractor.card.scale == 4
+    assert extractor.card.preprocessing.scale == 4
     full = Extractor(checkpoint, "cpu", precision="fp32")(images)
     assert np.abs(extractor(images).vectors - full.vectors).max() > 1e-3
 
@@ -165,6 +176,7 @@ def test_images_of_a_wrong_kind(checkpoint: Path, image: object, got: str) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"batch_size": 0}, "batch_size must be 1 or more, got 0"), ({"workers": -1}, "workers must be 0 or more"),
+     ({"batch_size": "8"}, "batch_size must be 1 or more, got '8'"), ({"workers": "2"}, "workers must be .* got '2'"),
      ({"device": "gpu"}, "device must be auto, cpu, cuda or cuda:N, got 'gpu'"), ({"device": "mps"}, "got 'mps'"),
      ({"device": "cuda:99"}, "cuda:99 needs a CUDA device, but torch sees"),
      ({"precision": "int8"}, "precision must be one of auto, fp32, bf16, fp16, got 'int8'"),
@@ -182,14 +194,14 @@ def test_only_a_trained_model_embeds(tmp_path: Path, content: dict[str, torch.Te
         Extractor(tmp_path / "a.pth")
 
 
-def test_vectors_are_taken_after_their_copy_and_leave_its_memory(checkpoint: Path) -> None:
+def test_vectors_are_read_after_their_copy_and_leave_its_memory() -> None:
     memory = torch.zeros(2, 512)
 
     class Copy:
         def synchronize(self) -> None:
             memory.fill_(7.0)
 
-    batch = Extractor(checkpoint, "cpu")._fetched(_UnderWay(np.arange(2), memory, Copy()))  # type: ignore[arg-type]
+    batch = PendingBatch(np.arange(2), memory, Copy()).wait()  # type: ignore[arg-type]
     memory.fill_(8.0)
     assert (batch.vectors == 7.0).all()
 

@@ -12,7 +12,7 @@ from PIL import Image
 import inference
 from inference import create_embeddings, get_similar, infer
 from inference.extract import Extractor
-from inference.store import open_gallery
+from inference.gallery.store import open_gallery
 
 REPOSITORY = Path(inference.__file__).resolve().parents[1]
 QUERIES = ("0007_c3s1_000001_00.jpg", "0012_c1s1_000002_00.jpg", "stranger.png")
@@ -134,14 +134,23 @@ def test_mistakes_are_one_line(
     other = write_checkpoint(output.parent / "other.pth", seed=1)
     for arguments, rule in (
         ((other,), "gallery and queries must come from one model, got best.pth"),
-        ((checkpoint, "--topk", "-1"), "error: k must be an integer of 0 (all) or more, got -1"),
-        ((checkpoint, "--max_distance", "-0.5"), "error: max_distance must be 0 or more, got -0.5"),
-        ((checkpoint, "--visualize", "-1"), "error: --visualize must be 0 (no pictures) or more"),
+        ((checkpoint, "--topk", "-1"), "argument --topk: must be a whole number of 0 or more, got '-1'; see --help"),
+        ((checkpoint, "--topk", "1.5"), "argument --topk: must be a whole number of 0 or more, got '1.5'"),
+        (
+            (checkpoint, "--max_distance", "-0.5"),
+            "argument --max_distance: must be a number of 0 or more, got '-0.5'",
+        ),
+        ((checkpoint, "--max_distance", "nan"), "argument --max_distance: must be a number of 0 or more, got 'nan'"),
+        ((checkpoint, "--visualize", "-1"), "argument --visualize: must be a whole number of 0 or more, got '-1'"),
         ((checkpoint, "--index_uri", "a.db"), "error: a URI belongs to kind milvus"),
         ((checkpoint, "--gallery_data", "nowhere"), "nowhere must hold a finished gallery"),
         ((checkpoint, "MODEL.USE_CENTROIDS", "True"), "which has one row per image, got True; leave it out"),
     ):
-        assert search(queries, arguments[0], output, *arguments[1:]) == 2
+        try:
+            code = search(queries, arguments[0], output, *arguments[1:])
+        except SystemExit as stop:
+            code = stop.code
+        assert code == 2
         error = [line for line in capsys.readouterr().err.splitlines() if "INFO" not in line]
         assert len(error) == 1
         assert rule in error[0]
@@ -168,7 +177,7 @@ def test_wrong_arguments_of_an_index_are_found_before_the_queries_are_embedded(
     assert "needs 9984 vectors or more" in capsys.readouterr().err
     pytest.importorskip("milvus_lite")
     assert search(queries, checkpoint, output, "--index", "milvus", "--index_uri", "nowhere") == 2
-    monkeypatch.setattr("inference.milvus_index.MOST_NEIGHBOURS", 3)
+    monkeypatch.setattr("inference.indexes.milvus.MAX_NEIGHBORS", 3)
     assert search(queries, checkpoint, output, "--index", "milvus", "--topk", "4") == 2
     assert "k must be at most 3 in Milvus, got 4" in capsys.readouterr().err
 

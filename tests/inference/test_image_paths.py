@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.readers import market
+from datasets.preprocessing import Preprocessing
 from datasets.readers.market import labels_of
-from inference import image_files, image_paths
-from inference.fingerprint import Fingerprint
-from inference.image_files import list_images
+from inference.gallery.fingerprint import Fingerprint
+from inference.gallery.store import ModelCard, meta_text, open_gallery
 from inference.image_paths import ImagePaths, sorted_names, write_paths
-from inference.store import ModelCard, meta_text, open_gallery
+from inference.images import list_images
+from tests.support import memory_budget
 
 NAMES = ["b.jpg", "sub/0007_c2s1.jpg", "가.jpg", "a.jpg", os.fsdecode(b"caf\xe9.jpg")]
 
@@ -31,15 +31,14 @@ def test_rows_are_paths_in_the_order_of_their_bytes(paths: ImagePaths) -> None:
     assert sorted_names([]).shape == (0,)
 
 
-def test_blocks_change_nothing(paths: ImagePaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_change_nothing(paths: ImagePaths, tmp_path: Path) -> None:
     rows = np.array([4, 1, 0, 3])
     one = (paths.digest_of_names(), paths.tolist(), [part.tolist() for part in labels_of(paths)])
     write_paths(tmp_path / "one.npy", paths, rows)
-    for module in (image_paths, market):
-        monkeypatch.setattr(module, "_BLOCK", 2)
-    again = ImagePaths("/root", sorted_names(NAMES))
-    assert one == (again.digest_of_names(), again.tolist(), [part.tolist() for part in labels_of(again)])
-    assert write_paths(tmp_path / "two.npy", again, rows).tolist() == [paths[int(row)] for row in rows]
+    with memory_budget(1):  # one path at a time
+        again = ImagePaths("/root", sorted_names(NAMES))
+        assert one == (again.digest_of_names(), again.tolist(), [part.tolist() for part in labels_of(again)])
+        assert write_paths(tmp_path / "two.npy", again, rows).tolist() == [paths[int(row)] for row in rows]
     assert (tmp_path / "one.npy").read_bytes() == (tmp_path / "two.npy").read_bytes()
     loaded = np.load(tmp_path / "two.npy", allow_pickle=False)
     assert (loaded.dtype.kind, loaded.tolist()) == ("U", [paths[int(row)] for row in rows])
@@ -67,18 +66,16 @@ def peak_bytes(work: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-def test_memory_for_each_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_for_each_name(tmp_path: Path) -> None:
     """Names in a compact array and labels in blocks: strings of all paths at once would take 200 bytes and more each."""
-    count = 100_000
-    for module in (image_paths, market):
-        monkeypatch.setattr(module, "_BLOCK", 1000)
-    monkeypatch.setattr(
-        image_files, "_names", lambda *_: (f"{row:04d}_c1s1_{row:07d}_00.jpg" for row in range(count))
-    )
-    assert peak_bytes(lambda: list_images(tmp_path)) < 100 * count
-    write_paths(tmp_path / "paths.npy", list_images(tmp_path).paths, np.arange(count))
-    np.save(tmp_path / "embeddings.npy", np.zeros((count, 1), np.float32))
-    card = ModelCard("a.pth", "ab", (8, 4), (0.5,) * 3, (0.2,) * 3, "bilinear", 1, 1)
-    text = meta_text(card, Fingerprint(count, 1, "cd"), centroids=False, origin={})
-    (tmp_path / "meta.json").write_text(text)
-    assert peak_bytes(lambda: open_gallery(tmp_path)) < 30 * count
+    count = 20_000
+    for row in range(count):
+        (tmp_path / f"{row:04d}_c1s1_{row:07d}_00.jpg").touch()
+    with memory_budget(2**22):
+        assert peak_bytes(lambda: list_images(tmp_path)) < 120 * count
+        write_paths(tmp_path / "paths.npy", list_images(tmp_path).paths, np.arange(count))
+        np.save(tmp_path / "embeddings.npy", np.zeros((count, 1), np.float32))
+        card = ModelCard("a.pth", "ab", 1, Preprocessing())
+        text = meta_text(card, Fingerprint(count, 1, "cd"), centroids=False, origin={})
+        (tmp_path / "meta.json").write_text(text)
+        assert peak_bytes(lambda: open_gallery(tmp_path)) < 40 * count

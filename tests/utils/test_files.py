@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +100,18 @@ def test_earlier_results_are_kept_together(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"earlier_1", "earlier_2", "other.txt"}
     assert (tmp_path / "earlier_1/report.json").read_text() == "first"
     assert (tmp_path / "earlier_2/pictures/second").exists()
+
+
+def test_an_error_without_a_file_gets_its_name(tmp_path: Path) -> None:
+    """As that of a full disk, which a write meets; one that has a name keeps it."""
+
+    def fail(*arguments: object) -> None:
+        with written_aside(tmp_path / "a.txt"):
+            raise OSError(*arguments)
+
+    with pytest.raises(OSError, match="No space left") as error:
+        fail(errno.ENOSPC, "No space left on device")
+    assert error.value.filename == str(tmp_path / "a.txt")
+    with pytest.raises(OSError, match="other") as error:
+        fail(errno.ENOENT, "gone", "other.txt")
+    assert error.value.filename == "other.txt"

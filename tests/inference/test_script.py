@@ -10,16 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from engine.cli import exit_code
-from inference.options import own_options, run_with_options
+from engine.settings import Settings
+from inference.script import build_options, extractor_for, run_with_options
 
 ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ("create_embeddings", "get_similar", "infer")
 
 
 def test_sigterm_is_an_interruption(capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    code = run_with_options(lambda *_: os.kill(os.getpid(), signal.SIGTERM), own_options(), "x", [], "stopped here")
+    code = run_with_options(lambda *_: os.kill(os.getpid(), signal.SIGTERM), build_options("x"), [], "stopped here")
     assert code == 130
     assert capsys.readouterr().err.strip().endswith("WARNING stopped here")
     assert signal.getsignal(signal.SIGTERM) is before
@@ -30,7 +33,7 @@ def test_each_process_of_several_warns(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(name, "1")
-    assert run_with_options(lambda *_: logging.warning("unreadable"), own_options(), "x", []) == 0
+    assert run_with_options(lambda *_: logging.warning("unreadable"), build_options("x"), []) == 0
     assert capsys.readouterr().err.strip().endswith("WARNING unreadable")
 
 
@@ -47,6 +50,53 @@ def test_a_killed_decoder_takes_one_line(capsys: pytest.CaptureFixture[str]) -> 
 
     with pytest.raises(RuntimeError, match="of ours"):
         exit_code(fault)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("--precission", 2), ("--precision=int8", 2)])
+def test_help_and_typos_do_not_wait_for_torch(script: str, argument: str, code: int) -> None:
+    """In a process of its own: half a second instead of six."""
+    program = (
+        "import sys\n"
+        f"from inference import {script}\n"
+        "try:\n"
+        f"    {script}.main([{argument!r}])\n"
+        "finally:\n"
+        "    print('imported:', sorted({'torch', 'torchvision', 'pytorch_lightning'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stdout.endswith("imported: []\n")
+    if argument == "--help":
+        usage, _, explanations = done.stdout.partition("\n\n")
+        for option in ("--config_file", "--precision", "--strict", "KEY VALUE"):
+            assert option in usage
+            assert option in explanations
+    else:
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_each_process_of_torchrun_has_a_device_of_its_own(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    current, used = list[str](), list[str]()
+
+    def record(_: object, device: str, *__: object) -> None:
+        used.append(device)
+
+    monkeypatch.setattr("inference.extract.Extractor", record)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    settings = {"MODEL.PRETRAIN_PATH": str(checkpoint)}
+    for rank in ("0", "1", "3"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        extractor_for(Settings({}, settings), "auto")
+    assert used == current == ["cuda:0", "cuda:1", "cuda:1"]
+    extractor_for(Settings({}, {**settings, "TRAINER.ACCELERATOR": "cpu"}), "auto")
+    monkeypatch.delenv("LOCAL_RANK")
+    extractor_for(Settings({}, settings), "auto")
+    assert used[3:] == ["cpu", "auto"]
+    assert len(current) == 3
 
 
 @pytest.mark.slow

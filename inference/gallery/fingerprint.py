@@ -1,4 +1,4 @@
-"""What tells one gallery from another."""
+"""What tells one gallery from another: a hash of all its vectors and paths."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.neighbours import Vectors, checked_vectors
-from utils.blocks import blocks_of
+from inference.indexes.base import Vectors, as_matrix
+from utils.blocks import row_blocks
 
-_BLOCK_BYTES = 16 * 2**20  # of vectors read at once
-_BLOCK_PATHS = 2**16
+_SHARE = 1 / 16  # of the memory budget: vectors and paths that are hashed at once
+_BYTES_PER_PATH = 256
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Fingerprint:
     digest: str
 
 
-class Fingerprinting:
-    """Takes a fingerprint of vectors while they pass by."""
+class VectorHasher:
+    """Takes the fingerprint of vectors while they are written."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
@@ -43,7 +43,7 @@ class Fingerprinting:
 
     def finish(self, paths: Sequence[str] | NDArray[np.str_] = ()) -> Fingerprint:
         """The fingerprint of all vectors that were added, with the ``paths`` (N,) of their images."""
-        for rows in blocks_of(len(paths), _BLOCK_PATHS):
+        for rows in row_blocks(len(paths), _BYTES_PER_PATH, _SHARE):
             block = "\0".join([*map(str, paths[rows]), ""])
             self._digest.update(block.encode("utf-8", "surrogatepass"))
         return Fingerprint(self._rows, self._dim, self._digest.hexdigest())
@@ -51,8 +51,8 @@ class Fingerprinting:
 
 def fingerprint_of(vectors: Vectors, paths: Sequence[str] | NDArray[np.str_] = ()) -> Fingerprint:
     """The fingerprint of (N, D) vectors, torch or numpy, and of the ``paths`` (N,); all are read block by block."""
-    matrix = checked_vectors("vectors", vectors)
-    taking = Fingerprinting()
-    for rows in blocks_of(len(matrix), max(1, _BLOCK_BYTES // (4 * matrix.shape[1]))):
-        taking.add(matrix[rows].float().cpu().numpy())
-    return taking.finish(paths)
+    matrix = as_matrix("vectors", vectors)
+    hasher = VectorHasher()
+    for rows in row_blocks(len(matrix), 4 * matrix.shape[1], _SHARE):
+        hasher.add(matrix[rows].float().cpu().numpy())
+    return hasher.finish(paths)

@@ -11,39 +11,25 @@ import logging
 import math
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from inference.neighbours import NOT_FOUND, Neighbours, Vectors, checked_vectors, neighbours_asked
+from inference.indexes.base import NOT_FOUND, SearchResult, Vectors, as_matrix, finite_rows, resolve_k
 from utils import blocks
 from utils.errors import ReidError, one_line
 from utils.files import written_aside
 from utils.precision import full_precision
 
-_CODES, _TRAINING_PER_CODE = 256, 39  # of product quantisation (8 bits), and what FAISS asks for at least
+_CODES, _TRAINING_PER_CODE = 256, 39  # of product quantization (8 bits), and what FAISS asks for at least
 _SMALLEST_IVFPQ = _CODES * _TRAINING_PER_CODE
 _MORE_CANDIDATES = 100  # than 2 k: of ivfpq, whose codes know distances roughly
 _ALWAYS_COMPARED = 4096  # candidates, whatever the budget
 _BLOCK = 16384  # rows added at once
 _SEED = 0
-
-
-class _Measure(NamedTuple):
-    """How vectors are compared: FAISS always gets squared euclidean distances, 2 - 2 cos of normalised ones."""
-
-    normalize: bool
-
-    def prepared(self, rows: Tensor) -> Tensor:
-        rows = rows.to("cpu", torch.float32)
-        if not bool(torch.isfinite(rows).all()):
-            raise ReidError("vectors must be finite, got NaN or infinity; look for a diverged training")
-        return torch.nn.functional.normalize(rows, eps=1e-12) if self.normalize else rows
-
-    def distances(self, squared: np.ndarray) -> np.ndarray:
-        return (squared / 2 if self.normalize else squared).clip(0.0)
 
 
 class FaissIndex:
@@ -52,12 +38,12 @@ class FaissIndex:
     ``ivfpq`` refines its candidates by the vectors; ``hnsw`` holds them itself.
     """
 
-    def __init__(self, content: Any, vectors: Tensor, measure: _Measure) -> None:  # noqa: ANN401
+    def __init__(self, content: Any, vectors: Tensor, *, normalize: bool) -> None:  # noqa: ANN401
         """Take ``content``, a filled index of the FAISS library, over ``vectors`` (N, D)."""
         self._refines = hasattr(content, "pq")
         self._content = content
         self._vectors = vectors
-        self._measure = measure
+        self._normalize = normalize
 
     @property
     def parameters(self) -> dict[str, int]:
@@ -71,33 +57,34 @@ class FaissIndex:
         """Number of vectors."""
         return len(self._vectors)
 
-    def asked(self, k: int) -> int:
-        """See :meth:`inference.neighbours.Index.asked`."""
-        number = neighbours_asked(k, len(self))
+    def resolve_k(self, k: int) -> int:
+        """See :meth:`inference.indexes.base.Index.resolve_k`."""
+        number = resolve_k(k, len(self))
         most = max(_ALWAYS_COMPARED, blocks.MEMORY_BUDGET // self._bytes_per_candidate)
-        if self._refines and self._candidates(number) > most:
+        if self._refines and self._num_candidates(number) > most:
             raise ReidError(
                 f"k must be at most {(most - _MORE_CANDIDATES) // 2} for ivfpq, which compares over twice as many in "
                 f"{blocks.MEMORY_BUDGET} bytes, got {k or '0 (all)'}; ask for fewer, or use flat"
             )
         return number
 
-    def search(self, queries: Vectors, k: int = 0) -> Neighbours:
-        """See :meth:`inference.neighbours.Index.search`; neighbours may be missed, the distances are exact."""
-        k = self.asked(k)
-        given = checked_vectors("queries", queries, self._vectors.shape[1])
-        wanted = self._candidates(k)
-        per_query = wanted * self._bytes_per_candidate
-        found = Neighbours(np.empty((len(given), k), np.float32), np.empty((len(given), k), np.int64))
-        options = self._search_options(wanted)
-        for rows in blocks.row_blocks(len(given), per_query):
-            block = self._measure.prepared(given[rows])
-            squared, items = self._content.search(block.numpy(), wanted, params=options)
+    def search(self, queries: Vectors, k: int = 0) -> SearchResult:
+        """See :meth:`inference.indexes.base.Index.search`; neighbors may be missed, the distances are exact."""
+        k = self.resolve_k(k)
+        matrix = as_matrix("queries", queries, self._vectors.shape[1])
+        num_candidates = self._num_candidates(k)
+        options = self._search_options(num_candidates)
+        result = SearchResult(np.empty((len(matrix), k), np.float32), np.empty((len(matrix), k), np.int64))
+        for rows in blocks.row_blocks(len(matrix), num_candidates * self._bytes_per_candidate):
+            block = self._comparable(finite_rows("queries", matrix[rows], "cpu"))
+            scores, items = self._content.search(block.numpy(), num_candidates, params=options)
             if self._refines:
-                squared, items = self._refined(block, torch.from_numpy(items), k)
-            squared[items == NOT_FOUND] = np.inf
-            found.distances[rows], found.indices[rows] = self._measure.distances(squared), items
-        return found
+                distances, items = self._refine(block, torch.from_numpy(items), k)
+            else:
+                distances = self._distances(scores)
+            result.distances[rows] = np.where(items == NOT_FOUND, np.inf, distances.clip(0.0))
+            result.indices[rows] = items
+        return result
 
     def save(self, path: Path) -> None:
         """Write it to ``path``, whole or not at all."""
@@ -108,22 +95,34 @@ class FaissIndex:
     def _bytes_per_candidate(self) -> int:
         return 24 + self._refines * 8 * self._vectors.shape[1]
 
-    def _candidates(self, k: int) -> int:
+    def _num_candidates(self, k: int) -> int:
         return min(len(self), 2 * k + _MORE_CANDIDATES) if self._refines else k
 
-    def _search_options(self, wanted: int) -> Any:  # noqa: ANN401 (faiss has no types)
+    def _search_options(self, num_candidates: int) -> Any:  # noqa: ANN401 (faiss has no types)
         if not self._refines:
-            return _faiss().SearchParametersHNSW(efSearch=max(128, 2 * wanted))
+            return _faiss().SearchParametersHNSW(efSearch=max(128, 2 * num_candidates))
         return _faiss().SearchParametersIVF(nprobe=max(16, self._content.nlist // 32))
 
-    def _refined(self, queries: Tensor, items: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k nearest of the candidates ``items`` (Q, C) by exact squared distances."""
+    def _comparable(self, rows: Tensor) -> Tensor:
+        return _unit(rows) if self._normalize else rows
+
+    def _distances(self, scores: np.ndarray) -> np.ndarray:
+        """From inner products; from squared distances, which earlier versions stored of unit vectors too."""
+        if self._content.metric_type == _faiss().METRIC_INNER_PRODUCT:
+            return 1.0 - scores
+        return scores / 2 if self._normalize else scores
+
+    def _refine(self, queries: Tensor, items: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Distances and places of the k nearest of the candidates ``items`` (Q, C), exactly."""
         with full_precision(queries.device):
-            candidates = self._measure.prepared(self._vectors[items.clamp(0).flatten()])
-            difference = candidates.view(*items.shape, -1).sub_(queries[:, None])
-            squared = difference.square_().sum(2).masked_fill_(items == NOT_FOUND, torch.inf)
-        squared, order = squared.sort(dim=1, stable=True)
-        return squared[:, :k].numpy(), items.gather(1, order[:, :k]).numpy()
+            candidates = self._vectors[items.clamp(0).flatten()].to("cpu", torch.float32)
+            candidates = self._comparable(candidates).view(*items.shape, -1)
+            if self._normalize:
+                distances = 1.0 - (candidates @ queries[:, :, None]).squeeze(2)
+            else:
+                distances = candidates.sub_(queries[:, None]).square_().sum(2)
+        distances, order = distances.masked_fill_(items == NOT_FOUND, torch.inf).sort(dim=1, stable=True)
+        return distances[:, :k].numpy(), items.gather(1, order[:, :k]).numpy()
 
 
 def build_faiss(vectors: Vectors, kind: str, *, normalize: bool = True) -> FaissIndex:
@@ -132,26 +131,32 @@ def build_faiss(vectors: Vectors, kind: str, *, normalize: bool = True) -> Faiss
     Args:
         vectors: (N, D) floating point, torch or numpy; a memory map is never loaded whole.
         kind: ``hnsw`` or ``ivfpq``.
-        normalize: cosine distance; False = squared euclidean distance.
+        normalize: cosine distance; False = squared Euclidean distance.
 
     Raises:
         ReidError: if FAISS is not installed, or the vectors are too few for ``ivfpq`` or not finite.
     """
     faiss = _faiss()
-    matrix = checked_vectors("vectors", vectors)
-    measure = _Measure(normalize)
-    parameters = parameters_for(kind, len(matrix), matrix.shape[1])
+    matrix = as_matrix("vectors", vectors)
+    dim = matrix.shape[1]
+    parameters = parameters_for(kind, len(matrix), dim)
+
+    def comparable(rows: Tensor) -> np.ndarray:
+        finite = finite_rows("vectors", rows, "cpu")
+        return (_unit(finite) if normalize else finite).numpy()
+
     if kind == "hnsw":
-        content = faiss.IndexHNSWFlat(matrix.shape[1], parameters["links"])
+        # Of unit vectors the inner product gives the same graph, and a vector of zeros a distance of 1.
+        metric = faiss.METRIC_INNER_PRODUCT if normalize else faiss.METRIC_L2
+        content = faiss.IndexHNSWFlat(dim, parameters["links"], metric)
         content.hnsw.efConstruction = parameters["construction"]
     else:
-        coarse = faiss.IndexFlatL2(matrix.shape[1])
-        content = faiss.IndexIVFPQ(coarse, matrix.shape[1], parameters["lists"], parameters["bytes"], 8)
-        chosen = np.random.default_rng(_SEED).choice(len(matrix), parameters["sample"], replace=False)
-        content.train(measure.prepared(matrix[torch.from_numpy(np.sort(chosen))]).numpy())
-    for rows in blocks.blocks_of(len(matrix), min(_BLOCK, max(1, blocks.MEMORY_BUDGET // (8 * matrix.shape[1])))):
-        content.add(measure.prepared(matrix[rows]).numpy())
-    return FaissIndex(content, matrix, measure)
+        content = faiss.IndexIVFPQ(faiss.IndexFlatL2(dim), dim, parameters["lists"], parameters["bytes"], 8)
+        sample = np.random.default_rng(_SEED).choice(len(matrix), parameters["sample"], replace=False)
+        content.train(comparable(matrix[torch.from_numpy(np.sort(sample))]))
+    for rows in blocks.blocks_of(len(matrix), min(_BLOCK, max(1, blocks.MEMORY_BUDGET // (8 * dim)))):
+        content.add(comparable(matrix[rows]))
+    return FaissIndex(content, matrix, normalize=normalize)
 
 
 def parameters_for(kind: str, num_items: int, dim: int) -> dict[str, int]:
@@ -183,7 +188,7 @@ def load_faiss(path: Path, vectors: Vectors, *, normalize: bool = True) -> Faiss
         ReidError: if FAISS is not installed, or the file is damaged or of other vectors.
     """
     read = partial(_faiss().read_index, str(path))
-    matrix = checked_vectors("vectors", vectors)
+    matrix = as_matrix("vectors", vectors)
     try:
         content = read()
     except RuntimeError as error:
@@ -196,7 +201,12 @@ def load_faiss(path: Path, vectors: Vectors, *, normalize: bool = True) -> Faiss
             f"{path} must belong to the embeddings ({len(matrix)} x {matrix.shape[1]}), got an index of "
             f"{content.ntotal} x {content.d}; delete it to build it anew"
         )
-    return FaissIndex(content, matrix, _Measure(normalize))
+    return FaissIndex(content, matrix, normalize=normalize)
+
+
+def _unit(rows: Tensor) -> Tensor:
+    """Rows of length 1; zeros stay."""
+    return F.normalize(rows, eps=1e-12)
 
 
 def _faiss() -> Any:  # noqa: ANN401 (faiss has no types)

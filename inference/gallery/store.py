@@ -1,26 +1,32 @@
 """The files of an embedded gallery, and the check that two sets of embeddings may be compared.
 
 A gallery is a folder: ``embeddings.npy`` (float32, N x D), ``paths.npy`` (N unicode strings) and ``meta.json``,
-which is written last: where it lies, the gallery is complete.
+which is written last: where it lies, the gallery is complete. Indices and results of searches may lie beside them.
 """
 
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.preprocessing import Difference, Preprocessing
 from datasets.readers.market import UNKNOWN_ID, labels_of
-from inference.fingerprint import Fingerprint
-from utils.errors import ReidError
+from inference.gallery.fingerprint import Fingerprint
+from utils.errors import ReidError, one_line
 
 logger = logging.getLogger(__name__)
 
 VECTORS, PATHS, META = "embeddings.npy", "paths.npy", "meta.json"
+INDEX, MILVUS_FILE = "index_", "milvus.db"  # the beginning of an index's name and of its JSON file's; Milvus Lite
+RESULTS = CSV, NPZ, QUERY_VECTORS, QUERY_PATHS, PICTURES = (
+    "results.csv", "results.npz", "query_embeddings.npy", "query_paths.npy", "ranked_lists",
+)  # fmt: skip
+"""What a search writes."""
 
 
 @dataclass(frozen=True)
@@ -30,24 +36,29 @@ class ModelCard:
     Attributes:
         checkpoint: name of the file.
         sha256: of the file.
-        size: height and width of the network's input, pixels.
-        mean: of R, G, B in [0, 1], subtracted.
-        std: of R, G, B, divided by.
-        interpolation: of the resize.
-        scale: low resolution that the images were given, 1 = none.
         dim: components of a vector, D.
-        antialias: low-pass before lowering the resolution.
+        preprocessing: of the images.
     """
 
     checkpoint: str
     sha256: str
-    size: tuple[int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str
-    scale: int
     dim: int
-    antialias: bool = True
+    preprocessing: Preprocessing
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelCard":
+        """From what :meth:`as_dict` gives; galleries of earlier versions lack ``antialias``.
+
+        Raises:
+            ReidError, KeyError, TypeError, ValueError: if it is damaged.
+        """
+        preprocessing = Preprocessing.from_dict({"antialias": True, **values, "scale": int(values["scale"])})
+        return cls(str(values["checkpoint"]), str(values["sha256"]), int(values["dim"]), preprocessing)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields by name, those of the preprocessing among them, of JSON's types."""
+        own = {"checkpoint": self.checkpoint, "sha256": self.sha256, "dim": self.dim}
+        return {**own, **self.preprocessing.as_dict()}
 
     def __str__(self) -> str:
         return f"{self.checkpoint} (sha256 {self.sha256[:12]})"
@@ -58,7 +69,7 @@ class Embeddings:
     """Vectors and where their images lie.
 
     Attributes:
-        vectors: (N, D) float32 as the network gives them for retrieval, not normalised.
+        vectors: (N, D) float32 as the network gives them for retrieval, not normalized.
         paths: (N,) unicode; empty for an image that came from no file.
 
     Raises:
@@ -90,7 +101,7 @@ class Gallery:
         model: what made them.
         centroids: one mean vector per identity (its path: the first image's) instead of one per image.
         person_ids: (N,) int64 from the file names, :data:`UNKNOWN_ID` where they tell none.
-        camera_ids: (N,) likewise; unknown for centroids, which join cameras.
+        camera_ids: (N,) int64 from the file names; unknown for centroids, which join cameras.
         precision: in which the backbone computed; empty where that is not known.
         fingerprint: of vectors and paths; None where it was not taken.
     """
@@ -109,7 +120,7 @@ class Gallery:
                 raise ReidError(f"{name} must have one entry for each of {len(self.embeddings)} rows, got {shape}")
 
 
-def open_gallery(folder: Path) -> Gallery:
+def open_gallery(folder: str | Path) -> Gallery:
     """Open what create_embeddings.py has written.
 
     Raises:
@@ -122,40 +133,30 @@ def open_gallery(folder: Path) -> Gallery:
             f"{folder} must hold a finished gallery, but lacks {', '.join(missing)}; "
             "make it with inference/create_embeddings.py (an unfinished one goes on where it stopped)"
         )
-    meta = read_meta(folder)
     try:
-        model, rows, centroids = _card(meta["model"]), int(meta["rows"]), bool(meta["centroids"])
-        vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
-        paths = np.load(folder / PATHS, mmap_mode="r", allow_pickle=False)
-        fingerprint = Fingerprint(**meta["fingerprint"]) if "fingerprint" in meta else None
-    except (KeyError, TypeError, ValueError, EOFError) as error:
-        raise ReidError(f"{folder} holds a damaged gallery: {type(error).__name__} {error}; make it anew") from error
-    if vectors.shape != (rows, model.dim) or len(paths) != rows:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        model, rows, centroids = ModelCard.from_dict(meta["model"]), int(meta["rows"]), bool(meta["centroids"])
+        fingerprint = _fingerprint(meta["fingerprint"]) if "fingerprint" in meta else None
+        arrays = [np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in (VECTORS, PATHS)]
+        embeddings = Embeddings(*arrays)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file may raise anything
+        reason = f"{type(error).__name__}: {one_line(error)[:200]}"
+        raise ReidError(f"{folder} holds a damaged gallery ({reason}); make it anew") from error
+    if embeddings.vectors.shape != (rows, model.dim):
         raise ReidError(
-            f"the files of {folder} disagree: {META} tells {rows} x {model.dim}, {VECTORS} has {vectors.shape} and "
-            f"{PATHS} {len(paths)}; make it anew"
+            f"the files of {folder} disagree: {META} says {rows} x {model.dim}, {VECTORS} has "
+            f"{embeddings.vectors.shape}; make it anew"
         )
-    person_ids, camera_ids = labels_of(paths)
+    person_ids, camera_ids = labels_of(embeddings.paths)
     if centroids:
         camera_ids = np.full_like(camera_ids, UNKNOWN_ID)
-    precision = str(meta.get("precision", ""))
-    return Gallery(Embeddings(vectors, paths), model, centroids, person_ids, camera_ids, precision, fingerprint)
+    return Gallery(embeddings, model, centroids, person_ids, camera_ids, str(meta.get("precision", "")), fingerprint)
 
 
-def read_meta(folder: Path) -> dict[str, Any]:
-    """What meta.json of a gallery says.
-
-    Raises:
-        ReidError: if it is no JSON object.
-    """
-    path = folder / META
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ReidError(f"{path} must be JSON as create_embeddings.py writes it, but is not: {error}") from error
-    if not isinstance(meta, dict):
-        raise ReidError(f"{path} must hold a JSON object, got {type(meta).__name__}; make the gallery anew")
-    return meta
+def _fingerprint(values: Mapping[str, Any]) -> Fingerprint:
+    return Fingerprint(int(values["rows"]), int(values["dim"]), str(values["digest"]))
 
 
 def meta_text(model: ModelCard, fingerprint: Fingerprint, *, centroids: bool, origin: Mapping[str, Any]) -> str:
@@ -168,8 +169,14 @@ def meta_text(model: ModelCard, fingerprint: Fingerprint, *, centroids: bool, or
         origin: what else should be known later; no search depends on it.
     """
     shape = {"rows": fingerprint.rows, "centroids": centroids}
-    meta = {**shape, "model": asdict(model), "fingerprint": asdict(fingerprint), **origin}
+    meta = {**shape, "model": model.as_dict(), "fingerprint": asdict(fingerprint), **origin}
     return json.dumps(meta, indent=2) + "\n"
+
+
+def gallery_files(folder: Path) -> list[str]:
+    """Names of the files that may lie in a gallery's folder and belong to it: its own, its indices, its results."""
+    indices = sorted(path.name for ending in ("faiss", "json") for path in folder.glob(f"{INDEX}*.{ending}"))
+    return [META, VECTORS, PATHS, MILVUS_FILE, *indices, *RESULTS]
 
 
 def check_same_model(gallery: ModelCard, query: ModelCard) -> None:
@@ -180,29 +187,21 @@ def check_same_model(gallery: ModelCard, query: ModelCard) -> None:
     Raises:
         ReidError: naming both and what differs.
     """
-    apart = ("sha256", "size", "mean", "std", "interpolation", "dim")
-    differing = [name for name in apart if getattr(gallery, name) != getattr(query, name)]
-    if differing:
-        told = [name for name in differing if name != "sha256"]  # the file's hash stands beside its name
-        shown = [f"{name} {getattr(gallery, name)} and {getattr(query, name)}" for name in told]
-        apart_in = f", which differ in {'; '.join(shown)}" if shown else ""
+    ours, theirs = gallery.preprocessing, query.preprocessing
+    differences = [row for row in ours.difference(theirs) if row.name not in ("scale", "antialias")]
+    if gallery.dim != query.dim:
+        differences.append(Difference("dim", gallery.dim, query.dim))
+    if differences or gallery.sha256 != query.sha256:  # the file's hash stands beside its name
+        fields = "; ".join(f"{row.name} {row.own} and {row.other}" for row in differences)
         raise ReidError(
-            f"gallery and queries must come from one model, got {gallery} and {query}{apart_in}; "
-            "embed the gallery anew, or search with its model"
+            f"gallery and queries must come from one model, got {gallery} and {query}"
+            f"{f', which differ in {fields}' if fields else ''}; embed the gallery anew, or search with its model"
         )
-    if gallery.scale != query.scale:
-        logger.warning("the gallery was embedded at resolution x%d, the queries at x%d", gallery.scale, query.scale)
-    elif gallery.scale > 1 and gallery.antialias != query.antialias:
-        with_it, without = ("gallery", "queries") if gallery.antialias else ("queries", "gallery")
+    if ours.scale != theirs.scale:
+        logger.warning("the gallery was embedded at resolution x%d, the queries at x%d", ours.scale, theirs.scale)
+    elif ours.scale > 1 and ours.antialias != theirs.antialias:
+        sides = ("gallery", "queries") if ours.antialias else ("queries", "gallery")
         logger.warning(
             "the resolution of the %s was lowered with antialiasing, that of the %s without (INPUT.LR_ANTIALIAS)",
-            with_it,
-            without,
+            *sides,
         )
-
-
-def _card(values: Mapping[str, Any]) -> ModelCard:
-    """From JSON, where tuples have become lists."""
-    known = {field.name for field in fields(ModelCard)}
-    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
-    return ModelCard(**plain)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.image_files import list_images
+from inference.images import image_sequence, list_images
 from utils.errors import ReidError
 
 Make = Callable[..., Path]
@@ -44,3 +44,14 @@ def test_nothing_to_list(tmp_path: Path, draw: Make) -> None:
         list_images(tmp_path)
     with pytest.raises(ReidError, match="must hold images that are no junk, but all 1 are -1 or -2"):
         list_images(tmp_path / "junk")
+
+
+def test_what_is_no_sequence_of_images(tmp_path: Path) -> None:
+    for missing in ("nowhere", tmp_path / "nowhere"):
+        with pytest.raises(
+            ReidError, match=r"images must be a folder, .* but .*nowhere does not exist; check the path"
+        ):
+            image_sequence(missing)
+    for value, name in (({"a.jpg": 1}, "dict"), ({"a.jpg"}, "set"), (7, "int"), (iter(["a.jpg"]), "list_iterator")):
+        with pytest.raises(ReidError, match=rf"must be a sequence of .*, got a {name}; use list\(\)"):
+            image_sequence(value)  # type: ignore[arg-type]

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference.faiss_index import FaissIndex, build_faiss, load_faiss, parameters_for
-from inference.flat_index import FlatIndex
+from inference.indexes.faiss_index import FaissIndex, build_faiss, load_faiss, parameters_for
+from inference.indexes.flat import FlatIndex
 from tests.support import memory_budget
 from utils.errors import ReidError
 
@@ -38,11 +38,11 @@ def check(index: FaissIndex, people: Data, normalize: bool) -> None:
     vectors, queries = people
     assert len(index) == len(vectors)
     distances, indices = index.search(queries, 10)
-    wanted = FlatIndex(vectors, normalize=normalize).search(queries, 10)
-    recall = (indices[:, :, None] == wanted.indices[:, None]).any(2).mean()
+    exact = FlatIndex(vectors, normalize=normalize).search(queries, 10)
+    recall = (indices[:, :, None] == exact.indices[:, None]).any(2).mean()
     assert recall > 0.95
-    same = indices == wanted.indices
-    np.testing.assert_allclose(distances[same], wanted.distances[same], rtol=1e-3, atol=1e-4)
+    same = indices == exact.indices
+    np.testing.assert_allclose(distances[same], exact.distances[same], rtol=1e-3, atol=1e-4)
     assert (np.diff(distances, axis=1) >= -1e-6).all()
 
 
@@ -69,6 +69,16 @@ def test_saved_and_loaded(index: FaissIndex, people: Data, tmp_path: Path) -> No
         np.testing.assert_array_equal(before, after)
     assert again.parameters == index.parameters
     assert [path.name for path in tmp_path.iterdir()] == ["a.faiss"]
+
+
+def test_an_index_of_an_earlier_version_is_read(people: Data, tmp_path: Path) -> None:
+    """Of unit vectors it has squared distances, where a new one has inner products."""
+    faiss = pytest.importorskip("faiss")
+    vectors = people[0][:500]
+    content = faiss.IndexHNSWFlat(16, 32)
+    content.add(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    faiss.write_index(content, str(tmp_path / "old.faiss"))
+    check(load_faiss(tmp_path / "old.faiss", vectors), (vectors, people[1]), normalize=True)
 
 
 def test_what_cannot_be_found_is_said(index: FaissIndex, people: Data) -> None:
@@ -128,6 +138,6 @@ def test_more_candidates_than_the_budget_holds(people: Data) -> None:
             with pytest.raises(
                 ReidError, match=r"k must be at most 1998 for ivfpq, .* got .*; ask for fewer, or use flat"
             ):
-                index.asked(k)
+                index.resolve_k(k)
         assert index.search(people[1][:2], 1998).indices.shape == (2, 1998)
-        assert build_faiss(people[0], "hnsw").asked(0) == 10_000
+        assert build_faiss(people[0], "hnsw").resolve_k(0) == 10_000

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 import inference.create_embeddings as script
-from inference import get_similar, infer, publish
-from inference.fingerprint import fingerprint_of
-from inference.store import open_gallery
-from inference.stored_index import IndexSettings, open_index
+from inference import get_similar, infer
+from inference.gallery.chunks import EmbeddingJob
+from inference.gallery.finalize import finalize
+from inference.gallery.fingerprint import VectorHasher, fingerprint_of
+from inference.gallery.index import load_or_build_index
+from inference.gallery.store import open_gallery
+from inference.image_paths import ImagePaths, sorted_names
 
 FILES = {"embeddings.npy", "paths.npy", "meta.json"}
 
@@ -48,18 +51,18 @@ def test_indices_and_results_leave_with_their_gallery(arguments: list[str], imag
     assert script.main(arguments) == 0
     assert {path.name for path in (out / "earlier_1").iterdir()} == before
     assert {path.name for path in out.iterdir()} == FILES | {"earlier_1", "notes.txt"}
-    assert len(open_index(open_gallery(out), out, IndexSettings("hnsw"))) == 5
+    assert len(load_or_build_index(open_gallery(out), out, "hnsw")) == 5
 
 
 def test_results_of_another_gallery_stay(arguments: list[str], tmp_path: Path) -> None:
     assert script.main(arguments) == 0
-    found = tmp_path / "found"
-    assert get_similar.main(["--gallery_data", str(tmp_path / "out"), *arguments, "OUTPUT_DIR", str(found)]) == 0
-    assert script.main([*arguments, "OUTPUT_DIR", str(found)]) == 0
-    assert FILES | {"results.csv"} < {path.name for path in found.iterdir()}
+    results = tmp_path / "results"
+    assert get_similar.main(["--gallery_data", str(tmp_path / "out"), *arguments, "OUTPUT_DIR", str(results)]) == 0
+    assert script.main([*arguments, "OUTPUT_DIR", str(results)]) == 0
+    assert FILES | {"results.csv"} < {path.name for path in results.iterdir()}
 
 
-def test_a_process_killed_while_publishing_leaves_nothing_outside_the_unfinished_work(
+def test_a_process_killed_while_it_writes_leaves_nothing_outside_the_unfinished_work(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside: list[set[str]] = []
@@ -69,11 +72,30 @@ def test_a_process_killed_while_publishing_leaves_nothing_outside_the_unfinished
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(publish, "meta_text", look)
+        patch.setattr(VectorHasher, "finish", look)
         assert script.main(arguments) == 130
     assert inside == [{"embeddings.part"}]
-    (tmp_path / "out/.embeddings.part.77").mkdir()  # killed while it removed this
     assert script.main(arguments) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+
+
+def test_what_is_left_of_finished_work_does_no_harm(arguments: list[str], tmp_path: Path) -> None:
+    """As a process leaves it that is killed while it removes its chunks."""
+    assert script.main([*arguments, "--shard", "1/2"]) == 0
+    (tmp_path / "out/embeddings.part/job.json").unlink()
+    assert script.main(arguments) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+
+
+def test_the_second_of_two_last_processes_leaves_the_gallery_alone(arguments: list[str], tmp_path: Path) -> None:
+    assert script.main(arguments) == 0
+    before = (tmp_path / "out/embeddings.npy").stat().st_mtime_ns
+    job = EmbeddingJob(tmp_path / "out", {}, 4)
+    job.remove()  # as the first one does
+    paths = ImagePaths("/x", sorted_names(["a.jpg"]))
+    card = open_gallery(tmp_path / "out").model
+    assert finalize(job, paths, card, {}, centroids=False) == tmp_path / "out"
+    assert (tmp_path / "out/embeddings.npy").stat().st_mtime_ns == before
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib.format import open_memmap
 
-from inference.flat_index import FlatIndex
+from inference.indexes.flat import FlatIndex
 from tests.support import memory_budget
 from utils.errors import ReidError
 
@@ -34,11 +34,11 @@ def test_as_a_full_sort(number: int, k: int, normalize: bool) -> None:
     )
     queries = generator.standard_normal((5, 24), np.float32)
     distances, indices = FlatIndex(vectors, normalize=normalize).search(queries, k)
-    wanted, order = plain(queries, vectors, k or number, normalize)
-    assert distances.shape == indices.shape == wanted.shape
+    exact, order = plain(queries, vectors, k or number, normalize)
+    assert distances.shape == indices.shape == exact.shape
     assert (distances.dtype, indices.dtype) == (np.float32, np.int64)
-    np.testing.assert_allclose(distances, wanted, rtol=1e-5, atol=1e-4 if not normalize else 1e-6)
-    assert (indices == order).mean() > 0.999  # neighbours nearer than float32 can tell may swap
+    np.testing.assert_allclose(distances, exact, rtol=1e-5, atol=1e-4 if not normalize else 1e-6)
+    assert (indices == order).mean() > 0.999  # neighbors nearer than float32 can tell may swap
     assert (np.diff(distances, axis=1) >= 0).all()
 
 
@@ -50,9 +50,9 @@ def test_ties_come_by_position_whatever_the_budget(seed: int, k: int, budget: in
     queries = generator.integers(-1, 2, (4, 3)).astype(np.float32)
     with memory_budget(budget):
         distances, indices = FlatIndex(vectors, normalize=False).search(queries, k)
-    wanted, order = plain(queries, vectors, k, normalize=False)
+    exact, order = plain(queries, vectors, k, normalize=False)
     np.testing.assert_array_equal(indices, order)
-    np.testing.assert_array_equal(distances, wanted)
+    np.testing.assert_array_equal(distances, exact)
 
 
 def test_the_best_come_last() -> None:
@@ -80,11 +80,11 @@ def test_a_memory_map_a_tensor_and_half_precision(tmp_path: Path) -> None:
     mapped.flush()
     mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
     queries = np.random.default_rng(2).standard_normal((3, 16))
-    wanted = FlatIndex(np.array(mapped)).search(queries, 9)
+    exact = FlatIndex(np.array(mapped)).search(queries, 9)
     for vectors in (mapped, torch.from_numpy(np.array(mapped)), torch.from_numpy(np.array(mapped)).double()):
-        np.testing.assert_array_equal(FlatIndex(vectors).search(torch.from_numpy(queries), 9).indices, wanted.indices)
+        np.testing.assert_array_equal(FlatIndex(vectors).search(torch.from_numpy(queries), 9).indices, exact.indices)
     half = FlatIndex(torch.from_numpy(np.array(mapped)).half()).search(queries, 9)
-    np.testing.assert_allclose(half.distances, wanted.distances, atol=2e-3)
+    np.testing.assert_allclose(half.distances, exact.distances, atol=2e-3)
 
 
 def test_the_work_of_a_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from evaluation.retrieval.knn import BYTES_PER_PAIR, TopK
-from inference.neighbours import Neighbours, Vectors, checked_vectors, neighbours_asked
+from inference.indexes.base import SearchResult, Vectors, as_matrix, finite_rows, resolve_k
 from utils import blocks
-from utils.errors import ReidError
 from utils.precision import full_precision
 
-_COLUMNS, _MOST_ROWS = 4096, 4096  # of a tile; larger ones gain nothing more
+_COLUMNS, _MAX_ROWS = 4096, 4096  # of a tile; larger ones gain nothing more
 _SMALLEST_NORM = 1e-12
 
 
@@ -34,17 +33,18 @@ class FlatIndex:
 
         Args:
             vectors: (N, D) floating point, torch or numpy.
-            normalize: cosine distance; False = squared euclidean distance.
+            normalize: cosine distance; False = squared Euclidean distance.
             device: where the products run; None = where the vectors are.
 
         Raises:
             ReidError: if the vectors are no (N, D) matrix or not finite.
         """
-        self._vectors = checked_vectors("vectors", vectors)
+        self._vectors = as_matrix("vectors", vectors)
         self._device = torch.device(device) if device is not None else self._vectors.device
         self._normalize = normalize
         with full_precision(self._device):
-            squares = torch.cat([_squares("vectors", tile) for _, tile in self._tiles(_COLUMNS)])
+            tiles = (finite_rows("vectors", tile) for _, tile in self._tiles(_COLUMNS))
+            squares = torch.cat([_squared_norms(tile) for tile in tiles])
         self._median = 0.0 if normalize else float(squares.median())
         # Half the squared norms, less what all have in common: near items differ in digits that it would hide.
         terms = squares.sqrt().clamp(_SMALLEST_NORM).reciprocal() if normalize else (squares - self._median) / 2
@@ -54,31 +54,27 @@ class FlatIndex:
         """Number of vectors."""
         return len(self._vectors)
 
-    def asked(self, k: int) -> int:
-        """See :meth:`inference.neighbours.Index.asked`."""
-        return neighbours_asked(k, len(self))
+    def resolve_k(self, k: int) -> int:
+        """See :meth:`inference.indexes.base.Index.resolve_k`."""
+        return resolve_k(k, len(self))
 
-    def search(self, queries: Vectors, k: int = 0) -> Neighbours:
-        """See :meth:`inference.neighbours.Index.search`; exact up to the rounding of a float32 product."""
-        k = self.asked(k)
-        matrix = checked_vectors("queries", queries, self._vectors.shape[1])
+    def search(self, queries: Vectors, k: int = 0) -> SearchResult:
+        """See :meth:`inference.indexes.base.Index.search`; exact up to the rounding of a float32 product."""
+        k = self.resolve_k(k)
+        matrix = as_matrix("queries", queries, self._vectors.shape[1])
         columns = min(len(self), max(_COLUMNS, 4 * k))  # so that the first tile alone fills all k places
-        rows_at_once = min(_MOST_ROWS, max(1, blocks.MEMORY_BUDGET // (BYTES_PER_PAIR * columns)))
-        neighbors = Neighbours(np.empty((len(matrix), k), np.float32), np.empty((len(matrix), k), np.int64))
+        rows_at_once = min(_MAX_ROWS, max(1, blocks.MEMORY_BUDGET // (BYTES_PER_PAIR * columns)))
+        result = SearchResult(np.empty((len(matrix), k), np.float32), np.empty((len(matrix), k), np.int64))
         with full_precision(self._device):
             for rows in blocks.blocks_of(len(matrix), rows_at_once):
-                block = matrix[rows].to(self._device, torch.float32)
-                squares = _squares("queries", block)
+                block = finite_rows("queries", matrix[rows], self._device)
+                squares = _squared_norms(block)
                 if self._normalize:
                     block = block / squares.sqrt().clamp(_SMALLEST_NORM).float()[:, None]
                 best = self._best(block, k, columns)
-                neighbors.distances[rows] = self._distances(best.values, squares).cpu().numpy()
-                neighbors.indices[rows] = best.indices.cpu().numpy()
-        return neighbors
-
-    def _tiles(self, columns: int) -> Iterator[tuple[slice, Tensor]]:
-        for part in blocks.blocks_of(len(self._vectors), columns):
-            yield part, self._vectors[part].to(self._device, torch.float32)
+                result.distances[rows] = self._distances(best.values, squares).cpu().numpy()
+                result.indices[rows] = best.indices.cpu().numpy()
+        return result
 
     def _best(self, queries: Tensor, k: int, columns: int) -> TopK:
         best = TopK(len(queries), k, queries)
@@ -88,19 +84,16 @@ class FlatIndex:
             best.merge(slice(None), scores, part.start)
         return best
 
+    def _tiles(self, columns: int) -> Iterator[tuple[slice, Tensor]]:
+        for part in blocks.blocks_of(len(self), columns):
+            yield part, self._vectors[part].to(self._device, torch.float32)
+
     def _distances(self, scores: Tensor, squares: Tensor) -> Tensor:
         if self._normalize:
             return (1.0 - scores).clamp_(0.0, 2.0)
         return (squares[:, None] + self._median - 2.0 * scores.double()).clamp_(0.0).float()
 
 
-def _squares(name: str, rows: Tensor) -> Tensor:
-    """(N,) float64 squared norms.
-
-    Raises:
-        ReidError: if one is not finite.
-    """
-    squares = rows.double().square_().sum(dim=1)
-    if not bool(torch.isfinite(squares).all()):
-        raise ReidError(f"{name} must be finite, got NaN or infinity; look for a diverged training")
-    return squares
+def _squared_norms(rows: Tensor) -> Tensor:
+    """(N,) float64."""
+    return rows.double().square_().sum(dim=1)

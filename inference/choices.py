@@ -1,0 +1,7 @@
+"""Choices of the command line: ``--help`` lists them, and must not wait for torch."""
+
+INDEX_KINDS = ("flat", "hnsw", "ivfpq", "milvus")
+"""Kinds of index, see :mod:`inference.index`."""
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+"""Of the backbone, see :func:`inference.device.choose_precision`."""

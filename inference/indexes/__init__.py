@@ -1,0 +1,1 @@
+"""From vectors to nearest neighbors: one module for each kind of index."""

@@ -1,0 +1,242 @@
+"""A gallery in Milvus: a local file (Milvus Lite), or a server that many readers share, by the same code.
+
+Every image is a record of its path (the key), its identity, its camera, its position among the embeddings on disk,
+and its vector. Wang et al., Milvus: A Purpose-Built Vector Data Management System, SIGMOD 2021.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from inference.indexes.base import NOT_FOUND, SearchResult, Vectors, as_matrix, finite_rows, resolve_k
+from inference.indexes.milvus_server import Server, pymilvus
+from utils.blocks import blocks_of
+from utils.errors import ReidError
+
+MAX_NEIGHBORS = 16384  # that a Milvus server gives to one query
+REQUEST_BYTES = 16 * 2**20  # of one request; a server accepts 64 MiB
+ANSWER_RECORDS = 100_000  # of one answer
+
+_FIELDS = _PATH, _IDENTITY, _CAMERA, _POSITION = "path", "identity", "camera", "position"
+_VECTOR = "vector"
+_LONGEST_PATH = 4096  # bytes
+_BYTES_BESIDE_VECTOR = 1024  # of a record
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r"})
+
+
+class Records(NamedTuple):
+    """What is stored with vectors; all arrays have one shape, (N,) of N images or (Q, k) of a search.
+
+    Attributes:
+        paths: the keys: an image replaces the earlier one of its path. Empty where a search could not fill a place.
+        person_ids: integers.
+        camera_ids: integers.
+        positions: integers, places among the embeddings on disk; :data:`NOT_FOUND` where there are none.
+    """
+
+    paths: Sequence[str] | np.ndarray
+    person_ids: np.ndarray
+    camera_ids: np.ndarray
+    positions: np.ndarray
+
+
+class Matches(NamedTuple):
+    """The k nearest images of each of Q queries, nearest first; an infinite distance where there are fewer.
+
+    Attributes:
+        distances: (Q, k) float32, as those of :class:`inference.indexes.base.SearchResult`.
+        records: with arrays of (Q, k).
+    """
+
+    distances: np.ndarray
+    records: Records
+
+
+class MilvusIndex:
+    """One collection; made where it is absent."""
+
+    def __init__(self, server: Server, collection: str, dim: int, *, normalize: bool = True) -> None:
+        """Connect.
+
+        Args:
+            server: where to.
+            collection: its name: letters, digits and underscores.
+            dim: D of the vectors.
+            normalize: cosine distance; False = squared Euclidean distance.
+
+        Raises:
+            ReidError: if pymilvus is not installed, the server does not answer or refuses, or the collection
+                is of another dimension or distance.
+        """
+        self._server, self._collection, self._dim = server, collection, dim
+        self._metric = "COSINE" if normalize else "L2"
+        self._client = server.connect()
+        try:
+            if self._ask("has_collection"):
+                self._check_collection()
+                self._ask("load_collection")  # a file that was closed, or a server started anew, has it on disk only
+            else:
+                self._create()
+        except BaseException:
+            self.close()
+            raise
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return int(self._ask("query", filter="", output_fields=["count(*)"])[0]["count(*)"])
+
+    def close(self) -> None:
+        """Let the connection go, and the local file for other processes; the index is of no use then."""
+        if self._client is not None:
+            self._server.disconnect(self._client)
+        self._client = None
+
+    def upsert(self, vectors: Vectors, records: Records) -> None:
+        """Add images, or replace those of the same paths, in batches.
+
+        Raises:
+            ReidError: if vectors are not finite, lengths differ, a path is empty or too long, or the server does
+                not answer; the batches before are stored then, and the whole can be given again.
+        """
+        matrix = as_matrix("vectors", vectors, self._dim)
+        _check_records(len(matrix), records)
+        for rows in blocks_of(len(matrix), max(1, REQUEST_BYTES // (4 * self._dim + _BYTES_BESIDE_VECTOR))):
+            # The library takes records one by one.
+            columns = zip(*(np.asarray(column[rows]).tolist() for column in records), strict=True)
+            numbers = finite_rows("vectors", matrix[rows], "cpu").numpy()
+            batch = [
+                {**dict(zip(_FIELDS, record, strict=True)), _VECTOR: vector}
+                for record, vector in zip(columns, numbers, strict=True)
+            ]
+            self._ask("upsert", batch)
+
+    def fill(self, vectors: Vectors, records: Records) -> None:
+        """Make ``records`` the content of a collection that is theirs alone.
+
+        Raises:
+            ReidError: as :meth:`upsert`, or if the collection then holds another number of images.
+        """
+        self.upsert(vectors, records)
+        if (number := len(self)) != len(vectors):
+            raise ReidError(
+                f"collection {self._collection} at {self._server.uri} must hold {len(vectors)} images after storing, "
+                f"but holds {number}; their paths must differ, and if they do, drop the collection and repeat"
+            )
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Remove images by their paths; unknown ones are ignored.
+
+        Raises:
+            ReidError: if the server does not answer.
+        """
+        for rows in blocks_of(len(paths), REQUEST_BYTES // (2 * _LONGEST_PATH)):
+            keys = ", ".join(literal(str(path)) for path in paths[rows])
+            self._ask("delete", filter=f"{_PATH} in [{keys}]")  # by ids the library quotes nothing
+
+    def resolve_k(self, k: int) -> int:
+        """See :meth:`inference.indexes.base.Index.resolve_k`."""
+        number = resolve_k(k, max(1, len(self)))
+        if number > MAX_NEIGHBORS:
+            raise ReidError(f"k must be at most {MAX_NEIGHBORS} in Milvus, got {number}; ask for fewer, or use flat")
+        return number
+
+    def search(self, queries: Vectors, k: int = 0) -> SearchResult:
+        """See :meth:`inference.indexes.base.Index.search`; indices are the positions given to :meth:`upsert`."""
+        matches = self.find(queries, k)
+        return SearchResult(matches.distances, matches.records.positions)
+
+    def find(self, queries: Vectors, k: int = 0, where: str = "", other_cameras: np.ndarray | None = None) -> Matches:
+        """The ``k`` nearest images of each query with all that is stored with them.
+
+        Args:
+            queries: (Q, D) floating point.
+            k: neighbors per query; 0 = all.
+            where: an expression of Milvus on ``identity``, ``camera``, ``path`` and ``position`` that images
+                must meet, such as ``camera in [1, 2] and identity != 7``; text of others goes through
+                :func:`literal`.
+            other_cameras: (Q,) integers: a camera for each query whose images are left out, usually its own.
+
+        Raises:
+            ReidError: if an argument is wrong, or the server does not answer.
+        """
+        k = self.resolve_k(k)
+        vectors = finite_rows("queries", as_matrix("queries", queries, self._dim), "cpu").numpy()
+        matches = _no_matches(len(vectors), k)
+        for rows, expression in _by_camera(len(vectors), where, other_cameras):
+            for part in blocks_of(len(rows), max(1, ANSWER_RECORDS // k)):
+                self._fill_in(matches, rows[part], vectors[rows[part]], expression)
+        return matches
+
+    def _fill_in(self, matches: Matches, rows: np.ndarray, queries: np.ndarray, expression: str) -> None:
+        k = matches.distances.shape[1]
+        answer = self._ask("search", queries, expression, k, output_fields=list(_FIELDS))
+        for row, hits in zip(rows, answer, strict=True):
+            scores = np.array([hit["distance"] for hit in hits], np.float32)
+            distances = 1.0 - scores if self._metric == "COSINE" else scores
+            matches.distances[row, : len(hits)] = distances.clip(0.0)
+            for column, name in zip(matches.records, _FIELDS, strict=True):
+                column[row, : len(hits)] = [hit["entity"][name] for hit in hits]  # type: ignore[index]
+
+    def _ask(self, request: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 (optional library)
+        if self._client is None:
+            raise ReidError(f"collection {self._collection} must be open, but was closed; make another MilvusIndex")
+        call = getattr(self._client, request)
+        return self._server.ask(lambda: call(self._collection, *arguments, timeout=self._server.timeout, **options))
+
+    def _create(self) -> None:
+        kinds = pymilvus().DataType
+        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field(_PATH, kinds.VARCHAR, is_primary=True, max_length=_LONGEST_PATH)
+        for name in (_IDENTITY, _CAMERA, _POSITION):
+            schema.add_field(name, kinds.INT64)
+        schema.add_field(_VECTOR, kinds.FLOAT_VECTOR, dim=self._dim)
+        index = self._client.prepare_index_params()
+        index.add_index(field_name=_VECTOR, index_type="AUTOINDEX", metric_type=self._metric)
+        # Strong: who has upserted or deleted sees it in the next search.
+        self._ask("create_collection", schema=schema, index_params=index, consistency_level="Strong")
+
+    def _check_collection(self) -> None:
+        fields = {item["name"]: item["params"] for item in self._ask("describe_collection")["fields"]}
+        dim = fields.get(_VECTOR, {}).get("dim")
+        metric = self._ask("describe_index", index_name=_VECTOR)["metric_type"]
+        if (str(dim), metric) != (str(self._dim), self._metric):
+            raise ReidError(
+                f"collection {self._collection} at {self._server.uri} must hold vectors of {self._dim} dimensions "
+                f"compared by {self._metric}, got {dim} and {metric}; choose another name"
+            )
+
+
+def literal(text: str) -> str:
+    """A text as a literal of Milvus' filter language, whatever quotes, backslashes or line breaks it has."""
+    return f'"{text.translate(_ESCAPES)}"'
+
+
+def _by_camera(num_queries: int, where: str, other_cameras: np.ndarray | None) -> Iterator[tuple[np.ndarray, str]]:
+    """Rows of queries that share an expression, with it."""
+    if other_cameras is None:
+        yield np.arange(num_queries), where
+        return
+    cameras = np.asarray(other_cameras)
+    if cameras.shape != (num_queries,):
+        raise ReidError(f"other_cameras must name a camera for each of {num_queries} queries, got {cameras.shape}")
+    for camera in np.unique(cameras).tolist():
+        rule = f"{_CAMERA} != {int(camera)}"
+        yield np.flatnonzero(cameras == camera), f"({where}) and {rule}" if where else rule
+
+
+def _no_matches(num_queries: int, k: int) -> Matches:
+    shape = (num_queries, k)
+    numbers = [np.full(shape, NOT_FOUND, np.int64) for _ in range(3)]
+    return Matches(np.full(shape, np.inf, np.float32), Records(np.full(shape, "", object), *numbers))
+
+
+def _check_records(number: int, records: Records) -> None:
+    lengths = [len(column) for column in records]
+    if lengths != [number] * len(lengths):
+        raise ReidError(f"records must have one entry for each of {number} vectors, got {lengths}; give all of them")
+    for path in map(str, records.paths):
+        if not path.isascii() and path != path.encode("utf-8", "ignore").decode():
+            raise ReidError(f"paths must be UTF-8 in Milvus, got {path[:80]!r}; rename the file, or use flat")
+        if not 0 < len(path.encode("utf-8")) <= _LONGEST_PATH:
+            raise ReidError(f"paths must have 1 to {_LONGEST_PATH} bytes, got {path[:80]!r}; rename the file")

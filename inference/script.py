@@ -1,0 +1,135 @@
+"""What the three scripts share: options, a run that stops cleanly, an extractor by the settings, images to disk."""
+
+import argparse
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.cli import InterruptedRun, build_parser, exit_code, read_settings
+from engine.settings import Settings
+from inference.choices import PRECISIONS
+from inference.npy_writer import write_npy
+from utils.errors import ReidError
+from utils.files import scratch_folder
+from utils.log import setup_logging
+
+if TYPE_CHECKING:  # a script understands its command line before it imports torch
+    from inference.extract import Extractor
+    from inference.gallery.store import Embeddings
+    from inference.image_paths import ImagePaths
+
+
+def build_options(description: str | None) -> argparse.ArgumentParser:
+    """The options of all scripts and those that all scripts of this package share."""
+    parser = build_parser(description or "")
+    subfolders = "embed images in folders of the folder too, however deep"
+    parser.add_argument("--images_in_subfolders", action="store_true", help=subfolders)
+    parser.add_argument("--strict", action="store_true", help="stop at the first unreadable image")
+    precision = "of the backbone (default: auto, 16 bits for a ResNet where the hardware has them)"
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=precision)
+    return parser
+
+
+def run_with_options(
+    action: Callable[[Settings, argparse.Namespace], object],
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    interruption: str = "stopped; no results were written",
+) -> int:
+    """As :func:`engine.cli.run_script`, for a script with options of its own, which SIGTERM stops as Ctrl-C does.
+
+    Args:
+        action: what the script does with its settings and its options.
+        parser: from :func:`build_options`.
+        argv: arguments without the program's name; None = those of the process.
+        interruption: what the log says of a stop.
+    """
+    options = parser.parse_intermixed_args(argv)
+    setup_logging(every_process=True)  # each of torchrun's has images of its own, and names the unreadable ones
+
+    def run() -> None:
+        settings = read_settings(options)
+        from engine.builders.trainer import prepare_process
+
+        prepare_process(settings.cfg)
+        try:
+            with _terminate_as_interrupt():
+                action(settings, options)
+        except KeyboardInterrupt:
+            raise InterruptedRun(interruption) from None
+
+    return exit_code(run)
+
+
+def extractor_for(settings: Settings, precision: str) -> "Extractor":
+    """An extractor by the settings; TRAINER.ACCELERATOR, TEST.IMS_PER_BATCH and DATALOADER.NUM_WORKERS count too.
+
+    Raises:
+        ReidError: as :class:`inference.extract.Extractor`.
+    """
+    import torch
+
+    from engine.model import load_model
+    from inference.extract import Extractor
+
+    cfg = settings.cfg
+    device: str = cfg.TRAINER.ACCELERATOR
+    if device != "cpu" and "LOCAL_RANK" in os.environ and torch.cuda.is_available():
+        device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
+        # What asks for no device by name, as the loader's pinning thread, would else take memory of the first one.
+        torch.cuda.set_device(device)
+    workers = settings.explicit.get("DATALOADER.NUM_WORKERS")
+    return Extractor(load_model(settings), device, cfg.TEST.IMS_PER_BATCH, precision, workers)
+
+
+@contextmanager
+def embed_to_disk(
+    extractor: "Extractor", paths: "ImagePaths", folder: Path, *, strict: bool
+) -> Iterator["Embeddings"]:
+    """Embed files; vectors and paths are memory maps that are removed at the end of the block.
+
+    Args:
+        extractor: the network.
+        paths: of N images; unreadable ones are named in the log and left out.
+        folder: where the temporary files lie; created.
+        strict: an unreadable image is an error.
+
+    Raises:
+        ReidError: if none of the images can be read, or one cannot under ``strict``.
+    """
+    from inference.gallery.store import Embeddings
+    from inference.image_paths import write_paths
+
+    with scratch_folder(folder, ".embedded_") as scratch:
+        rows = []
+        vectors = scratch / "vectors.npy"
+        with (
+            write_npy(vectors) as file,
+            closing(extractor.stream(paths, strict=strict)) as batches,
+        ):
+            for batch in batches:
+                file.append(batch.vectors)
+                rows.append(batch.rows)
+        if not rows:
+            raise ReidError(f"none of the {len(paths)} images could be read; see the messages above")
+        names = write_paths(scratch / "paths.npy", paths, np.concatenate(rows))
+        yield Embeddings(np.load(vectors, mmap_mode="r"), names)
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, so that temporary files go and what is done is kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

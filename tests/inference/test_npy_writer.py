@@ -1,0 +1,54 @@
+import errno
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference.npy_writer import write_npy
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(12, dtype=np.float32).reshape(4, 3),
+        np.array(["a", "가나", ""]),
+        np.arange(5),
+        np.zeros((0, 2), "f4"),
+    ],
+)
+def test_the_file_is_that_of_numpy(array: np.ndarray, tmp_path: Path) -> None:
+    with write_npy(tmp_path / "ours.npy") as file:
+        for part in (array[:1], array[1:]):
+            file.append(part)
+        assert len(file) == len(array)
+    np.save(tmp_path / "theirs.npy", array)
+    assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "theirs.npy").read_bytes()
+    np.testing.assert_array_equal(np.load(tmp_path / "ours.npy", mmap_mode="r"), array)
+
+
+def test_a_file_that_was_not_finished_is_removed(tmp_path: Path) -> None:
+    def stop() -> None:
+        with write_npy(tmp_path / "a.npy") as file:
+            file.append(np.arange(9))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
+    """Stores into a memory map would end the process without a word (SIGBUS)."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+    try:
+        with pytest.raises(OSError) as error, write_npy(tmp_path / "a.npy") as file:  # noqa: PT011
+            file.append(np.zeros((100, 512), np.float32))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (error.value.errno, error.value.filename) == (errno.EFBIG, str(tmp_path / "a.npy"))
+    assert not list(tmp_path.iterdir())
