@@ -23,6 +23,7 @@ from utils.command_line import OneLineParser, number
 from utils.errors import ReidError
 from utils.log import setup_logging
 from utils.processes import usable_cpus
+from utils.text import printable
 
 
 def build_parser() -> OneLineParser:
@@ -51,7 +52,7 @@ def _make(options: argparse.Namespace) -> None:
     targets = targets_of(options.data_dir, options.scale, options.out_dir)
     faults = make_low_resolution(options.data_dir, targets, quality=options.quality, workers=options.workers)
     if faults:
-        sys.stderr.write("\n".join([*faults, ""]))
+        sys.stderr.write("\n".join([*map(printable, faults), ""]))
         raise ReidError(f"{len(faults)} images could not be read")
 
 

@@ -18,6 +18,7 @@ from engine.settings import Settings
 from utils.command_line import EXIT_USER_ERROR, OneLineParser
 from utils.errors import ReidError, did_you_mean, one_line
 from utils.log import setup_logging
+from utils.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +182,7 @@ def exit_code(work: Callable[[], object]) -> int:
 
 
 def _print_error(mistake: str) -> None:
-    tqdm.write(f"error: {mistake}", file=sys.stderr)  # not at the end of a progress bar
+    tqdm.write(f"error: {printable(mistake)}", file=sys.stderr)  # not at the end of a progress bar
 
 
 def _remedy(error: RuntimeError) -> str | None:

@@ -15,6 +15,7 @@ from inference.indexes.base import NOT_FOUND, Index, SearchResult, Vectors
 from inference.npy_writer import write_npy
 from utils.blocks import row_blocks
 from utils.files import keep_previous, scratch_folder, written_aside
+from utils.text import as_rows
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def write_predictions(folder: Path, queries: Embeddings, gallery: Embeddings, re
     )
     with written_aside(folder / PREDICTIONS) as aside:
         with open_table(aside) as file:
-            csv.writer(file).writerows([_PREDICTIONS_HEADER, *zip(*columns, strict=True)])
+            csv.writer(file).writerows(as_rows([_PREDICTIONS_HEADER, *zip(*columns, strict=True)]))
         if earlier := keep_previous(folder, (PREDICTIONS,)):
             logger.info("the earlier results are now in %s", earlier)
 
@@ -160,4 +161,4 @@ def _write_lines(file: TextIO, paths: NDArray[np.str_], gallery: Gallery, result
         np.where(empty, "", label_texts(gallery.camera_ids[items])),
         np.where(empty, "", np.char.mod("%.9f", result.distances[rows, places])),
     )
-    csv.writer(file).writerows(zip(*(column.tolist() for column in columns), strict=True))
+    csv.writer(file).writerows(as_rows(zip(*(column.tolist() for column in columns), strict=True)))

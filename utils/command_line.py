@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from utils.text import printable
+
 EXIT_USER_ERROR = 2
 
 
@@ -17,7 +19,7 @@ class OneLineParser(argparse.ArgumentParser):
 
     def fail(self, mistake: str) -> NoReturn:
         """Report a mistake that the list of options does not help with, and exit."""
-        self.exit(EXIT_USER_ERROR, f"error: {' '.join(mistake.split())}\n")
+        self.exit(EXIT_USER_ERROR, f"error: {printable(' '.join(mistake.split()))}\n")
 
 
 def number(kind: type[int] | type[float], lowest: float, highest: float = math.inf) -> Callable[[str], Any]:

@@ -7,12 +7,30 @@ import warnings
 
 from tqdm import tqdm
 
+from utils.text import printable
+
 # In Lightning's order, so that both agree on which process is the first.
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 
+class LineFormatter(logging.Formatter):
+    """Time, level and message; a file name in the message can neither begin a new line nor command the terminal."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (of logging)
+        """The line without a traceback, which follows it."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
 class _BesideBars(logging.Handler):
     """Writes a line to stderr without breaking a progress bar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(LineFormatter())
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stderr)
@@ -27,8 +45,6 @@ def setup_logging(every_process: bool = False) -> None:
     """
     logging.basicConfig(
         level=logging.INFO if every_process or _rank() == 0 else logging.ERROR,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
         handlers=[_BesideBars()],
         force=True,
     )

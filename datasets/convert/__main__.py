@@ -1,7 +1,6 @@
 """``python -m datasets.convert prw|mot17 RAW OUT`` makes a data set from a release as it was downloaded."""
 
 import argparse
-import logging
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from datasets.convert.mot17 import DETECTORS, Mot17Rules, plan_mot17
 from datasets.convert.prw import plan_prw
 from utils.command_line import OneLineParser, number
 from utils.errors import ReidError
+from utils.log import setup_logging
 from utils.processes import usable_cpus
 
 _DESCRIPTION = """\
@@ -88,6 +88,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    setup_logging()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the processes would outlive this one
     main()

@@ -10,6 +10,7 @@ from datasets.synthetic.dataset import draw_dataset
 from datasets.synthetic.plan import SyntheticSpec, plan_images
 from utils.command_line import OneLineParser
 from utils.errors import ReidError
+from utils.log import setup_logging
 
 logger = logging.getLogger(__name__)
 
@@ -42,5 +43,5 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    setup_logging()
     main()

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.box import SIMPLE
 from rich.table import Table
+from rich.text import Text
 
 from evaluation.results import FIGURES, Entry, Report, VerificationEntry
+from utils.text import printable
 
 NOTES: dict[str, str] = {
     "centroid_ctl2021": (
@@ -138,7 +140,8 @@ def _escape(text: str) -> str:
 
 
 def _console_results(report: Report) -> Table:
-    table = Table(title=f"{report.dataset}, percent", box=SIMPLE, padding=0, title_justify="left")
+    title = Text(f"{printable(report.dataset)}, percent", "table.title")  # text: a name may hold [ and ]
+    table = Table(title=title, box=SIMPLE, padding=0, title_justify="left")
     table.caption, table.caption_justify = ", ".join(map(str, report.resolutions)) or None, "left"
     rows = result_rows(report)
     for number, column in enumerate(zip(result_columns(), *rows, strict=True)):
