@@ -1,8 +1,11 @@
 """Checks of a data set before anything runs: errors for what cannot work, warnings for what may surprise."""
 
+import hashlib
 import logging
+import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,6 +15,8 @@ from utils.errors import ReidError
 from utils.images import read_image
 from utils.processes import each
 
+FEW = 10
+"""A test of fewer queries or people measures next to nothing."""
 _BATCH = 32  # images that a process takes at once: a hand-over takes as long as decoding a small image
 
 logger = logging.getLogger(__name__)
@@ -79,7 +84,8 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
         Warnings, one sentence each.
 
     Raises:
-        ReidError: if there are no queries or no gallery, if no query has a match, or if a query has no identity.
+        ReidError: if there are no queries or no gallery, if no query has a match, if a query has no identity, or if
+            the gallery shows one person only.
     """
     if not splits.query or not splits.gallery:
         raise ReidError(
@@ -94,6 +100,11 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
     absent = [query for query in splits.query if query.person_id not in cameras]
     same = [query for query in splits.query if camera_rule and cameras.get(query.person_id) == {query.camera_id}]
     unmatched = len(absent) + len(same)
+    if len(cameras) == 1 and unmatched < len(splits.query):
+        raise ReidError(
+            f"the gallery of {splits.name} must show two people or more, but shows one (identity {min(cameras)}), so "
+            "that any network would get 100 %; add images of other people, or check what was taken for an identity"
+        )
     if not unmatched:
         return []
     reasons, remedies = [], []
@@ -113,6 +124,72 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
         return [f"{message}; they are not counted ({'; '.join(remedies)})"]
     people = f"query identities {_some(identities(splits.query))}; gallery identities {_some(sorted(cameras))}"
     raise ReidError(f"{message}; {people}; {'; '.join(remedies)}")
+
+
+def find_few(splits: ReidSplits) -> list[str]:
+    """A warning if a test has so few queries or people that its figures say next to nothing; it names them."""
+    queries = len(splits.query)
+    people = len({sample.person_id for sample in splits.gallery} - {DISTRACTOR_ID})
+    if min(queries, people) >= FEW:
+        return []
+    return [
+        f"{splits.name} has {queries} queries and {people} people in its gallery (e.g. {_names(splits.query)}): "
+        f"figures from less than {FEW} of either say next to nothing about a network"
+    ]
+
+
+def find_copies(splits: ReidSplits, *, workers: int) -> list[str]:
+    """Find images that are the same file, to the byte, in query and gallery, or in training and test.
+
+    Sizes are compared first, so that few files are read where images differ in size.
+
+    Args:
+        splits: the data set.
+        workers: processes.
+
+    Returns:
+        Warnings, one sentence each.
+    """
+    sides = (("query", splits.query, "gallery", splits.gallery), ("training", splits.train, "test", splits.test))
+    sizes = _sizes({sample.path.parent for sample in (*splits.train, *splits.test)})
+    shared = [
+        {sizes.get(s.path, 0) for s in one} & {sizes.get(s.path, 0) for s in other} for _, one, _, other in sides
+    ]
+    unsure = {
+        sample.path: None
+        for (_, one, _, other), of_sides in zip(sides, shared, strict=True)
+        for sample in (*one, *other)
+        if sizes.get(sample.path, 0) in of_sides - {0}
+    }
+    digests = dict(zip(unsure, each(_digest, list(unsure), workers, "compare files"), strict=True))
+    warnings = []
+    for name, one, other_name, other in sides:
+        copies = {digests[s.path]: s for s in other if s.path in digests}
+        pairs = [(s, copies[digests[s.path]]) for s in one if digests.get(s.path) in copies]
+        if pairs:
+            warnings.append(
+                f"{len(pairs)} of {len(one)} {name} images of {splits.name} are {other_name} images too, the same "
+                f"files (e.g. {_names(pairs[0])}), which flatters every figure; remove them from one side"
+            )
+    return warnings
+
+
+def _sizes(folders: Iterable[Path]) -> dict[Path, int]:
+    """The size of each file in bytes, by one listing of each folder."""
+    sizes = {}
+    for folder in folders:
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                with suppress(OSError):  # a link to nothing
+                    sizes[folder / entry.name] = entry.stat().st_size
+    return sizes
+
+
+def _digest(path: Path) -> bytes:
+    try:
+        return hashlib.blake2b(path.read_bytes()).digest()
+    except OSError:  # reading it as an image will say so
+        return b""
 
 
 def check_files(splits: ReidSplits, on_bad_file: Literal["error", "skip"], *, workers: int) -> ReidSplits:

@@ -129,7 +129,7 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     protocols = protocol_names(cfg)
     _compare_images(cfg, weights)
     network = build_network(cfg)
-    sets = [read_test_data(cfg, name) for name in evaluation_sets(cfg)]
+    sets = [read_test_data(cfg, name, trained_here=bool(weights.config)) for name in evaluation_sets(cfg)]
     if len({splits.name for splits in sets}) < len(sets):
         names = ", ".join(splits.name for splits in sets)
         raise ReidError(

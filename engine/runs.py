@@ -39,7 +39,7 @@ class RunFolder:
 def digest(samples: Sequence[Sample]) -> str:
     """A hash of the names, identities and cameras of the training files, whatever their folder."""
     lines = (f"{sample.path.name} {sample.person_id} {sample.camera_id}\n" for sample in samples)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def check_resumption(checkpoint: Checkpoint, cfg: CfgNode, card: RunCard) -> None:
@@ -70,7 +70,7 @@ def check_resumption(checkpoint: Checkpoint, cfg: CfgNode, card: RunCard) -> Non
 
 def run_folder(cfg: CfgNode, card: RunCard, checkpoint: Checkpoint | None) -> RunFolder:
     """The folder of the run: a new one, or that of the resumed run if nothing would be overwritten."""
-    logs_dir, runs_dir, tail = Path(cfg.LOGS_DIR), Path(cfg.RUNS_DIR), Path(card.dataset, cfg.MODEL.NAME, card.method)
+    logs_dir, runs_dir, tail = Path(cfg.LOGS_DIR), Path(cfg.RUNS_DIR), _tail(cfg, card)
     if getattr(rank_zero_only, "rank", 0) != 0:  # only the first process writes
         return RunFolder(logs_dir, runs_dir)
     if checkpoint is not None:
@@ -87,6 +87,11 @@ def run_folder(cfg: CfgNode, card: RunCard, checkpoint: Checkpoint | None) -> Ru
             return folder
         logger.warning("a new folder begins: %s", reason)
     return new_run(logs_dir, runs_dir, tail)
+
+
+def _tail(cfg: CfgNode, card: RunCard) -> Path:
+    """Windows and some network disks allow no colon in a name, as in ``timm:resnet18``."""
+    return Path(card.dataset, cfg.MODEL.NAME.replace(":", "_"), card.method)
 
 
 def new_run(logs_dir: Path, runs_dir: Path, tail: Path) -> RunFolder:

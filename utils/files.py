@@ -132,10 +132,23 @@ def _descend(folder: Path, names: Sequence[str]) -> Path | None:
     return next((path for path in inner if path is not None), None)
 
 
+def folders_of(folder: str) -> list[str]:
+    """The names of the folders in a folder, and of links to folders; a link to itself is none."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries if _is_folder(entry)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def _listing(folder: str) -> frozenset[str]:
     try:
         return frozenset(os.listdir(folder))  # noqa: PTH208 (names only)
-    except OSError:
+    except (OSError, ValueError):  # the second: a name that holds a zero byte
         return frozenset()
 
 

@@ -49,7 +49,7 @@ def test_unreadable_images_are_named(tmp_path: Path) -> None:
     with pytest.raises(ReidError, match=r"cannot read image .*gone\.jpg: no such file"):
         read_image(tmp_path / "gone.jpg")
     (tmp_path / "text.jpg").write_text("text")
-    with pytest.raises(ReidError, match=r"cannot read image .*text\.jpg: cannot identify"):
+    with pytest.raises(ReidError, match=r"cannot read image .*text\.jpg: its content is no image"):
         read_image(tmp_path / "text.jpg")
 
 
