@@ -126,8 +126,8 @@ def count_dataset(splits: ReidSplits, *, workers: int = 1) -> dict[str, SplitSta
 
 def build_table(name: str, statistics: dict[str, SplitStatistics]) -> Table:
     """The statistics as a table, one column for each split; spreads are smallest / median / largest."""
-    title = Text(printable(name), "table.title")  # text: a name may hold [ and ]
-    table = Table(title=title, box=SIMPLE, caption="a / b / c: smallest / median / largest")
+    heading = Text(printable(name), "table.title")  # text: a name may hold [ and ]
+    table = Table(title=heading, box=SIMPLE, caption="a / b / c: smallest / median / largest")
     table.add_column("")
     for split in statistics:
         table.add_column(split, justify="right")

@@ -62,11 +62,11 @@ def read_content(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ReidError(f"MODEL.PRETRAIN_PATH must be an existing file, got {path}{_proposal(path)}")
-    known = [*((OrderedDict, name) for name in _BOOKKEEPING), *((NumPyNumber, name) for name in _NUMBERS)]
+    known: list[Any] = [*((OrderedDict, name) for name in _BOOKKEEPING), *((NumPyNumber, name) for name in _NUMBERS)]
     try:
         with torch.serialization.safe_globals(known), catch_warnings():
             simplefilter("ignore")  # the error says all
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 (the one place)
     except Exception as error:  # other files may raise anything
         raise ReidError(
             f"{path} cannot be loaded as plain tensors (weights_only=True): {_reason(path, error)}"
