@@ -164,11 +164,11 @@ def check_fit(target: Mapping[str, Tensor], tensors: Mapping[str, Tensor], optio
 
 
 def _proposal(path: Path) -> str:
-    """The end of a message about a file that is missing: the nearest path, or what lies in its folder."""
-    if (near := nearest_path(path)) is not None:
-        return f"; did you mean {near}?"
-    beside = ", ".join(sorted(file.name for file in path.parent.glob("*.pth"))) if path.parent.is_dir() else ""
-    return f"; its folder has {beside}" if beside else ""
+    """The end of a message about a file that is missing: what lies in its folder, or else the nearest path."""
+    if path.parent.is_dir() and (beside := sorted(file.name for file in path.parent.glob("*.pth"))):
+        return f"; its folder has {', '.join(beside)}"
+    near = nearest_path(path)
+    return f"; did you mean {near}?" if near else ""
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -77,7 +77,7 @@ def test_too_many_pixels_are_refused_and_a_jpeg_is_shrunk(tmp_path: Path, monkey
         (picture if "a" in name[:1] else picture.resize((200, 200))).save(tmp_path / name, quality=95)
     shrunk = read_image(tmp_path / "a.jpg")
     assert shrunk.shape == (3, 51, 31)
-    whole = torch.from_numpy(np.asarray(picture.resize((31, 51)))).permute(2, 0, 1)
+    whole = torch.from_numpy(np.array(picture.resize((31, 51)))).permute(2, 0, 1)
     assert (shrunk.int() - whole.int()).abs().max() < 8
     for name, size in (("a.png", "61 x 101"), ("large.jpg", "100 x 100")):
         with pytest.raises(ReidError, match=rf"{name}: it must have at most 5000 pixels, got {size}; scale it down"):
