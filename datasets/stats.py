@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from datasets.contact_sheet import draw_contact_sheet
@@ -123,7 +124,11 @@ def count_dataset(splits: ReidSplits, *, workers: int = 1) -> dict[str, SplitSta
 
 def build_table(name: str, statistics: dict[str, SplitStatistics]) -> Table:
     """The statistics as a table, one column for each split; spreads are smallest / median / largest."""
-    table = Table(title=name, box=SIMPLE, caption="a / b / c: smallest / median / largest")
+    table = Table(
+        title=escape(name.encode("utf-8", "replace").decode()),
+        box=SIMPLE,
+        caption="a / b / c: smallest / median / largest",
+    )
     table.add_column("")
     for split in statistics:
         table.add_column(split, justify="right")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.box import SIMPLE
+from rich.markup import escape
 from rich.table import Table
 
 from evaluation.results import FIGURES, Entry, Report, VerificationEntry
@@ -11,7 +12,7 @@ from evaluation.results import FIGURES, Entry, Report, VerificationEntry
 NOTES: dict[str, str] = {
     "centroid_ctl2021": (
         "centroid_ctl2021 is the published procedure of 2021 with its wrong camera index: its figures flatter a "
-        "model, and are not comparable to instance figures."
+        "model, are not comparable to instance figures, and depend on the order of the files (here: sorted by name)."
     )
 }
 """Protocol -> a note that must stand beside its figures."""
@@ -28,6 +29,7 @@ VERIFICATION_COLUMNS: tuple[str, ...] = (
 
 Scales = tuple[int, int]  # of query and gallery
 
+_FEW_QUERIES = 10
 _MISSING = "–"
 _MARKDOWN_SIGNS = re.compile(r"([\\`*\[\]<>|])")  # an underscore within a word has no meaning
 _SOURCES = {"online": "of the network's input", "disk": "files, median"}
@@ -53,9 +55,16 @@ def result_rows(report: Report) -> list[list[str]]:
 
 
 def notes(report: Report) -> list[str]:
-    """The notes of all protocols that have a row."""
+    """The notes of all protocols that have a row, and one on figures of a handful of queries."""
     names = {entry.protocol.name for entry in report.entries}
-    return [note for name, note in NOTES.items() if name in names]
+    remarks = [note for name, note in NOTES.items() if name in names]
+    queries = min((entry.result.num_valid_queries for entry in report.entries), default=_FEW_QUERIES)
+    if queries < _FEW_QUERIES:
+        remarks.append(
+            f"{queries} queries count: each moves a figure by up to {100 / queries:.0f} points, and so few say next to "
+            "nothing about a model."
+        )
+    return remarks
 
 
 def resolutions_text(report: Report) -> str:
@@ -138,7 +147,7 @@ def _escape(text: str) -> str:
 
 
 def _console_results(report: Report) -> Table:
-    table = Table(title=f"{report.dataset}, percent", box=SIMPLE, padding=0, title_justify="left")
+    table = Table(title=f"{escape(report.dataset)}, percent", box=SIMPLE, padding=0, title_justify="left")
     table.caption, table.caption_justify = ", ".join(map(str, report.resolutions)) or None, "left"
     rows = result_rows(report)
     for number, column in enumerate(zip(result_columns(), *rows, strict=True)):
