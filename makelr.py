@@ -4,10 +4,10 @@ python makelr.py --scale 2 --data_dir ../datasets/market1501
 python makelr.py --scale 2 4 --data_dir ../datasets/market1501 --out_dir /fast/disk
 
 A folder that is not here is looked for beside the code, in ../datasets. Images keep their sub-folder, name and format
-and are bicubic-downsampled with antialiasing; the script names other files and does not copy them. Repeat a command that was stopped: it skips
-finished files and goes on (so delete the folder if images have changed). It never touches a folder that another
-command began (makelr.json in it tells). Exit code 2: a mistake, or images that cannot be read; the script names
-these at the end and processes the others.
+and are bicubic-downsampled with antialiasing; the script names other files and does not copy them. Repeat a command
+that was stopped: it skips finished files and goes on (so delete the folder if images have changed). It never touches
+a folder that another command began (makelr.json in it tells). Exit code 2: a mistake, or images that cannot be read;
+the script names these at the end and processes the others.
 """
 
 import argparse

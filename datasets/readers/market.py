@@ -132,8 +132,8 @@ def read_split(folder: Path, pattern: str) -> tuple[Sample, ...]:
         raise ReidError(_NO_FOLDER.format(folder))
     names = os.listdir(folder)  # noqa: PTH208 (names only)
     samples, unmatched = parse_names(names, pattern, folder)
-    others = [name for name in names if not is_image(name)]
-    warn_left_out(Counter("folders" if (folder / name).is_dir() else other_ending(name) for name in others), folder)
+    others = [(name, ending) for name in names if (ending := other_ending(name))]
+    warn_left_out(Counter("folders" if (folder / name).is_dir() else ending for name, ending in others), folder)
     if unmatched:
         raise ReidError(
             f"images in {folder} must be named like 0002_c1s1_000451_03.jpg (identity, camera: 18 digits at most), "

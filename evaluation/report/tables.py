@@ -61,8 +61,8 @@ def notes(report: Report) -> list[str]:
     queries = min((entry.result.num_valid_queries for entry in report.entries), default=_FEW_QUERIES)
     if queries < _FEW_QUERIES:
         remarks.append(
-            f"{queries} queries count: each moves a figure by up to {100 / queries:.0f} points, and so few say next to "
-            "nothing about a model."
+            f"only {queries} queries count, each of which moves a figure by up to {100 / queries:.0f} points: so few "
+            "say next to nothing about a model."
         )
     return remarks
 
