@@ -152,15 +152,10 @@ def find_copies(splits: ReidSplits, *, workers: int) -> list[str]:
     """
     sides = (("query", splits.query, "gallery", splits.gallery), ("training", splits.train, "test", splits.test))
     sizes = _sizes({sample.path.parent for sample in (*splits.train, *splits.test)})
-    shared = [
-        {sizes.get(s.path, 0) for s in one} & {sizes.get(s.path, 0) for s in other} for _, one, _, other in sides
-    ]
-    unsure = {
-        sample.path: None
-        for (_, one, _, other), of_sides in zip(sides, shared, strict=True)
-        for sample in (*one, *other)
-        if sizes.get(sample.path, 0) in of_sides - {0}
-    }
+    unsure: dict[Path, None] = {}
+    for _, one, _, other in sides:
+        shared = {sizes.get(s.path, 0) for s in one} & {sizes.get(s.path, 0) for s in other} - {0}
+        unsure |= {s.path: None for s in (*one, *other) if sizes.get(s.path, 0) in shared}
     digests = dict(zip(unsure, each(_digest, list(unsure), workers, "compare files"), strict=True))
     warnings = []
     for name, one, other_name, other in sides:
@@ -189,7 +184,7 @@ def _digest(path: Path) -> bytes:
     try:
         return hashlib.blake2b(path.read_bytes()).digest()
     except OSError:  # reading it as an image will say so
-        return b""
+        return os.fsencode(path)
 
 
 def check_files(splits: ReidSplits, on_bad_file: Literal["error", "skip"], *, workers: int) -> ReidSplits:

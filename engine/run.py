@@ -51,7 +51,7 @@ from engine.weights import (
     warn_of_scale,
 )
 from evaluation.protocols import EvaluationData, verify
-from evaluation.report.tables import console_tables
+from evaluation.report.tables import console_tables, notes
 from evaluation.report.write import write_outputs, write_summary
 from evaluation.results import Entry, EvaluationProtocol, Report, VerificationEntry
 from modelling.evaluator import Evaluator
@@ -216,5 +216,7 @@ def _print(report: Report) -> None:
     console = Console()
     for table in console_tables(report):
         console.print(table)
+    for note in notes(report):
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
     if report.verification is not None:
         console.print(report.verification.summary(), soft_wrap=True)

@@ -46,8 +46,8 @@ def read_dataset(
         name: a key of :data:`READERS`; or the path of a folder in Market-1501 layout, of a folder of
             identities (:func:`datasets.readers.identity_folders.identity_folder_images`), or of a CSV file
             (:func:`datasets.readers.csv_file.parse_csv`); or its name within ``root``. A user's own data without
-            query and gallery get a random split (:func:`datasets.readers.random_split.draw_split`), saved as ``split_seed{seed}.csv`` in
-            the folder, or as ``{file}_split_seed{seed}.csv`` beside the CSV file.
+            query and gallery get a random split (:func:`datasets.readers.random_split.draw_split`), saved as
+            ``split_seed{seed}.csv`` in the folder, or as ``{file}_split_seed{seed}.csv`` beside the CSV file.
         root: the folder that holds the named data sets.
         with_train: False leaves the training split empty: a test needs none.
         seed: of a random split.

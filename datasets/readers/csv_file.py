@@ -37,8 +37,8 @@ def parse_csv(file: Path, *, saved: bool = False) -> dict[int, ImageRecord]:
 
     The first line names the columns, in any order, between commas, semicolons or tabs. ``path`` is absolute or
     relative to the file's folder. ``person_id`` is any text; an empty one means a distractor, in the ``gallery`` or
-    ``test`` split only. ``camera_id`` is a whole number. ``split`` is ``train``, ``query``, ``gallery`` or ``test`` (which becomes query
-    and gallery at random, or the gallery alone if there are queries).
+    ``test`` split only. ``camera_id`` is a whole number. ``split`` is ``train``, ``query``, ``gallery`` or ``test``
+    (which becomes query and gallery at random, or the gallery alone if there are queries).
 
     Args:
         file: UTF-8, with or without a byte order mark.

@@ -41,7 +41,10 @@ class MarketLayout:
     pattern: str = r"(?P<id>-?\d+)_c(?P<camera>\d+)"
 
 
-# MOT17 has one camera per sequence, so the cameras in its file names do not count.
+TRACKING = ("mot17", "mot16", "mot20", "dancetrack", "sportsmot")
+"""Releases that datasets.convert reads by the files of MOT17."""
+
+# They have one camera per sequence, so the cameras in their file names do not count.
 NO_CAMERAS = MarketLayout(pattern=r"(?P<id>-?\d+)_")
 
 
@@ -67,13 +70,13 @@ class MarketReader:
 
 
 def layout_of(folder: Path) -> MarketLayout:
-    """The layout of a folder by its mark: that of Market-1501, or without cameras for a converted MOT17."""
+    """The layout of a folder by its mark: that of Market-1501, or without cameras for converted tracking data."""
     try:
         mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):  # only the images count, whoever made the folder
         mark = None
-    of_mot17 = isinstance(mark, dict) and mark.get("made_by") == "datasets.convert mot17"
-    return NO_CAMERAS if of_mot17 else MarketLayout()
+    maker = mark.get("made_by") if isinstance(mark, dict) else None
+    return NO_CAMERAS if maker in [f"datasets.convert {release}" for release in TRACKING] else MarketLayout()
 
 
 def read_market_layout(
@@ -129,8 +132,8 @@ def read_split(folder: Path, pattern: str) -> tuple[Sample, ...]:
         raise ReidError(_NO_FOLDER.format(folder))
     names = os.listdir(folder)  # noqa: PTH208 (names only)
     samples, unmatched = parse_names(names, pattern, folder)
-    others = [name for name in names if not is_image(name)]
-    warn_left_out(Counter("folders" if (folder / name).is_dir() else other_ending(name) for name in others), folder)
+    others = [(name, ending) for name in names if (ending := other_ending(name))]
+    warn_left_out(Counter("folders" if (folder / name).is_dir() else ending for name, ending in others), folder)
     if unmatched:
         raise ReidError(
             f"images in {folder} must be named like 0002_c1s1_000451_03.jpg (identity, camera: 18 digits at most), "

@@ -1,7 +1,8 @@
 """From keys to optimizer, schedule and trainer."""
 
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from utils.memory import keep_freed_memory
 
 logger = logging.getLogger(__name__)
 
+_VALIDATION = re.compile("^val/")
+
 SCHEDULES: dict[str, Callable[[CfgNode], Schedule]] = {
     "multistep_lr": lambda solver: multistep(solver.LR_STEPS, solver.GAMMA),
     "cosine_annealing": lambda solver: cosine(
@@ -24,6 +27,18 @@ SCHEDULES: dict[str, Callable[[CfgNode], Schedule]] = {
     ),
 }
 """SOLVER.LR_SCHEDULER_NAME -> the schedule after the warm-up, from the keys of SOLVER."""
+
+
+class Board(TensorBoardLogger):
+    """TensorBoard, which shows groups of curves by their names: those of the validation come first here.
+
+    Lightning adds the number of the epoch to all values; that is no curve anybody needs.
+    """
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Write values, those of ``val/`` as ``evaluation/``."""
+        values = {name: value for name, value in metrics.items() if name != "epoch"}
+        super().log_metrics({_VALIDATION.sub("evaluation/", name): value for name, value in values.items()}, step)
 
 
 def build_optimizer_config(cfg: CfgNode) -> OptimizerConfig:
@@ -77,7 +92,7 @@ def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list
     options: dict[str, Any] = {"logger": False}
     if folder is not None:
         board = folder.tensorboard
-        options["logger"] = TensorBoardLogger(board.parent.parent, name=board.parent.name, version=board.name)
+        options["logger"] = Board(board.parent.parent, name=board.parent.name, version=board.name)
     return Trainer(
         accelerator=_accelerator(cfg.TRAINER.ACCELERATOR),
         devices=cfg.TRAINER.DEVICES,

@@ -1,17 +1,21 @@
+import os
 import re
 import warnings
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from datasets.low_resolution import read_size
 from datasets.make_low_resolution import ImageTask, Target, make_images
 from utils.errors import ReidError
-from utils.images import FORMATS, pixels_of, read_image
+from utils.images import FORMATS, IMAGE_SUFFIXES, is_image, other_ending, pixels_of, read_image
 
 
 def test_a_damaged_header_is_an_error_of_ours(tmp_path: Path) -> None:
@@ -33,8 +37,41 @@ def test_whatever_a_decoder_raises(monkeypatch: pytest.MonkeyPatch, kind: type[E
         raise kind("in the\ndecoder")
 
     monkeypatch.setattr(Image, "open", fail)
-    with pytest.raises(ReidError, match=re.escape("a.jpg: ") + ".*in the"):
-        read_image("a.jpg")
+    with pytest.raises(ReidError, match=re.escape("test_images.py: ") + ".*in the"):
+        read_image(__file__)
+
+
+@pytest.mark.parametrize("ending", sorted(IMAGE_SUFFIXES))
+@pytest.mark.parametrize("case", [str.lower, str.upper])
+def test_every_ending_of_an_image_can_be_read(tmp_path: Path, ending: str, case: Callable[[str], str]) -> None:
+    path = tmp_path / f"photo{case(ending)}"
+    Image.effect_noise((6, 4), 80).convert("1" if ending == ".pbm" else "L").save(tmp_path / f"photo{ending}")
+    (tmp_path / f"photo{ending}").rename(path)
+    assert is_image(path.name)
+    assert read_image(path).shape == (3, 4, 6)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes among the files of this system")
+@pytest.mark.parametrize("read", [read_image, read_size])
+def test_no_pipe_is_waited_for_and_no_link_to_itself_followed(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    pipe, link = tmp_path / "pipe.jpg", tmp_path / "link.jpg"
+    os.mkfifo(pipe)
+    link.symlink_to(link)
+    for path in (pipe, link, tmp_path):
+        try:
+            answer = read(path)
+        except ReidError as error:
+            answer = str(error)
+        assert f"cannot read image {path}: " in str(answer)
+
+
+@given(st.text(max_size=30), st.sampled_from(["", ".heic", ".JPG", ".jpeg"]))
+def test_every_name_is_an_image_or_has_an_ending_or_is_hidden(stem: str, ending: str) -> None:
+    name = stem + ending
+    assert is_image(name) + bool(other_ending(name)) <= 1
+    assert (
+        is_image(name) or other_ending(name) or name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini")
+    )
 
 
 def _pictures_of_pillow() -> list[str]:

@@ -10,6 +10,7 @@ from datasets.checks import check_test
 from datasets.readers import READERS, read_dataset
 from datasets.sample import ReidSplits
 from tests.datasets.support import touch
+from tests.support import message_with
 from utils.errors import ReidError
 
 ODD = ("Thumbs.db", "._0001_c1s1_000001_00.jpg", "-1_c1s1_000003_00.jpg", "-2_c1s1_000003_00.jpg")
@@ -84,7 +85,9 @@ def test_mot17_names(tmp_path: Path) -> None:
     ("mark", "cameras"),
     [
         ('{"made_by": "datasets.convert mot17", "every": 10}', False),
+        ('{"made_by": "datasets.convert dancetrack"}', False),
         ('{"made_by": "datasets.convert prw"}', True),
+        ("[" * 100_000, True),
         ("[1]", True),
         ("{half", True),
     ],
@@ -167,6 +170,43 @@ def test_mot17_has_no_cameras_and_so_no_camera_rule(tmp_path: Path) -> None:
     assert check_test(splits, camera_rule=True) == []
 
 
+def test_a_name_is_looked_for_beside_the_code_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "data" / "mine", MARKET)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert read_dataset("mine", Path("../data")).query[0].path.is_relative_to(tmp_path / "data")
+    (tmp_path / "data" / "mine.csv").write_text("path,person_id,split\na.jpg,a,query\nb.jpg,a,gallery\n")
+    touch(tmp_path / "data", "a.jpg", "b.jpg")
+    assert len(read_dataset("mine.csv", Path("../data"), with_train=False).test) == 2
+    make(Path("mine"), MARKET)
+    assert read_dataset("mine", Path("../data")).query[0].path.is_relative_to(Path("mine"))
+
+
+def test_names_that_are_no_utf8_are_read_and_split(tmp_path: Path) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    for person in ("\udce9ve ", " bob", "eve"):
+        touch(root / person, *(f"{shot}\udcff.jpg" for shot in range(3)))
+    first = read_dataset(str(root), Path())
+    assert len(first.train) == 6
+    assert read_dataset(str(root), Path()) == first
+
+
+@pytest.mark.parametrize("file", ["bounding_box_test/{}_c1s1.jpg", "query/0003_c{}s1.jpg"])
+def test_numbers_beyond_64_bits_are_refused_where_they_are_read(tmp_path: Path, file: str) -> None:
+    make(tmp_path / "data", MARKET)
+    touch(tmp_path / "data", file.format(10**20))
+    with pytest.raises(ReidError, match=f"18 digits at most.*1 are not: .*{10**20}.*rename or remove"):
+        read_dataset(str(tmp_path / "data"), Path())
+
+
+def test_files_of_other_endings_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make(tmp_path / "data", MARKET)
+    touch(tmp_path / "data/query", "0003_c1.heic", "0004_c1.HEIC", "note", "0003_c1.JFIF", "0004_c1.ppm")
+    touch(tmp_path / "data/query/more", "0003_c3s1.jpg")
+    assert {"0003_c1.JFIF", "0004_c1.ppm"} < {s.path.name for s in read_dataset(str(tmp_path / "data"), Path()).query}
+    assert message_with(caplog, "4 files of", "query", "2 .heic", "1 no ending", "1 folders")
+
+
 def test_a_wrong_name_lists_the_right_ones_and_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ReidError) as error:
         read_dataset("nothing like it", tmp_path)
@@ -176,7 +216,7 @@ def test_a_wrong_name_lists_the_right_ones_and_the_nearest(tmp_path: Path) -> No
             ReidError, match=rf"market1501, .*MOT17, an existing folder.*'{wrong}'; did you mean {right}\?"
         ):
             read_dataset(wrong, tmp_path)
-    with pytest.raises(ReidError, match=r"existing \.csv file, got 'gone\.csv'$"):
+    with pytest.raises(ReidError, match=r"existing \.csv file, here or in .*, got 'gone\.csv'$"):
         read_dataset("gone.csv", tmp_path)
     with pytest.raises(
         ReidError, match=r"data set PRW must lie in .*PRW, which does not exist; set DATASETS\.ROOT_DIR"
