@@ -85,7 +85,7 @@ def _resnet_name(state: Mapping[str, Tensor]) -> str:
 
 
 def _osnet_name(state: Mapping[str, Tensor]) -> str:
-    stem = len(state[BASE + "conv1.conv.weight"])
+    stem = next(iter(state[BASE + "conv1.conv.weight"].shape), 0)
     width = _STEM_CHANNELS.get(stem)
     variant = ""
     if BASE + "conv2.0.IN.weight" in state:

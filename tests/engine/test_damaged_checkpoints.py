@@ -130,7 +130,7 @@ def test_a_damaged_checkpoint_is_not_resumed(
 @settings(FEW, max_examples=15)
 @given(st.data())
 def test_a_file_with_one_odd_entry_is_resumed_or_says_why(
-    half: tuple[list[str], Path], data: st.DataObject, tmp_path: Path
+    half: tuple[list[str], Path], tmp_path: Path, data: st.DataObject
 ) -> None:
     content = torch.load(half[1], weights_only=True)
     place = data.draw(st.sampled_from([*places(content)]))
