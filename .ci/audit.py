@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 _SECONDS = 300  # a hundred packages are a hundred requests
+_WRONG_OPTION = 2
 _OPTIONS = ("--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off")
 
 
@@ -20,11 +21,15 @@ def main(arguments: Sequence[str]) -> int:
             [program, "--requirement", requirements, *_OPTIONS, *options],
             capture_output=True, text=True, timeout=_SECONDS, check=False,
         )  # fmt: skip
+        if run.returncode == _WRONG_OPTION:
+            sys.stdout.write(run.stderr)
+            return run.returncode
         packages = json.loads(run.stdout)["dependencies"]
     except (OSError, subprocess.TimeoutExpired) as error:
         return _skip(str(error))
     except (ValueError, KeyError):  # it prints no list if it cannot ask for one package
-        return _skip((run.stderr.strip() or f"exit code {run.returncode}").splitlines()[-1])
+        lines = (run.stderr.strip() or f"exit code {run.returncode}").splitlines()
+        return _skip(next((line for line in lines if line.startswith("ERROR")), lines[-1]))
     finds = [
         f"{package['name']} {package['version']}: {fault['id']}, {_remedy(fault['fix_versions'])}"
         for package in packages

@@ -45,6 +45,7 @@ def test_a_find_fails_with_its_remedy(tmp_path: Path) -> None:
     ("code", "reason"),
     [
         ("sys.stderr.write('many lines\\nConnectionError: no route\\n'); sys.exit(1)", "ConnectionError: no route"),
+        ("sys.stderr.write('WARNING: a\\nERROR: no route\\nERROR: try another\\n'); sys.exit(1)", "ERROR: no route"),
         ("sys.exit(1)", "exit code 1"),
         ("sys.stdout.write('{}')", "exit code 0"),
     ],
@@ -61,3 +62,8 @@ def test_where_it_is_not_installed_it_is_skipped(tmp_path: Path) -> None:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0
     assert "audit skipped" in run.stdout
+
+
+def test_a_wrong_option_is_no_outage(tmp_path: Path) -> None:
+    run = audit(tmp_path, "sys.stderr.write('error: unrecognized arguments'); sys.exit(2)")
+    assert (run.returncode, run.stdout) == (2, "error: unrecognized arguments")
