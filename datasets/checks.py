@@ -102,8 +102,8 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
     unmatched = len(absent) + len(same)
     if len(cameras) == 1 and unmatched < len(splits.query):
         raise ReidError(
-            f"the gallery of {splits.name} must show two people or more, but shows one (identity {min(cameras)}), so "
-            "that any network would get 100 %; add images of other people, or check what was taken for an identity"
+            f"the gallery of {splits.name} must show two identities or more, but shows one (identity {min(cameras)}): "
+            "any network would get 100 %; add images of others, or check what was read as an identity"
         )
     if not unmatched:
         return []
@@ -133,7 +133,7 @@ def find_few(splits: ReidSplits) -> list[str]:
     if min(queries, people) >= FEW:
         return []
     return [
-        f"{splits.name} has {queries} queries and {people} people in its gallery (e.g. {_names(splits.query)}): "
+        f"{splits.name} has {queries} queries and {people} identities in its gallery (e.g. {_names(splits.query)}): "
         f"figures from less than {FEW} of either say next to nothing about a network"
     ]
 

@@ -99,7 +99,7 @@ def test_no_match_at_all_is_an_error_with_the_remedy() -> None:
 def test_a_gallery_of_one_person_is_refused() -> None:
     data = splits(GOOD_TRAIN, ((3, 1), (3, 2)), ((3, 2), (3, 3)))
     with pytest.raises(
-        ReidError, match=r"gallery of toy must show two people or more, but shows one \(identity 3\).*add"
+        ReidError, match=r"gallery of toy must show two identities or more, but shows one \(identity 3\).*add"
     ):
         check_test(data, camera_rule=True)
 
@@ -109,9 +109,9 @@ def test_few_queries_or_people_are_told() -> None:
     gallery = tuple((person, 2) for person in people)
     assert find_few(splits((), tuple((person, 1) for person in people), gallery)) == []
     (warning,) = find_few(splits((), ((1, 1), (2, 1)), gallery))
-    assert "2 queries and 10 people" in warning
+    assert "2 queries and 10 identities" in warning
     (warning,) = find_few(splits((), ((1, 1),) * 12, (*gallery[:9], (0, 1))))
-    assert "12 queries and 9 people" in warning
+    assert "12 queries and 9 identities" in warning
 
 
 def test_copies_of_files_are_counted_and_named(tmp_path: Path) -> None:

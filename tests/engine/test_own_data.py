@@ -85,14 +85,14 @@ def test_one_person_is_no_test_and_few_are_told(
         old.rename(folder / new)
     arguments = own(tiny_arguments, "MODEL.PRETRAIN_PATH", str(tiny_checkpoint), "DATASETS.NAMES", str(folder))
     evaluate(arguments)
-    assert message_with(caplog, "3 folders", "taken for people: gate, lobby, yard", "CSV file with person_id")
-    assert message_with(caplog, "3 queries and 3 people")
+    assert message_with(caplog, "3 folders", "read as identities: gate, lobby, yard", "CSV file with person_id")
+    assert message_with(caplog, "3 queries and 3 identities")
     assert "only 3 queries count" in capsys.readouterr().out
     assert "only 3 queries count" in (tmp_path / "output" / "report.md").read_text()
     (folder / "query").mkdir()
     (folder / "gate").rename(folder / "query" / "gate")
     shutil.copytree(folder / "query", folder / "gallery")
-    with pytest.raises(ReidError, match="must show two people or more, but shows one"):
+    with pytest.raises(ReidError, match="must show two identities or more, but shows one"):
         run.evaluate(parse(arguments))
 
 

@@ -163,9 +163,11 @@ def test_mot17_has_no_cameras_and_so_no_camera_rule(tmp_path: Path) -> None:
     make(tmp_path / "MOT17_reid", parts)
     with pytest.raises(ReidError, match=r"1 are not: 40002\.jpg"):
         read_dataset("MOT17", tmp_path)
-    (tmp_path / "MOT17_reid/bounding_box_test/40002.jpg").unlink()
+    (tmp_path / "MOT17_reid/bounding_box_test/40002.jpg").rename(
+        tmp_path / "MOT17_reid/bounding_box_test/40002_1.jpg"
+    )
     splits = read_dataset("MOT17", tmp_path)
-    assert labels(splits) == {"train": [(20001, 0)], "query": [(40001, 0)], "gallery": [(40001, 0)]}
+    assert labels(splits) == {"train": [(20001, 0)], "query": [(40001, 0)], "gallery": [(40001, 0), (40002, 0)]}
     assert not splits.cameras
     assert check_test(splits, camera_rule=True) == []
 
@@ -174,7 +176,7 @@ def test_a_name_is_looked_for_beside_the_code_too(tmp_path: Path, monkeypatch: p
     make(tmp_path / "data" / "mine", MARKET)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    assert read_dataset("mine", Path("../data")).query[0].path.is_relative_to(tmp_path / "data")
+    assert read_dataset("mine", Path("../data")).query[0].path.is_relative_to(Path("../data"))
     (tmp_path / "data" / "mine.csv").write_text("path,person_id,split\na.jpg,a,query\nb.jpg,a,gallery\n")
     touch(tmp_path / "data", "a.jpg", "b.jpg")
     assert len(read_dataset("mine.csv", Path("../data"), with_train=False).test) == 2
