@@ -102,8 +102,8 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
     unmatched = len(absent) + len(same)
     if len(cameras) == 1 and unmatched < len(splits.query):
         raise ReidError(
-            f"the gallery of {splits.name} must show two identities or more, but shows one (identity {min(cameras)}): "
-            "any network would get 100 %; add images of others, or check what was read as an identity"
+            f"the gallery of {splits.name} must show two identities or more, but shows one ({min(cameras)}): any "
+            "network would get 100 %; add images of others, or check what was read as an identity"
         )
     if not unmatched:
         return []

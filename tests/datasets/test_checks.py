@@ -98,9 +98,7 @@ def test_no_match_at_all_is_an_error_with_the_remedy() -> None:
 
 def test_a_gallery_of_one_person_is_refused() -> None:
     data = splits(GOOD_TRAIN, ((3, 1), (3, 2)), ((3, 2), (3, 3)))
-    with pytest.raises(
-        ReidError, match=r"gallery of toy must show two identities or more, but shows one \(identity 3\).*add"
-    ):
+    with pytest.raises(ReidError, match=r"gallery of toy must show two identities or more, but shows one \(3\).*add"):
         check_test(data, camera_rule=True)
 
 
