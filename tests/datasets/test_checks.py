@@ -112,20 +112,23 @@ def test_few_queries_or_people_are_told() -> None:
     assert "12 queries and 9 identities" in warning
 
 
-def test_copies_of_files_are_counted_and_named(tmp_path: Path) -> None:
+def test_copies_of_files_are_counted_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = {"q1": b"same", "q2": b"abcd", "g1": b"same", "g2": b"efgh", "t1": b"efgh", "t2": b"long enough"}
     for name, content in contents.items():
         (tmp_path / f"{name}.jpg").write_bytes(content)
     train, query, gallery = (
         tuple(Sample(tmp_path / f"{part}{number}.jpg", number, 1) for number in (1, 2)) for part in "tqg"
     )
-    in_test, in_train = find_copies(ReidSplits("toy", train, query, gallery), workers=1)
+    in_test, in_train = find_copies(ReidSplits("toy", train, query, gallery))
     assert "1 of 2 query images of toy are gallery images too" in in_test
     assert "q1.jpg" in in_test
     assert "g1.jpg" in in_test
     assert "1 of 2 training images of toy are test images too" in in_train
+    monkeypatch.chdir(tmp_path)
+    here = ReidSplits("toy", (), (Sample(Path("q1.jpg"), 1, 1),), (Sample(Path("g1.jpg"), 1, 2),))
+    assert len(find_copies(here)) == 1
     gone = tuple(Sample(tmp_path / f"gone{number}.jpg", 1, 1) for number in (1, 2))
-    assert find_copies(ReidSplits("toy", (), (*query[1:], gone[0]), (*gallery[1:], gone[1])), workers=2) == []
+    assert find_copies(ReidSplits("toy", (), (*query[1:], gone[0]), (*gallery[1:], gone[1]))) == []
 
 
 def test_examples_tell_the_folder_of_the_image() -> None:
