@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -29,6 +30,16 @@ def memory_budget(number: int) -> Iterator[None]:
         yield
     finally:
         blocks.MEMORY_BUDGET = before
+
+
+@contextmanager
+def silent_log() -> Iterator[None]:
+    """Log nothing: names that are no UTF-8 cannot pass from a process of the tests to the one that reports."""
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def message_with(caplog: pytest.LogCaptureFixture, *facts: str) -> str:

@@ -181,7 +181,7 @@ def _drawable(name: str) -> str:
 
 def _wrapped_name(name: str, height: int) -> list[str]:
     """A file name in lines as wide as a tile; the middle of a long one is left out."""
-    length = max(4, int((height // 2 + 2 * _BORDER) / _text_width("n", _NAME_SIZE)))
+    length = max(4, int((height // 2 + 2 * _BORDER + _GAP // 2) / _text_width("n", _NAME_SIZE)))
     most, name = length * _NAME_LINES, _drawable(name)
     if len(name) > most:
         name = f"{name[: most // 2 - 3]}...{name[len(name) - (most - most // 2) :]}"

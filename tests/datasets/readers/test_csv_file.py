@@ -12,7 +12,7 @@ from datasets.readers import read_dataset
 from datasets.readers.csv_file import parse_csv, write_csv
 from datasets.readers.records import ImageRecord
 from datasets.sample import Sample
-from tests.support import message_with
+from tests.support import message_with, silent_log
 from utils.errors import ReidError
 from utils.files import absent_files
 
@@ -217,7 +217,7 @@ _CELLS = st.one_of(
 @given(st.lists(st.lists(_CELLS, max_size=5).map(",".join), max_size=8), st.booleans())
 @example(["\ud800"], False)
 def test_no_text_ends_in_anything_but_an_error_of_ours(lines: list[str], headed: bool) -> None:
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, silent_log():
         file = Path(folder, "any.csv")
         text = "\n".join((["path,person_id,camera_id,split"] if headed else []) + lines)
         file.write_bytes(text.encode("utf-8", "surrogatepass"))
