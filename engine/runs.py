@@ -20,6 +20,7 @@ from utils.files import keep_previous
 logger = logging.getLogger(__name__)
 
 _CHECKPOINT = re.compile(r"(\d+)(_last)?\.pth")
+_NOT_IN_NAMES = re.compile("[:\ud800-\udfff]")  # what Windows does not allow, and bytes that are no UTF-8
 _REPORT = re.compile(r"report_(\d+)\.json")
 
 
@@ -90,8 +91,8 @@ def run_folder(cfg: CfgNode, card: RunCard, checkpoint: Checkpoint | None) -> Ru
 
 
 def _tail(cfg: CfgNode, card: RunCard) -> Path:
-    """Windows and some network disks allow no colon in a name, as in ``timm:resnet18``."""
-    return Path(card.dataset, cfg.MODEL.NAME.replace(":", "_"), card.method)
+    """{dataset}/{backbone}/{method} in names that every disk and TensorBoard take: ``timm:resnet18`` has a colon."""
+    return Path(*(_NOT_IN_NAMES.sub("_", name) for name in (card.dataset, cfg.MODEL.NAME, card.method)))
 
 
 def new_run(logs_dir: Path, runs_dir: Path, tail: Path) -> RunFolder:

@@ -78,8 +78,11 @@ def plan_mot17(raw: Path, rules: Mot17Rules) -> list[Frame]:
     """
     folders = _find_sequences(raw, rules.detector)
     test = _test_sequences(sorted(folders), rules.test_sequences)
-    for name, chosen in (("train", set(folders) - test), ("test", test)):
-        logger.info("%s: sequences %s", name, ", ".join(f"{n} ({folders[n].name})" for n in sorted(chosen)))
+    texts = [
+        ", ".join(f"{number} ({folders[number].name})" for number in sorted(part))
+        for part in (folders.keys() - test, test)
+    ]
+    logger.info("train: sequences %s; test: sequences %s", *texts)
     sequences = {number: _read_sequence(folder, rules) for number, folder in sorted(folders.items())}
     if not _suffices(sequences, test):
         raise _too_few(folders, test, rules)
@@ -109,7 +112,7 @@ def _too_few(folders: Mapping[int, Path], test: Set[int], rules: Mot17Rules) -> 
     smaller = next((n for n in range(rules.every - 1, 0, -1) if _suffices(sequences, test, n)), None)
     lengths = ", ".join(f"{number} has {len(_frames(sequence))}" for number, sequence in sequences.items())
     return ReidError(
-        f"--every {rules.every} must leave an image to train on and two images of a test person, but does not: "
+        f"--every {rules.every} must leave an image to train on and two images of a test identity, but does not: "
         f"sequence {lengths} frames; "
         + (f"set --every to {smaller} or less" if smaller else "lower --min-visibility or --min-height")
     )
@@ -152,7 +155,7 @@ def _read_sequence(folder: Path, rules: Mot17Rules) -> VideoSequence:
     info = configparser.ConfigParser()
     path = folder / "seqinfo.ini"
     try:
-        info.read_string(path.read_text(encoding="utf-8-sig"))
+        info.read_string(_regular(path).read_text(encoding="utf-8-sig"))
         section = info["Sequence"]
         height, width = int(section["imHeight"]), int(section["imWidth"])
         images, suffix = folder / section["imDir"], section["imExt"]
@@ -161,6 +164,13 @@ def _read_sequence(folder: Path, rules: Mot17Rules) -> VideoSequence:
             f"{path} must tell imDir, imExt, imHeight and imWidth, but: {one_line(error)}; unpack the release again"
         ) from error
     return VideoSequence(images, suffix, height, width, _read_boxes(folder / "gt" / "gt.txt", (height, width), rules))
+
+
+def _regular(path: Path) -> Path:
+    """The path of a file; a pipe would be waited for."""
+    if not path.is_file():
+        raise FileNotFoundError("no such file")
+    return path
 
 
 def _frames(sequence: VideoSequence) -> dict[int, str]:
@@ -192,7 +202,7 @@ def _read_rows(path: Path) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an empty file, refused below
-            rows = np.loadtxt(path, delimiter=",", ndmin=2, usecols=range(9), encoding="utf-8-sig")
+            rows = np.loadtxt(_regular(path), delimiter=",", ndmin=2, usecols=range(9), encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise ReidError(
             f"cannot read annotation {path}: {one_line(error)}; it must have lines "

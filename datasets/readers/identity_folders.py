@@ -73,7 +73,8 @@ def identity_folder_images(folder: Path) -> list[ImageRecord]:
         )
     if not any(group.names for group in groups):
         raise ReidError(f"data set folder {folder} must hold images, but has none; {_FORMS}")
-    _warn_of_places({group.person for group in groups if group.names}, folder)
+    if not parts:
+        _warn_of_places({group.person for group in groups if group.names}, folder)
     return _records(groups, folder)
 
 
@@ -128,7 +129,7 @@ def _warn_of_places(people: Set[str], folder: Path) -> None:
     """Folders of cameras or places look like folders of people; they are few, or are called so."""
     if len(people) < _FEW or all(map(_PLACE.fullmatch, people)):
         logger.warning(
-            "%d folders of %s are taken for people: %s; if they are cameras or places, make a folder for each "
+            "%d folders of %s are read as identities: %s; if they are cameras or places, make a folder for each "
             "person, or a CSV file with person_id and camera_id",
             *(len(people), folder, ", ".join(sorted(people)[:5])),
         )

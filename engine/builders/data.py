@@ -55,7 +55,7 @@ def read_training_data(cfg: CfgNode) -> TrainingData:
     for warning in check_train(splits, cfg.SOLVER.IMS_PER_BATCH // instances, instances):
         logger.warning("%s", warning)
     _check_test(cfg, replace(splits, name=first.name))
-    _warn_of_copies(cfg, splits)
+    _warn_of_copies(splits)
     return TrainingData(splits, first.name)
 
 
@@ -72,7 +72,7 @@ def read_test_data(cfg: CfgNode, name: str, *, trained_here: bool = True) -> Rei
     """
     splits = _with_good_files(cfg, _read(cfg, name, with_train=False, trained_here=trained_here))
     _check_test(cfg, splits)
-    _warn_of_copies(cfg, splits)
+    _warn_of_copies(splits)
     return splits
 
 
@@ -140,9 +140,9 @@ def _check_test(cfg: CfgNode, splits: ReidSplits) -> None:
         logger.warning("%s", warning)
 
 
-def _warn_of_copies(cfg: CfgNode, splits: ReidSplits) -> None:
+def _warn_of_copies(splits: ReidSplits) -> None:
     if getattr(rank_zero_only, "rank", 0) == 0:  # of several processes, one is enough
-        for warning in find_copies(splits, workers=max(1, cfg.DATALOADER.NUM_WORKERS)):
+        for warning in find_copies(splits):
             logger.warning("%s", warning)
 
 

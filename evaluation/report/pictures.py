@@ -17,6 +17,7 @@ _INK, _PALE_INK, _PAPER, _GRAY = (20, 20, 20), (95, 95, 95), 255, 170
 _BORDER, _MARGIN, _GAP, _QUERY_GAP = 3, 8, 8, 20
 _LINE, _TEXT_SIZE, _NAME_SIZE, _TITLE_SIZE = 16, 0.42, 0.34, 0.5  # a line of text in pixels; sizes in OpenCV's unit
 _NAME_LINES = 4  # of a file name
+_WIDEST_TITLE = 480  # pixels for which a short list is widened
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MARK = 9  # side of the tick or the cross, in pixels
 _SMALLEST_HEIGHT = 32
@@ -70,7 +71,9 @@ def draw_ranked_list(
         captions.append(_caption(str(rank), item, f"{distance:.3f}"))
         names.append(_wrapped_name(item.path.name, height))
         pictures.append(_frame_image(item.path, height, (_MATCH if match else _OTHER) if has_identity else _PALE_INK))
-    canvas, lefts, top = _sheet(pictures, captions, max(map(len, names)))
+    title, figures = _drawable(query.path.name), _figures(average_precision, first_match_rank)
+    least = min(_text_width(f"{title}     {figures}", _TITLE_SIZE), _WIDEST_TITLE)
+    canvas, lefts, top = _sheet(pictures, captions, max(map(len, names)), least)
     for number, (picture, x, lines) in enumerate(zip(pictures, lefts, captions, strict=True)):
         canvas[top : top + picture.shape[0], x : x + picture.shape[1]] = picture
         below = top + picture.shape[0]
@@ -81,7 +84,7 @@ def draw_ranked_list(
         if number and has_identity:
             place = (x + picture.shape[1] - _MARK - 1, below + _LINE - _MARK)
             _draw_mark(canvas, place, bool(ranked.matches[number - 1]))
-    _write_title(canvas, _drawable(query.path.name), _figures(average_precision, first_match_rank))
+    _write_title(canvas, title, figures)
     return canvas
 
 
@@ -138,16 +141,17 @@ def write_pictures(
 
 
 def _sheet(
-    pictures: Sequence[np.ndarray], captions: Sequence[Sequence[str]], name_lines: int
+    pictures: Sequence[np.ndarray], captions: Sequence[Sequence[str]], name_lines: int, least: int
 ) -> tuple[np.ndarray, list[int], int]:
-    """The empty sheet with room for captions and names, the left edge of each picture, and the top edge of all."""
+    """The empty sheet, ``least`` pixels wide within its margins, with the left edge of each picture and their top."""
     tall, wide = pictures[0].shape[:2]
     widest = max(_text_width(text, _TEXT_SIZE) for lines in captions for text in lines)
     step = max(wide, widest) + _GAP
     lefts = [_MARGIN + number * step + (_QUERY_GAP if number else 0) for number in range(len(pictures))]
     top = _MARGIN + _LINE + 6
+    width = max(lefts[-1] + step - _GAP, _MARGIN + least)
     bottom = top + tall + (max(map(len, captions)) + name_lines) * _LINE + _MARGIN
-    return np.full((bottom, lefts[-1] + step - _GAP + _MARGIN, 3), _PAPER, np.uint8), lefts, top
+    return np.full((bottom, width + _MARGIN, 3), _PAPER, np.uint8), lefts, top
 
 
 def _frame_image(path: Path, height: int, color: Color) -> np.ndarray:
@@ -177,7 +181,7 @@ def _drawable(name: str) -> str:
 
 def _wrapped_name(name: str, height: int) -> list[str]:
     """A file name in lines as wide as a tile; the middle of a long one is left out."""
-    length = max(4, int((height // 2 + 2 * _BORDER) / _text_width("n", _NAME_SIZE)))
+    length = max(4, int((height // 2 + 2 * _BORDER + _GAP // 2) / _text_width("n", _NAME_SIZE)))
     most, name = length * _NAME_LINES, _drawable(name)
     if len(name) > most:
         name = f"{name[: most // 2 - 3]}...{name[len(name) - (most - most // 2) :]}"

@@ -129,7 +129,8 @@ def _style(number: int) -> dict[str, Any]:
 
 def _legend(figure: Figure, handles: list[Line2D], labels: list[str], title: str | None = None) -> None:
     """A legend below the axes, where it hides no curve; the figure grows by its height."""
-    plain = [label.replace("$", r"\$") for label in labels]  # a dollar sign starts a formula
+    # A name may hold any byte, and a dollar sign starts a formula.
+    plain = [label.encode("utf-8", "replace").decode().replace("$", r"\$") for label in labels]
     num_lines = sum(label.count("\n") + 1 for label in labels)
     width, height = _SIZE
     figure.set_size_inches(width, height + _LINE_HEIGHT * (num_lines + 1))

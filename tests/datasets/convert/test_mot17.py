@@ -156,7 +156,7 @@ def test_an_interval_that_is_too_large_names_one_that_does(
     release: Path, capsys: pytest.CaptureFixture[str], every: int
 ) -> None:
     message = refusal(arguments(release, "--test-sequences", "2", "--every", str(every)), capsys)
-    assert f"--every {every} must leave an image to train on and two images of a test person" in message
+    assert f"--every {every} must leave an image to train on and two images of a test identity" in message
     assert "sequence 2 has 5, 4 has 5 frames; set --every to 2 or less" in message
     assert crops(convert(release, "--test-sequences", "2", "--every", "2"))
 
@@ -219,7 +219,7 @@ def test_missing_and_damaged_files_are_named(
         (["--detector", "SDP"], "RAW must be the folder of a release with sequences such as train/MOT17-02-SDP"),
         (["--detector", "YOLO"], "argument --detector: invalid choice: 'YOLO'"),
         (["--min-visibility", "2"], "argument --min-visibility: must be a number from 0 to 1, got '2'"),
-        (["--every", "0"], "argument --every: must be a whole number of 1 or more, got '0'"),
+        (["--every", "0"], "argument --every: must be a whole number from 1 to 1000000, got '0'"),
         (
             ["--min-height", "200"],
             "sequence 2 has 5, 4 has 5 frames; lower --min-visibility or --min-height",

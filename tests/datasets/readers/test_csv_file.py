@@ -12,7 +12,7 @@ from datasets.readers import read_dataset
 from datasets.readers.csv_file import parse_csv, write_csv
 from datasets.readers.records import ImageRecord
 from datasets.sample import Sample
-from tests.support import message_with
+from tests.support import message_with, silent_log
 from utils.errors import ReidError
 from utils.files import absent_files
 
@@ -79,7 +79,7 @@ def test_a_wrong_header_is_shown(tmp_path: Path, header: str) -> None:
         ("b.jpg,1,1", "line 3: 3 cells instead of 4"),
         ("b.jpg,1,1,train,5", "line 3: 5 cells instead of 4"),
         (",1,1,train", "line 3: path is empty"),
-        ("notes.txt,1,1,train", r"line 3: path must end like an image \(.bmp, .jpeg, .*\), got 'notes.txt'"),
+        ("notes.txt,1,1,train", r"line 3: path must end like an image \(.*.bmp, .*\), got 'notes.txt'"),
         ("folder/,1,1,train", "line 3: path must end like an image .*, got 'folder/'"),
         ("b.jpg, ,1,train", "line 3: person_id is empty"),
         ("b.jpg,1,left,train", "line 3: camera_id must be a whole number from 0 on, .*got 'left'"),
@@ -227,7 +227,7 @@ _CELLS = st.one_of(
 @given(st.lists(st.lists(_CELLS, max_size=5).map(",".join), max_size=8), st.booleans())
 @example(["\ud800"], False)
 def test_no_text_ends_in_anything_but_an_error_of_ours(lines: list[str], headed: bool) -> None:
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, silent_log():
         file = Path(folder, "any.csv")
         text = "\n".join((["path,person_id,camera_id,split"] if headed else []) + lines)
         file.write_bytes(text.encode("utf-8", "surrogatepass"))
