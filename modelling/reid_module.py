@@ -15,7 +15,7 @@ from evaluation.results import FIGURES
 from losses.objectives import Objective, ObjectiveReport
 from modelling.evaluator import Evaluator
 from modelling.heads import Features
-from modelling.network import ReidNetwork
+from modelling.network import ReidNetwork, with_current_names
 from modelling.optimization import OptimizerConfig
 
 
@@ -64,10 +64,8 @@ class ReidModule(LightningModule):
         return [self._optimizer_config.build(parameters), *own_optimizers.values()]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Read checkpoints in which the network was still called extractor."""
-        state = checkpoint["state_dict"]
-        for name in [name for name in state if name.startswith("extractor.")]:
-            state[f"network.{name.removeprefix('extractor.')}"] = state.pop(name)
+        """Read older checkpoints too."""
+        checkpoint["state_dict"] = with_current_names(checkpoint["state_dict"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step of all optimizers on one P x K batch."""

@@ -23,6 +23,7 @@ from engine.builders.objective import TERMS
 from engine.builders.trainer import SCHEDULES
 from engine.methods import METHODS
 from evaluation.protocols import PROTOCOLS
+from evaluation.report.tables import NOTES
 from evaluation.results import FIGURES
 from modelling.backbones import BACKBONES
 from modelling.heads import HEADS
@@ -31,7 +32,7 @@ from tests.support import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-TABLES = (SCHEMA, READERS, TERMS, SCHEDULES, METHODS, PROTOCOLS, FIGURES, BACKBONES, HEADS, OPTIMIZERS)
+TABLES = (SCHEMA, READERS, TERMS, SCHEDULES, METHODS, PROTOCOLS, NOTES, FIGURES, BACKBONES, HEADS, OPTIMIZERS)
 RECIPES = {  # title -> Python block, commands
     title: (block, commands.splitlines())
     for title, block, commands in re.findall(
