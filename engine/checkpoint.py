@@ -105,7 +105,7 @@ def read_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
         epoch, (next_epoch, next_batch) = ours["epoch"], ours["position"]
         card = RunCard(**{field.name: ours[field.name] for field in fields(RunCard) if field.name in ours})
         config = {name: key.default for name, key in SCHEMA.items()} | read_config(card.config, lenient=True)
-        tensors, world_size = with_current_names(content["state_dict"]), ours.get("world_size", 1)
+        tensors, world_size = with_current_names(dict(content["state_dict"])), ours.get("world_size", 1)
     except (KeyError, TypeError, ValueError) as error:
         raise ReidError(f"{path} is a damaged checkpoint: {type(error).__name__} {error}") from error
     if not config["SOLVER.TERMS"]:
