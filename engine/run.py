@@ -115,7 +115,7 @@ def fit(method: Method, settings: Settings) -> FitResult:
     trainer = build_trainer(cfg, folder, [LastValidation(), log, checkpoints, Interruption(checkpoints)])
     _announce(cfg, card, data, folder.logs)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
-    return FitResult(trainer, folder.logs, evaluator.entries)
+    return FitResult(trainer, folder.logs, module.entries)
 
 
 def evaluate(settings: Settings) -> tuple[Report, ...]:
@@ -157,15 +157,16 @@ def _test(
     data = build_datamodule(cfg, splits, scales_of(protocols))
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
     logger.info("testing on %s, resolution %s", splits.name, ", ".join(map(str, sizes)))
-    evaluator = Evaluator(protocols, splits.query, splits.gallery, keep_vectors=True)
+    evaluator = Evaluator(protocols, splits.query, splits.gallery)
     trainer = build_trainer(cfg)
-    trainer.test(ReidModule(network, build_input(cfg), evaluator), datamodule=data, verbose=False)
+    module = ReidModule(network, build_input(cfg), evaluator)
+    trainer.test(module, datamodule=data, verbose=False)
     baseline = baseline_protocol(protocols[0], camera_rule=rule)
-    embeddings = EvaluationData(evaluator.vectors, splits.query, splits.gallery)
-    report = Report(splits.name, checkpoint, evaluator.entries, _verify(cfg, embeddings, baseline), sizes)
+    assert module.data is not None
+    report = Report(splits.name, checkpoint, module.entries, _verify(cfg, module.data, baseline), sizes)
     if trainer.is_global_zero:
         _print(report)
-        write_outputs(folder, report, embeddings, baseline, picture_settings(cfg))
+        write_outputs(folder, report, module.data, baseline, picture_settings(cfg))
         logger.info("report: %s", folder / "report.json")
     return report
 
