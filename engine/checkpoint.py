@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from configs import SCHEMA, read_config
 from configs.schema import Rule
-from datasets.preprocessing import Preprocessing
+from engine.preprocessing import preprocessing_of
 from modelling.backbones import backbone
+from modelling.network import with_current_names
 from modelling.weights.file import is_state, read_content
 from modelling.weights.weights import Weights
 from utils.errors import ReidError
@@ -22,8 +23,7 @@ from utils.errors import ReidError
 SECTION = "reid"
 """Our part of a Lightning checkpoint."""
 
-_NETWORK = ("network.", "extractor.")  # prefixes of the network's tensors, now and in older files
-_OBJECTIVE = "objective."  # prefix of classifier and centers
+_NETWORK, _OBJECTIVE = "network.", "objective."  # prefixes of the tensors of the network, of classifier and centers
 _NEEDED_TO_RESUME = {"optimizer_states": list, "loops": Mapping, "callbacks": Mapping, "rng": Mapping}
 _ANOTHER = "copy or download it again, or take another checkpoint"
 _TEXT = Rule("text", lambda value: isinstance(value, str))
@@ -124,6 +124,7 @@ def read_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
         raise ReidError(f"{path} is a damaged checkpoint: it lacks {error}; {_ANOTHER}") from error
     except ReidError as error:
         raise ReidError(f"{path} is a damaged checkpoint: {error}; {_ANOTHER}") from error
+    tensors = with_current_names(tensors)
     if not config["SOLVER.TERMS"]:
         own = ["octuplet"] if card.method.startswith("octuplet") else []
         config["SOLVER.TERMS"] = [*own, *(name for name, key in _WEIGHTS.items() if config[key])]
@@ -133,10 +134,10 @@ def read_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
         f"checkpoint of {card.method}",
         _without_prefix(tensors, _NETWORK),
         {option: config[f"MODEL.{option.upper()}"] for option in options},
-        _preprocessing(config),
+        preprocessing_of(config),
         card.num_ids,
         config=config,
-        objective=_without_prefix(tensors, (_OBJECTIVE,)),
+        objective=_without_prefix(tensors, _OBJECTIVE),
         data=card.data,
         card=card,
         epoch=epoch,
@@ -152,7 +153,7 @@ def epoch_of(path: Path) -> int:
     Raises:
         ReidError: if the file is not a checkpoint, or is damaged.
     """
-    return read_checkpoint(path, read_content(path)).epoch
+    return read_checkpoint(path, read_content(path, mmap=True)).epoch  # without its tensors
 
 
 def _read_section(ours: Any) -> tuple[RunCard, int, tuple[int, int], int]:  # noqa: ANN401 (of a file)
@@ -176,11 +177,5 @@ def _is_filled(value: object, kind: type) -> bool:
     return isinstance(value, kind) and len(value) > 0  # type: ignore[arg-type]
 
 
-def _without_prefix(tensors: Mapping[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, Tensor]:
-    """The tensors whose names begin with one of the prefixes, without it."""
-    return {name.partition(".")[2]: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
-
-
-def _preprocessing(config: Mapping[str, Any]) -> Preprocessing:
-    size, mean, std = (tuple(config[f"INPUT.{name}"]) for name in ("SIZE_TEST", "PIXEL_MEAN", "PIXEL_STD"))
-    return Preprocessing(size, mean, std, config["INPUT.INTERPOLATION"], antialias=config["INPUT.LR_ANTIALIAS"])
+def _without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
