@@ -20,7 +20,7 @@ from utils.resolution import SMALLEST_SIDE, low_resolution_size
 
 logger = logging.getLogger(__name__)
 
-MARK = "makelr.json"  # in each folder that we made; it says how
+LOW_RESOLUTION_MARK = "makelr.json"  # in each folder that we made; it says how
 _METADATA = {"exif", "icc_profile"}  # orientation and colors hold for the small image too
 _OPTIONS: dict[str, dict[str, Any]] = {
     # Chroma at full resolution: halving it once more doubles the largest error of so small an image.
@@ -86,7 +86,7 @@ def make_low_resolution(
     sizes = {task: size for task, size in zip(plan.tasks, headers, strict=True) if not isinstance(size, str)}
     _check_sizes(sizes)
     for folder, mark in plan.marks.items():
-        write_text(folder / MARK, mark)
+        write_text(folder / LOW_RESOLUTION_MARK, mark)
     faults = each(partial(make_images, quality=quality), list(sizes), workers, "low resolution")
     count = sum(len(task.targets) for task, fault in zip(sizes, faults, strict=True) if not fault)
     logger.info("%d files written to %s", count, ", ".join(map(str, plan.marks)))
@@ -165,7 +165,7 @@ def _mark(source: Path, folder: Path, scale: int, quality: int) -> str:
         raise ReidError(f"--out_dir must lie outside of the data set {source}, got {folder}")
     origin = Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()  # still true if both move
     mark = json.dumps({"made_by": "makelr.py", "source": origin, "scale": scale, "quality": quality})
-    has_mark(folder, MARK, mark, "--out_dir")
+    has_mark(folder, LOW_RESOLUTION_MARK, mark, "--out_dir")
     return mark
 
 

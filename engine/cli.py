@@ -146,7 +146,7 @@ def evaluation_script(description: str, argv: Sequence[str] | None) -> int:
 
 def _run(action: Callable[[Settings], object], options: argparse.Namespace) -> None:
     settings = read_settings(options)
-    from engine.builders.trainer import prepare_process
+    from engine.hardware import prepare_process
 
     prepare_process(settings.cfg)
     action(settings)

@@ -5,16 +5,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from yacs.config import CfgNode
 
 from engine.callbacks.progress import EpochBar
+from engine.hardware import accelerator
 from engine.runs import RunFolder
 from modelling.optimization import OptimizerConfig, Schedule, cosine, multistep, with_warmup
-from utils.errors import ReidError, lookup
-from utils.memory import keep_freed_memory
+from utils.errors import lookup
 
 logger = logging.getLogger(__name__)
 
@@ -64,29 +63,6 @@ def build_optimizer_config(cfg: CfgNode) -> OptimizerConfig:
     )
 
 
-def prepare_process(cfg: CfgNode) -> None:
-    """Settings of the whole process; scripts call this function, a library does not."""
-    if _accelerator(cfg.TRAINER.ACCELERATOR) == "cpu":
-        keep_freed_memory()
-
-
-def check_hardware(cfg: CfgNode) -> None:
-    """Refuse devices and a precision that this machine does not have.
-
-    Raises:
-        ReidError: if one is missing; the message names the key.
-    """
-    trainer, devices = cfg.TRAINER, torch.cuda.device_count()
-    if trainer.ACCELERATOR == "cuda" and not torch.cuda.is_available():
-        raise ReidError("TRAINER.ACCELERATOR cuda needs a CUDA device, but torch sees none; set it to auto")
-    if trainer.ACCELERATOR == "cpu" or not devices:
-        return
-    if devices < trainer.DEVICES:
-        raise ReidError(f"TRAINER.DEVICES must be at most the number of GPUs, {devices}, got {trainer.DEVICES}")
-    if trainer.PRECISION == "bf16-mixed" and not torch.cuda.is_bf16_supported(False):
-        raise ReidError("TRAINER.PRECISION bf16-mixed needs a GPU that computes bf16, this one does not; set 32-true")
-
-
 def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list[Callback] | None = None) -> Trainer:
     """Lightning's trainer; without a folder, as in a test, it writes nothing."""
     options: dict[str, Any] = {"logger": False}
@@ -94,7 +70,7 @@ def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list
         board = folder.tensorboard
         options["logger"] = Board(board.parent.parent, name=board.parent.name, version=board.name)
     return Trainer(
-        accelerator=_accelerator(cfg.TRAINER.ACCELERATOR),
+        accelerator=accelerator(cfg),
         devices=cfg.TRAINER.DEVICES,
         strategy="ddp" if cfg.TRAINER.DEVICES > 1 else "auto",
         precision=cfg.TRAINER.PRECISION,
@@ -109,10 +85,3 @@ def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list
         enable_model_summary=False,
         **options,
     )
-
-
-def _accelerator(name: str) -> str:
-    """``auto`` is CUDA or the CPU, and no other device that Lightning may find."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name

@@ -1,0 +1,38 @@
+"""The devices of a run: which are used, and what the process needs for them."""
+
+import torch
+from yacs.config import CfgNode
+
+from utils.errors import ReidError
+from utils.memory import keep_freed_memory
+
+
+def accelerator(cfg: CfgNode) -> str:
+    """Lightning's name of the device; ``auto`` is CUDA or the CPU, and no other that Lightning may find."""
+    name: str = cfg.TRAINER.ACCELERATOR
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+def prepare_process(cfg: CfgNode) -> None:
+    """Settings of the whole process; scripts call this function, a library does not."""
+    if accelerator(cfg) == "cpu":
+        keep_freed_memory()
+
+
+def check_hardware(cfg: CfgNode) -> None:
+    """Refuse devices and a precision that this machine does not have.
+
+    Raises:
+        ReidError: if one is missing; the message names the key.
+    """
+    trainer, devices = cfg.TRAINER, torch.cuda.device_count()
+    if trainer.ACCELERATOR == "cuda" and not torch.cuda.is_available():
+        raise ReidError("TRAINER.ACCELERATOR cuda needs a CUDA device, but torch sees none; set it to auto")
+    if trainer.ACCELERATOR == "cpu" or not devices:
+        return
+    if devices < trainer.DEVICES:
+        raise ReidError(f"TRAINER.DEVICES must be at most the number of GPUs, {devices}, got {trainer.DEVICES}")
+    if trainer.PRECISION == "bf16-mixed" and not torch.cuda.is_bf16_supported(False):
+        raise ReidError("TRAINER.PRECISION bf16-mixed needs a GPU that computes bf16, this one does not; set 32-true")
