@@ -1,12 +1,12 @@
 """Training and test as functions that return their results."""
 
 import logging
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
 from yacs.config import CfgNode
 
 from configs import to_yaml
@@ -57,6 +57,7 @@ from modelling.evaluator import Evaluator
 from modelling.network import ReidNetwork
 from modelling.reid_module import ReidModule
 from modelling.weights.weights import Weights
+from utils.command_line import show, show_tables
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
@@ -106,13 +107,13 @@ def fit(method: Method, settings: Settings) -> FitResult:
         initialize_objective(objective, weights, card.data)
     evaluator = Evaluator(protocols, splits.query, splits.gallery)
     module = ReidModule(network, build_input(cfg), evaluator, objective, optimizer_config, views)
-    folder = run_folder(cfg, card, checkpoint)
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
-    log = EpochLog(folder.logs, card.config, validation_set, sizes)
-    checkpoints = Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD)
-    trainer = build_trainer(cfg, folder, [LastValidation(), log, checkpoints, Interruption(checkpoints)])
-    _announce(cfg, card, data, folder.logs)
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
+    with run_folder(cfg, card, checkpoint) as folder, closing(data):
+        log = EpochLog(folder.logs, card.config, validation_set, sizes)
+        checkpoints = Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD)
+        trainer = build_trainer(cfg, folder, [LastValidation(), log, checkpoints, Interruption(checkpoints)])
+        _announce(cfg, card, data, folder.logs)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
     return FitResult(trainer, folder.logs, evaluator.entries)
 
 
@@ -157,14 +158,15 @@ def _test(
     logger.info("testing on %s, resolution %s", splits.name, ", ".join(map(str, sizes)))
     evaluator = Evaluator(protocols, splits.query, splits.gallery, keep_vectors=True)
     trainer = build_trainer(cfg)
-    trainer.test(ReidModule(network, build_input(cfg), evaluator), datamodule=data, verbose=False)
+    with closing(data):
+        trainer.test(ReidModule(network, build_input(cfg), evaluator), datamodule=data, verbose=False)
     baseline = baseline_protocol(protocols[0], camera_rule=rule)
     embeddings = EvaluationData(evaluator.vectors, splits.query, splits.gallery)
     report = Report(splits.name, checkpoint, evaluator.entries, _verify(cfg, embeddings, baseline), sizes)
     if trainer.is_global_zero:
-        _print(report)
         write_outputs(folder, report, embeddings, baseline, picture_settings(cfg))
         logger.info("report: %s", folder / "report.json")
+        _print(report)
     return report
 
 
@@ -211,8 +213,6 @@ def _compare_images(cfg: CfgNode, weights: Weights) -> None:
 
 
 def _print(report: Report) -> None:
-    console = Console()
-    for table in console_tables(report):
-        console.print(table)
+    show_tables(*console_tables(report))
     if report.verification is not None:
-        console.print(report.verification.summary(), soft_wrap=True)
+        show(f"{report.verification.summary()}\n")
