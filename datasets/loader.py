@@ -1,5 +1,6 @@
 """A torch loader whose workers neither hang nor outlive their work."""
 
+import multiprocessing
 from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
@@ -24,8 +25,14 @@ class Loader(DataLoader[T]):
 
     def __iter__(self) -> Any:  # noqa: ANN401 (torch's own type is private)
         """Start the workers, undisturbed by signals."""
+        before = set(multiprocessing.active_children())
         with deferred_signals():
-            self._batches = super().__iter__()
+            try:
+                self._batches = super().__iter__()
+            except BaseException:  # of several workers not all could start
+                for process in set(multiprocessing.active_children()) - before:
+                    process.kill()
+                raise
         return self._batches
 
     def close(self) -> None:

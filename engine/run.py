@@ -1,7 +1,8 @@
 """Training and test as functions that return their results."""
 
 import logging
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,7 @@ from engine.weights import (
     warn_of_scale,
 )
 from evaluation.protocols import EvaluationData, verify
-from evaluation.report.tables import console_tables
+from evaluation.report.tables import console_summary, console_tables
 from evaluation.report.write import write_outputs, write_summary
 from evaluation.results import Entry, EvaluationProtocol, Report, VerificationEntry
 from modelling.evaluator import Evaluator
@@ -108,7 +109,7 @@ def fit(method: Method, settings: Settings) -> FitResult:
     evaluator = Evaluator(protocols, splits.query, splits.gallery)
     module = ReidModule(network, build_input(cfg), evaluator, objective, optimizer_config, views)
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
-    with run_folder(cfg, card, checkpoint) as folder, closing(data):
+    with run_folder(cfg, card, checkpoint) as folder, _workers_of(data):
         log = EpochLog(folder.logs, card.config, validation_set, sizes)
         checkpoints = Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD)
         trainer = build_trainer(cfg, folder, [LastValidation(), log, checkpoints, Interruption(checkpoints)])
@@ -145,6 +146,7 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     ]
     if len(reports) > 1:
         rank_zero_only(write_summary)(folder, reports)
+        rank_zero_only(show_tables)(console_summary(reports))
     return tuple(reports)
 
 
@@ -158,7 +160,7 @@ def _test(
     logger.info("testing on %s, resolution %s", splits.name, ", ".join(map(str, sizes)))
     evaluator = Evaluator(protocols, splits.query, splits.gallery, keep_vectors=True)
     trainer = build_trainer(cfg)
-    with closing(data):
+    with _workers_of(data):
         trainer.test(ReidModule(network, build_input(cfg), evaluator), datamodule=data, verbose=False)
     baseline = baseline_protocol(protocols[0], camera_rule=rule)
     embeddings = EvaluationData(evaluator.vectors, splits.query, splits.gallery)
@@ -168,6 +170,19 @@ def _test(
         logger.info("report: %s", folder / "report.json")
         _print(report)
     return report
+
+
+@contextmanager
+def _workers_of(data: ReidDataModule) -> Iterator[None]:
+    """End the workers with the block; what kept them from starting is its error."""
+    with closing(data):
+        try:
+            yield
+        except RuntimeError as error:
+            # Lightning's cleanup fails where a loader has no iterator, and hides the reason.
+            if "combined_loader" in str(error) and error.__context__ is not None:
+                raise error.__context__ from None
+            raise
 
 
 def _verify(cfg: CfgNode, data: EvaluationData, protocol: EvaluationProtocol) -> VerificationEntry | None:

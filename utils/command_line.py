@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import logging
 import math
 import os
@@ -31,10 +32,11 @@ _ERRNO_REMEDIES = {
 }
 # What torch and the processes of a run say of the limits of a machine, and the remedies; the first match counts.
 _REMEDIES = (
-    ("shared memory", _SHARED_MEMORY),
-    (f"exit code {errno.ENOSPC}.", _SHARED_MEMORY),  # as a worker ends that cannot hand over its batch
-    (f"exit code {errno.EMFILE}.", _ERRNO_REMEDIES[errno.EMFILE]),
     ("Too many open files", _ERRNO_REMEDIES[errno.EMFILE]),
+    (f"exit code {errno.EMFILE}.", _ERRNO_REMEDIES[errno.EMFILE]),  # as a worker ends that cannot hand over its batch
+    (f"exit code {errno.ENOSPC}.", _SHARED_MEMORY),
+    ("shared memory", _SHARED_MEMORY),
+    ("file </torch_", _SHARED_MEMORY),
     ("DefaultCPUAllocator", _ERRNO_REMEDIES[errno.ENOMEM]),
     ("not enough memory", _ERRNO_REMEDIES[errno.ENOMEM]),
     ("DataLoader worker", "if memory ran out, lower DATALOADER.NUM_WORKERS or the batch size"),
@@ -110,6 +112,8 @@ def exit_code(work: Callable[[], object], interruption: str = "stopped") -> int:
         with suppress(OSError):  # a stderr that is full or broken
             tqdm.write(f"error: {line}", file=sys.stderr)  # not at the end of a progress bar
         return EXIT_USER_ERROR
+    finally:
+        _drop_unwritten()
     return 0
 
 
@@ -118,16 +122,17 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, ReidError):
         return _last_line(error)
     if isinstance(error, OSError):
-        remedy = _ERRNO_REMEDIES.get(error.errno or 0)
-        place = error.filename or (remedy or "no file named")
+        place = error.filename or _ERRNO_REMEDIES.get(error.errno or 0, "no file named")
         return f"{error.strerror or _last_line(error)}: {place}"
     if type(error).__name__ == "OutOfMemoryError":  # of torch, which a script that fails early never imports
         return f"{_last_line(error)}; {_FEWER_IMAGES}, or set TRAINER.PRECISION bf16-mixed"
     if isinstance(error, MemoryError):
         return f"{_last_line(error)}; {_ERRNO_REMEDIES[errno.ENOMEM]}"
     if isinstance(error, RuntimeError):
-        remedy = next((remedy for words, remedy in _REMEDIES if words in str(error)), None)
-        return remedy and f"{_last_line(error)}; {remedy}"
+        for cause in (error.__cause__ or error, error):  # which worker has ended, and how
+            for words, remedy in _REMEDIES:
+                if words in str(cause):
+                    return f"{_last_line(cause)}; {remedy}"
     return None
 
 
@@ -140,22 +145,23 @@ def show(text: str) -> None:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
+    except BrokenPipeError:
+        return
     except OSError as error:
-        # Else Python would try to write the rest at its exit, and end in a message and a code of its own.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise OSError(error.errno, error.strerror, "stdout") from error
+        raise OSError(error.errno, error.strerror, "stdout") from error
 
 
 def show_tables(*tables: object) -> None:
     """Write tables of rich to stdout, as :func:`show`."""
     from rich.console import Console  # takes as long as all other imports of a script
 
-    console = Console()
-    with console.capture() as capture:
+    terminal, encoding = Console(), getattr(sys.stdout, "encoding", None) or "utf-8"
+    buffer = io.BytesIO()  # rich itself ends the process where a pipe is broken
+    with io.TextIOWrapper(buffer, encoding, "backslashreplace", write_through=True) as file:
+        console = Console(file=file, width=terminal.width, force_terminal=terminal.is_terminal)
         for table in tables:
             console.print(table)
-    show(capture.get())
+        show(buffer.getvalue().decode(encoding))
 
 
 def _open_closed_streams() -> None:
@@ -168,6 +174,15 @@ def _open_closed_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (for the whole process)
         elif hasattr(stream := getattr(sys, name), "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names that the encoding of a terminal does not have
+
+
+def _drop_unwritten() -> None:
+    """Drop what a stream cannot take, for which Python would end in a message and an exit code of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # noqa: PERF203 (two rounds)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _last_line(error: BaseException) -> str:

@@ -21,6 +21,11 @@ _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
+def _is_for_users(record: logging.LogRecord) -> bool:
+    """Lightning's hints (devices, num_workers, products) are for programmers, and its import resets its level."""
+    return record.levelno >= logging.WARNING or not record.name.startswith(("pytorch_lightning", "lightning"))
+
+
 class _BesideBars(logging.Handler):
     """Writes a line to stderr without breaking a progress bar."""
 
@@ -49,16 +54,12 @@ def setup_logging(every_process: bool = False) -> None:
         every_process: each of several processes (torchrun, SLURM, Lightning's own) logs, because each has work of its
             own; otherwise the first one logs, and the others log errors only.
     """
-    logging.basicConfig(
-        level=logging.INFO if every_process or _rank() == 0 else logging.ERROR,
-        format=_FORMAT,
-        datefmt="%H:%M:%S",
-        handlers=[_BesideBars(), _Earlier()],
-        force=True,
-    )
+    handlers = [_BesideBars(), _Earlier()]
+    for handler in handlers:
+        handler.addFilter(_is_for_users)
+    level = logging.INFO if every_process or _rank() == 0 else logging.ERROR
+    logging.basicConfig(level=level, format=_FORMAT, datefmt="%H:%M:%S", handlers=handlers, force=True)
     logging.raiseExceptions = False  # a message that cannot be written is no reason for a traceback
-    # Lightning's hints (num_workers, sampler wrappers) are for programmers, not for our users.
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for module in ("pytorch_lightning", "lightning_fabric", "torch.utils.data"):
         warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")
 
@@ -68,6 +69,7 @@ def log_file(path: Path) -> Iterator[None]:
     """Append the messages of the block to a file, after those that came before it, and the error that ends it."""
     handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.addFilter(_is_for_users)
     root = logging.getLogger()
     for earlier in root.handlers[:]:
         if isinstance(earlier, _Earlier):

@@ -103,7 +103,7 @@ class EpochLog(Callback):
         parts = ", ".join(
             f"{name.removeprefix('train/')} {value:.4g}"
             for name, value in values.items()
-            if name.startswith("train/") and name != "train/loss" and not name.startswith("train/lr")
+            if name.count("/") == 1 and name.startswith("train/") and not name.startswith(("train/loss", "train/lr"))
         )
         now, end = time.perf_counter(), trainer.max_epochs or 0
         speed = self._images / max(self._training_end - self._start, 1e-9)
