@@ -13,6 +13,7 @@ from datasets.preprocessing import Preprocessing
 from datasets.sample import Item, ReidSplits, identities
 from datasets.samplers import PKBatchSampler, ProcessShare, SequentialShare
 from datasets.transforms import Augmentation, TestTransform, TrainTransform
+from utils.processes import check_shared_memory
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class ReidDataModule(LightningDataModule):
         settings: see :class:`LoaderSettings`.
         resume_at: epoch and batch at which training goes on after an interruption.
         low_resolution: files that replace what the device would make; None = none.
+
+    Raises:
+        ReidError: if the workers' batches do not fit the shared memory.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class ReidDataModule(LightningDataModule):
         self.splits, self.low_resolution = splits, low_resolution or LowResolutionFiles()
         self._settings, self._resume_at = settings, resume_at
         self._loaders: list[Loader[Item]] = []
+        check_shared_memory(settings.workers, len(splits.train), settings.batch, settings.train_size)
+        check_shared_memory(settings.workers, len(splits.test), settings.test_batch, settings.preprocessing.size)
         self._label_of = {person: label for label, person in enumerate(identities(splits.train))}
 
     @property

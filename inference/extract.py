@@ -22,6 +22,7 @@ from inference.device import choose_device, choose_precision, decoding_workers, 
 from inference.gallery.store import Embeddings, ModelCard
 from inference.images import DecodedBatch, DecodedImage, Images, ImageSequence, ImageSource, collate, image_sequence
 from utils.errors import ReidError
+from utils.processes import check_shared_memory
 
 logger = logging.getLogger(__name__)
 
@@ -189,10 +190,12 @@ class Extractor:
         return batch
 
     def _loader(self, images: ImageSequence, rows: NDArray[np.int64]) -> Loader[DecodedImage]:
+        workers = self._workers if len(rows) > self._batch_size else 0
+        check_shared_memory(workers, len(rows), self._batch_size, self.card.preprocessing.size)
         return Loader(
             ImageSource(images, rows, self._transform),
             batch_size=self._batch_size,
-            num_workers=self._workers if len(rows) > self._batch_size else 0,
+            num_workers=workers,
             collate_fn=collate,
             pin_memory=self.device.type == "cuda",
         )

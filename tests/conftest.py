@@ -13,8 +13,9 @@ from datasets.synthetic import draw_dataset
 from tests.support import TINY, run_arguments
 from utils.signals import STOP_SIGNALS
 
-# Small tensors on many test processes: one thread each is fastest.
+# Small tensors on many test processes: one thread each is fastest, and one that does not spin.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORKSHOP = Path(os.environ.get("REID_WORKSHOP", REPOSITORY.parent / "shared"))

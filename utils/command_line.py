@@ -128,11 +128,15 @@ def explain(error: BaseException) -> str | None:
         return f"{_last_line(error)}; {_FEWER_IMAGES}, or set TRAINER.PRECISION bf16-mixed"
     if isinstance(error, MemoryError):
         return f"{_last_line(error)}; {_ERRNO_REMEDIES[errno.ENOMEM]}"
-    if isinstance(error, RuntimeError):
-        for cause in (error.__cause__ or error, error):  # which worker has ended, and how
-            for words, remedy in _REMEDIES:
-                if words in str(cause):
-                    return f"{_last_line(cause)}; {remedy}"
+    return _limit(error) if isinstance(error, RuntimeError) else None
+
+
+def _limit(error: RuntimeError) -> str | None:
+    """A limit of the machine that torch tells, with its remedy; the cause of an error says which worker ended how."""
+    for cause in (error.__cause__ or error, error):
+        for words, remedy in _REMEDIES:
+            if words in str(cause):
+                return f"{_last_line(cause)}; {remedy}"
     return None
 
 

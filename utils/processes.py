@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import multiprocessing.queues
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -24,6 +25,8 @@ from utils.signals import ignore_signals
 MAX_WORKERS = 256
 """Processes that one option may ask for; more of them only wait for one another."""
 
+_SHARED_MEMORY = Path("/dev/shm")
+_SLACK = 2**20  # bytes, for semaphores and labels
 _CHUNK = 8  # items that a process takes at once
 _RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "SLURM_PROCID")
 T = TypeVar("T")
@@ -108,6 +111,30 @@ def _lose_batch(error: Exception, _: object) -> None:
     if not isinstance(error, (EOFError, ConnectionError)):  # they say that the main process needs it no more
         no_files = getattr(error, "errno", 0) == errno.EMFILE or "Too many open files" in str(error)
         os._exit(errno.EMFILE if no_files else errno.ENOSPC)
+
+
+def check_shared_memory(workers: int, num_images: int, batch: int, size: tuple[int, int]) -> None:
+    """Refuse workers whose batches /dev/shm cannot hold; Docker gives it 64 MiB where nobody asks for more.
+
+    Args:
+        workers: of a loader; each prepares two batches ahead.
+        num_images: of the loader.
+        batch: images in a batch.
+        size: height and width of an image, of three channels of a byte.
+
+    Raises:
+        ReidError: if there is too little; the message says how to get more.
+    """
+    need = 3 * size[0] * size[1] * min(num_images, 2 * workers * batch)
+    if not workers or not _SHARED_MEMORY.is_dir():  # only Linux has the folder
+        return
+    free = shutil.disk_usage(_SHARED_MEMORY).free
+    if free < need + _SLACK:
+        raise ReidError(
+            f"{_SHARED_MEMORY} must have {(need + _SLACK) / 2**20:.1f} MiB for the batches of DATALOADER.NUM_WORKERS "
+            f"{workers}, but {free / 2**20:.1f} MiB are free; start the container with --shm-size 2g, or set "
+            "DATALOADER.NUM_WORKERS 0"
+        )
 
 
 def runnable_processes() -> int:

@@ -1,14 +1,16 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from utils.errors import ReidError
-from utils.processes import begin_worker, check_ranks, each, runnable_processes, usable_cpus
+from utils.processes import begin_worker, check_ranks, check_shared_memory, each, runnable_processes, usable_cpus
 
 SLEEPERS = "import time; from utils.processes import each; each(time.sleep, [60] * 32, 2, 'sleep')"
 
@@ -96,3 +98,13 @@ def test_processes_that_compute_are_counted() -> None:
         for process in loop:
             process.kill()
             process.wait()
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="shared memory is no folder")
+def test_workers_need_shared_memory_for_their_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = SimpleNamespace(free=64 * 2**20)  # as Docker gives it
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    for workers, images, batch in ((0, 10**6, 128), (2, 10**6, 128), (8, 600, 128)):
+        check_shared_memory(workers, images, batch, (256, 128))
+    with pytest.raises(ReidError, match=r"97\.0 MiB .*NUM_WORKERS 4, but 64\.0 MiB .*--shm-size 2g, or set .* 0"):
+        check_shared_memory(4, 10**6, 128, (256, 128))
