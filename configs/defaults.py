@@ -193,7 +193,7 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
     },
     "REPRODUCIBLE": Key(False, "CUDA runs deterministic algorithms only, which is slower (the CPU always does)."),
     "REPRODUCIBLE_SEED": Key(0, "This seed decides everything random.", between(0, 2**32 - 1)),
-    "LOGS_DIR": Key("logs", "This folder holds the runs: checkpoints, config.yml, metrics.csv."),
+    "LOGS_DIR": Key("logs", "This folder holds the runs: checkpoints, config.yml, metrics.csv, log.txt."),
     "RUNS_DIR": Key("runs", "This folder holds the TensorBoard logs."),
     "OUTPUT_DIR": Key("output_dir", "This folder holds the results of test and inference."),
 }

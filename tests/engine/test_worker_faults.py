@@ -23,7 +23,7 @@ from pytorch_lightning import Callback
 import train
 from engine import run
 
-def act(*_):
+def act(*_, **__):
     {action}
 
 Extra = type("Extra", (Callback,), dict({event}=act))
