@@ -142,7 +142,7 @@ def begin(options: argparse.Namespace) -> Settings:
     """
     settings = read_settings(options)
     check_ranks()  # Lightning reads them when it is imported
-    from engine.builders.trainer import prepare_process
+    from engine.hardware import prepare_process
 
     prepare_process(settings.cfg)
     return settings

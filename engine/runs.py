@@ -13,7 +13,7 @@ from yacs.config import CfgNode
 
 from datasets.sample import Sample
 from engine.callbacks.checkpoints import BEST
-from engine.callbacks.epoch_log import METRICS, read_metrics, write_metrics
+from engine.callbacks.epoch_log import METRICS_FILE, read_metrics, write_metrics
 from engine.checkpoint import Checkpoint, RunCard, epoch_of
 from utils.errors import ReidError
 from utils.files import PART, keep_previous, only_process
@@ -176,16 +176,16 @@ def set_later_aside(folder: Path, next_epoch: int) -> Path | None:
     Returns:
         The new folder, or None if there are no such results.
     """
-    rows = read_metrics(folder / METRICS)
+    rows = read_metrics(folder / METRICS_FILE)
     earlier_rows = [row for row in rows if int(row["epoch"]) < next_epoch]
     names = [path.name for path in _files_from(folder, _REPORT, next_epoch)]
     if (folder / BEST).exists() and not _is_best_before(folder / BEST, next_epoch):
         names.append(BEST)
     if len(earlier_rows) < len(rows):
-        names.append(METRICS)
+        names.append(METRICS_FILE)
     aside = keep_previous(folder, names)
-    if earlier_rows and METRICS in names:
-        write_metrics(folder / METRICS, earlier_rows)
+    if earlier_rows and METRICS_FILE in names:
+        write_metrics(folder / METRICS_FILE, earlier_rows)
     return aside
 
 

@@ -72,7 +72,7 @@ def extractor_for(settings: Settings, precision: str) -> "Extractor":
         device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
         # What asks for no device by name, as the loader's pinning thread, would else take memory of the first one.
         torch.cuda.set_device(device)
-    workers = settings.explicit.get("DATALOADER.NUM_WORKERS")
+    workers = cfg.DATALOADER.NUM_WORKERS if settings.is_explicit("DATALOADER.NUM_WORKERS") else None
     return Extractor(load_model(settings), device, cfg.TEST.IMS_PER_BATCH, precision, workers)
 
 

@@ -1,23 +1,20 @@
 """From keys to optimizer, schedule and trainer."""
 
 import logging
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, Trainer
 from yacs.config import CfgNode
 
 from engine.callbacks.board import Board
 from engine.callbacks.checkpoints import WholeFiles
 from engine.callbacks.progress import EpochBar
+from engine.hardware import accelerator
 from engine.runs import RunFolder
 from modelling.optimization import OptimizerConfig, Schedule, cosine, multistep, with_warmup
-from utils.errors import ReidError, lookup
-from utils.memory import keep_freed_memory
-from utils.processes import runnable_processes
+from utils.errors import lookup
 
 logger = logging.getLogger(__name__)
 
@@ -53,51 +50,6 @@ def build_optimizer_config(cfg: CfgNode) -> OptimizerConfig:
     )
 
 
-def prepare_process(cfg: CfgNode) -> None:
-    """Settings of the whole process; scripts call this function, a library does not."""
-    if _accelerator(cfg.TRAINER.ACCELERATOR) == "cpu":
-        keep_freed_memory()
-        _warn_of_busy_machine()
-
-
-def _warn_of_busy_machine() -> None:
-    """Warn where OpenMP's threads would wait for one another in a loop while others need the CPUs."""
-    processes, cpus = runnable_processes(), os.cpu_count() or 1
-    if processes > cpus and "OMP_WAIT_POLICY" not in os.environ:
-        logger.warning(
-            "%d processes compete for %d CPUs: the environment variable OMP_WAIT_POLICY=PASSIVE makes this faster "
-            "(docs/performance.md)", processes, cpus,
-        )  # fmt: skip
-
-
-def check_hardware(cfg: CfgNode) -> None:
-    """Refuse devices and a precision that this machine does not have.
-
-    Raises:
-        ReidError: if one is missing; the message names the key.
-    """
-    trainer, devices = cfg.TRAINER, torch.cuda.device_count()
-    _check_processes(trainer.DEVICES)
-    if trainer.ACCELERATOR == "cuda" and not torch.cuda.is_available():
-        raise ReidError("TRAINER.ACCELERATOR cuda needs a CUDA device, but torch sees none; set it to auto")
-    if trainer.ACCELERATOR == "cpu" or not devices:
-        return
-    if devices < trainer.DEVICES:
-        raise ReidError(f"TRAINER.DEVICES must be at most the number of GPUs, {devices}, got {trainer.DEVICES}")
-    if trainer.PRECISION == "bf16-mixed" and not torch.cuda.is_bf16_supported(False):
-        raise ReidError("TRAINER.PRECISION bf16-mixed needs a GPU that computes bf16, this one does not; set 32-true")
-
-
-def _check_processes(number: int) -> None:
-    """Refuse an environment of other processes than those of this run: none of them would write its files."""
-    size, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", number), ("RANK", 0)))
-    if size != number or rank >= number:
-        raise ReidError(
-            f"WORLD_SIZE must be TRAINER.DEVICES, {number}, and RANK less, got {size} and {rank}; unset them, or "
-            f" start with torchrun --nproc_per_node {number}"
-        )
-
-
 def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list[Callback] | None = None) -> Trainer:
     """Lightning's trainer; without a folder, as in a test, it writes nothing."""
     options: dict[str, Any] = {"logger": False}
@@ -106,7 +58,7 @@ def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list
     if has_terminal := sys.stderr.isatty():  # a bar in a file is a line of carriage returns
         callbacks = [EpochBar(refresh_rate=cfg.SOLVER.LOG_PERIOD), *(callbacks or [])]
     return Trainer(
-        accelerator=_accelerator(cfg.TRAINER.ACCELERATOR),
+        accelerator=accelerator(cfg),
         devices=cfg.TRAINER.DEVICES,
         strategy="ddp" if cfg.TRAINER.DEVICES > 1 else "auto",
         precision=cfg.TRAINER.PRECISION,
@@ -123,10 +75,3 @@ def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list
         enable_model_summary=False,
         **options,
     )
-
-
-def _accelerator(name: str) -> str:
-    """``auto`` is CUDA or the CPU, and no other device that Lightning may find."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name

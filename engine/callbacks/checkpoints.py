@@ -93,7 +93,7 @@ class Checkpoints(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the mAP until the epoch is complete: to resume from a checkpoint of now would repeat its end."""
         assert isinstance(pl_module, ReidModule)
-        self._validation = pl_module.evaluator.entries[0].result.mAP
+        self._validation = pl_module.entries[0].result.mAP
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the checkpoints of this epoch."""

@@ -18,7 +18,7 @@ from utils.files import write_text
 
 logger = logging.getLogger(__name__)
 
-METRICS = "metrics.csv"
+METRICS_FILE = "metrics.csv"
 """One row per epoch."""
 
 
@@ -73,7 +73,7 @@ class EpochLog(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the entries of this validation."""
         assert isinstance(pl_module, ReidModule)
-        self.entries, self._validated = pl_module.evaluator.entries, True
+        self.entries, self._validated = pl_module.entries, True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the report of a validation and the row of the epoch.
@@ -116,7 +116,7 @@ class EpochLog(Callback):
 
     def _append_row(self, epoch: int, values: Mapping[str, float]) -> None:
         """``steps`` is the number of steps behind time and means, which is smaller after an interruption."""
-        path = self._folder / METRICS
+        path = self._folder / METRICS_FILE
         seconds = round(time.perf_counter() - self._start, 2)
         row = {"epoch": epoch, "seconds": seconds, "steps": self._steps, **{k: f"{v:.6g}" for k, v in values.items()}}
         write_metrics(path, [*read_metrics(path), row])

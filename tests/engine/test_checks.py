@@ -12,11 +12,12 @@ from datasets.datamodule import LoaderSettings, ReidDataModule
 from datasets.preprocessing import Preprocessing
 from datasets.readers import read_dataset
 from engine import run
-from engine.builders.data import preprocessing_of
-from engine.builders.evaluation import build_protocols
+from engine.builders.evaluation import CAMERA_RULES, build_protocols
 from engine.builders.model import build_network
-from engine.builders.trainer import build_optimizer_config, build_trainer, check_hardware, prepare_process
+from engine.builders.trainer import build_optimizer_config, build_trainer
 from engine.cli import parse
+from engine.hardware import check_hardware, prepare_process
+from engine.preprocessing import keys_of, preprocessing_of
 from tests.support import fit
 from utils.errors import ReidError
 
@@ -90,6 +91,18 @@ def test_the_preprocessing_is_that_of_the_keys() -> None:
     )
     preprocessing = Preprocessing((64, 32), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic", 4, antialias=False)
     assert preprocessing_of(cfg) == preprocessing
+    assert keys_of(preprocessing) == {**values, "INPUT.SIZE_TRAIN": [64, 32], "INPUT.INTERPOLATION": "bicubic"}
+
+
+def test_a_protocol_may_have_a_camera_rule_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CAMERA_RULES, "mine", lambda _: False)
+    names, cfg = ["instance", "centroid", "mine"], get_cfg()
+    rows = {rule: build_protocols(cfg, names, [(1, 1)], camera_rule=rule) for rule in (True, False)}
+    assert [row.camera_rule for row in rows[True]] == [True, cfg.MODEL.KEEP_CAMID_CENTROIDS, False]
+    assert not any(row.camera_rule for row in rows[False])
+    cfg = with_values(cfg, {"MODEL.KEEP_CAMID_CENTROIDS": not cfg.MODEL.KEEP_CAMID_CENTROIDS})
+    (row,) = build_protocols(cfg, ["centroid"], [(1, 1)], camera_rule=True)
+    assert row.camera_rule == cfg.MODEL.KEEP_CAMID_CENTROIDS
 
 
 def test_memory_is_pinned_for_the_device_in_use(tiny_market: object, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +159,6 @@ def test_a_busy_machine_is_told_with_the_remedy(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    monkeypatch.setattr("engine.builders.trainer.runnable_processes", lambda: processes)
+    monkeypatch.setattr("engine.hardware.runnable_processes", lambda: processes)
     prepare_process(parse(["TRAINER.ACCELERATOR", "cpu"]).cfg)
     assert ["3 processes compete for 2 CPUs" in text for text in caplog.messages] == [True] * warns

@@ -55,6 +55,6 @@ def run_epochs(
             callback.on_train_batch_end(lightning, model, None, SimpleNamespace(labels=[1, 2]), step)
         if epoch in (mean_precisions or {}):
             result = replace(_RESULT, mAP=mean_precisions[epoch])
-            model.evaluator.entries = (Entry(EvaluationProtocol(), result),)
+            model.entries = (Entry(EvaluationProtocol(), result),)
             callback.on_validation_end(lightning, model)
         callback.on_train_epoch_end(lightning, model)

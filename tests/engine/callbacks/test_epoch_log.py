@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.callbacks.epoch_log import METRICS, EpochLog, LastValidation, read_metrics
+from engine.callbacks.epoch_log import METRICS_FILE, EpochLog, LastValidation, read_metrics
 from evaluation.results import Resolution
 from tests.engine.callbacks.support import Trainer, module, run_epochs
 from utils.errors import ReidError
@@ -26,7 +26,7 @@ def test_each_epoch_has_a_row_and_each_validation_a_report(tmp_path: Path) -> No
     }
     run_epochs(epoch_log(tmp_path), Trainer(3, callback_metrics=figures), {1: 0.4}, steps=7)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yml", "metrics.csv", "report_1.json"]
-    rows = read_metrics(tmp_path / METRICS)
+    rows = read_metrics(tmp_path / METRICS_FILE)
     assert [(row["epoch"], row["steps"], row["val/mAP"]) for row in rows] == [
         ("0", "7", ""),
         ("1", "7", "0.4"),  # of this epoch alone: the trainer repeats it in all that follow
@@ -47,7 +47,7 @@ def test_a_resumed_run_goes_on_with_the_table_and_keeps_the_old_config(tmp_path:
     run_epochs(epoch_log(tmp_path, "a: 2\n"), Trainer(4, current_epoch=3, callback_metrics={"train/lr": 0.1}))
     assert (tmp_path / "config.yml").read_text() == "a: 2\n"
     assert (tmp_path / "config_before_3.yml").read_text() == "a: 1\n"
-    assert [(row["epoch"], row["train/lr"]) for row in read_metrics(tmp_path / METRICS)] == [
+    assert [(row["epoch"], row["train/lr"]) for row in read_metrics(tmp_path / METRICS_FILE)] == [
         *((str(epoch), "") for epoch in range(3)),
         ("3", "0.1"),
     ]
@@ -61,7 +61,7 @@ def test_a_loss_that_is_no_number_ends_the_run_on_every_process(loss: float, tmp
             ReidError, match=rf"the loss of epoch 0 is {loss}: .*lower SOLVER\.BASE_LR or set SOLVER\.GRAD"
         ):
             run_epochs(epoch_log(tmp_path), trainer)
-    assert not (tmp_path / METRICS).exists()
+    assert not (tmp_path / METRICS_FILE).exists()
 
 
 def test_the_first_process_alone_writes(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_run_that_resumes_within_its_last_epoch_is_validated() -> None:
     ],
 )
 def test_a_damaged_table_is_told_and_stays(damage: bytes, tmp_path: Path) -> None:
-    path = tmp_path / METRICS
+    path = tmp_path / "metrics.csv"
     path.write_bytes(damage)
     with pytest.raises(ReidError, match=r"metrics\.csv must be the table of a run, .* move it away"):
         read_metrics(path)
