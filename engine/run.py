@@ -1,12 +1,13 @@
 """Training and test as functions that return their results."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
 from yacs.config import CfgNode
 
 from configs import to_yaml
@@ -53,13 +54,14 @@ from engine.weights import (
     warn_of_scale,
 )
 from evaluation.protocols import EvaluationData, verify
-from evaluation.report.tables import console_tables, notes
+from evaluation.report.tables import console_summary, console_tables, notes
 from evaluation.report.write import write_outputs, write_summary
 from evaluation.results import Entry, EvaluationProtocol, Report, VerificationEntry
 from modelling.evaluator import Evaluator
 from modelling.network import ReidNetwork
 from modelling.reid_module import ReidModule
 from modelling.weights.weights import Weights
+from utils.command_line import show, show_tables
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
@@ -108,14 +110,14 @@ def fit(method: Method, settings: Settings) -> FitResult:
     initialize_objective(objective, None if checkpoint else weights, card.data)
     evaluator = Evaluator(protocols, splits.query, splits.gallery)
     module = ReidModule(network, build_input(cfg), evaluator, objective, optimizer_config, views)
-    folder = run_folder(cfg, card, checkpoint)
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
-    log = EpochLog(folder.logs, card.config, validation_set, sizes)
-    checkpoints = Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD)
     restoration = Restoration(checkpoint)
-    trainer = build_trainer(cfg, folder, [restoration, LastValidation(), log, checkpoints, Interruption(checkpoints)])
-    _announce(cfg, card, data, folder.logs)
-    with restoration.errors_named():
+    with run_folder(cfg, card, checkpoint) as folder, _workers_of(data), restoration.errors_named():
+        log = EpochLog(folder.logs, card.config, validation_set, sizes)
+        checkpoints = Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD)
+        callbacks = [restoration, LastValidation(), log, checkpoints, Interruption(checkpoints)]
+        trainer = build_trainer(cfg, folder, callbacks)
+        _announce(cfg, card, data, folder.logs)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
     return FitResult(trainer, folder.logs, module.entries)
 
@@ -148,6 +150,7 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     ]
     if len(reports) > 1:
         rank_zero_only(write_summary)(folder, reports)
+        rank_zero_only(show_tables)(console_summary(reports))
     return tuple(reports)
 
 
@@ -162,15 +165,29 @@ def _test(
     evaluator = Evaluator(protocols, splits.query, splits.gallery)
     trainer = build_trainer(cfg)
     module = ReidModule(network, build_input(cfg), evaluator)
-    trainer.test(module, datamodule=data, verbose=False)
+    with _workers_of(data):
+        trainer.test(module, datamodule=data, verbose=False)
     baseline = baseline_protocol(protocols[0], camera_rule=rule)
     assert module.data is not None
     report = Report(splits.name, checkpoint, module.entries, _verify(cfg, module.data, baseline), sizes)
     if trainer.is_global_zero:
-        _print(report)
         write_outputs(folder, report, module.data, baseline, picture_settings(cfg))
         logger.info("report: %s", folder / "report.json")
+        _print(report)
     return report
+
+
+@contextmanager
+def _workers_of(data: ReidDataModule) -> Iterator[None]:
+    """End the workers with the block; what kept them from starting is its error."""
+    with closing(data):
+        try:
+            yield
+        except RuntimeError as error:
+            # Lightning's cleanup fails where a loader has no iterator, and hides the reason.
+            if "combined_loader" in str(error) and error.__context__ is not None:
+                raise error.__context__ from None
+            raise
 
 
 def _verify(cfg: CfgNode, data: EvaluationData, protocol: EvaluationProtocol) -> VerificationEntry | None:
@@ -215,10 +232,8 @@ def _compare_images(cfg: CfgNode, weights: Weights) -> None:
 
 
 def _print(report: Report) -> None:
-    console = Console()
-    for table in console_tables(report):
-        console.print(table)
+    show_tables(*console_tables(report))
     for note in notes(report):
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+        show(f"note: {note}\n")
     if report.verification is not None:
-        console.print(report.verification.summary(), soft_wrap=True)
+        show(f"{report.verification.summary()}\n")

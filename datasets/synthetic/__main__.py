@@ -2,13 +2,14 @@
 
 import argparse
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from datasets.synthetic.dataset import draw_dataset
 from datasets.synthetic.plan import SyntheticSpec, plan_images
-from utils.command_line import OneLineParser
+from utils.command_line import OneLineParser, exit_code
 from utils.errors import ReidError
 from utils.log import setup_logging
 
@@ -44,4 +45,4 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 if __name__ == "__main__":
     setup_logging()
-    main()
+    sys.exit(exit_code(main))

@@ -60,7 +60,9 @@ def _draw_all(folder: Path, spec: SyntheticSpec, progress: bool) -> None:
     for name in (TRAIN, QUERY, GALLERY):
         (folder / name).mkdir(parents=True)
     size = (spec.height, spec.width)
-    for image in tqdm(list(plan_images(spec)), desc="synthetic data set", unit="image", disable=not progress):
+    for image in tqdm(
+        list(plan_images(spec)), desc="synthetic data set", unit="image", disable=None if progress else True
+    ):
         person, camera, number = image.person, image.camera, image.number
         encoded = encode_image(spec.seed, person, camera, number, size, misplaced=image.misplaced)
         with file_named(folder / image.path):

@@ -44,7 +44,7 @@ def build_protocols(
         cfg: the configuration.
         names: of the protocols.
         pairs: low-resolution scales of query and gallery. At each pair every protocol runs, and instance retrieval
-            runs once more with its additions.
+            runs once more with each of its additions, and with both.
         camera_rule: ignore gallery images of the query's own identity and camera.
     """
     test = cfg.TEST
@@ -59,8 +59,12 @@ def build_protocols(
     protocols = []
     for pair in pairs:
         protocols += [EvaluationProtocol(name, *pair, rules[name]) for name in names]
-        if rerank or expansion:
-            protocols.append(EvaluationProtocol("instance", *pair, camera_rule, rerank, expansion))
+        additions = [(None, expansion), (rerank, None), (rerank, expansion)]
+        protocols += [
+            EvaluationProtocol("instance", *pair, camera_rule, *addition)
+            for addition in dict.fromkeys(additions)
+            if any(addition)
+        ]
     return tuple(protocols)
 
 

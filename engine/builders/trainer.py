@@ -1,14 +1,15 @@
 """From keys to optimizer, schedule and trainer."""
 
 import logging
-import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from yacs.config import CfgNode
 
+from engine.callbacks.board import Board
+from engine.callbacks.checkpoints import WholeFiles
 from engine.callbacks.progress import EpochBar
 from engine.hardware import accelerator
 from engine.runs import RunFolder
@@ -17,8 +18,6 @@ from utils.errors import lookup
 
 logger = logging.getLogger(__name__)
 
-_VALIDATION = re.compile("^val/")
-
 SCHEDULES: dict[str, Callable[[CfgNode], Schedule]] = {
     "multistep_lr": lambda solver: multistep(solver.LR_STEPS, solver.GAMMA),
     "cosine_annealing": lambda solver: cosine(
@@ -26,18 +25,6 @@ SCHEDULES: dict[str, Callable[[CfgNode], Schedule]] = {
     ),
 }
 """SOLVER.LR_SCHEDULER_NAME -> the schedule after the warm-up, from the keys of SOLVER."""
-
-
-class Board(TensorBoardLogger):
-    """TensorBoard, which shows groups of curves by their names: those of the validation come first here.
-
-    Lightning adds the number of the epoch to all values; that is no curve anybody needs.
-    """
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write values, those of ``val/`` as ``evaluation/``."""
-        values = {name: value for name, value in metrics.items() if name != "epoch"}
-        super().log_metrics({_VALIDATION.sub("evaluation/", name): value for name, value in values.items()}, step)
 
 
 def build_optimizer_config(cfg: CfgNode) -> OptimizerConfig:
@@ -67,8 +54,9 @@ def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list
     """Lightning's trainer; without a folder, as in a test, it writes nothing."""
     options: dict[str, Any] = {"logger": False}
     if folder is not None:
-        board = folder.tensorboard
-        options["logger"] = Board(board.parent.parent, name=board.parent.name, version=board.name)
+        options["logger"] = Board(folder.tensorboard)
+    if has_terminal := sys.stderr.isatty():  # a bar in a file is a line of carriage returns
+        callbacks = [EpochBar(refresh_rate=cfg.SOLVER.LOG_PERIOD), *(callbacks or [])]
     return Trainer(
         accelerator=accelerator(cfg),
         devices=cfg.TRAINER.DEVICES,
@@ -78,7 +66,9 @@ def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list
         check_val_every_n_epoch=cfg.SOLVER.EVAL_PERIOD,
         log_every_n_steps=cfg.SOLVER.LOG_PERIOD,
         deterministic=cfg.REPRODUCIBLE,
-        callbacks=[EpochBar(refresh_rate=cfg.SOLVER.LOG_PERIOD), *(callbacks or [])],
+        callbacks=callbacks,
+        plugins=[WholeFiles()],
+        enable_progress_bar=has_terminal,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # our samplers divide an epoch among the processes
         enable_checkpointing=False,  # our callback writes them under documented names

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import OutOfMemoryError
 
 from engine.checkpoint import Checkpoint
+from utils.command_line import explain
 from utils.errors import ReidError, one_line
 
 
@@ -32,10 +32,8 @@ class Restoration(Callback):
         """
         try:
             yield
-        except (ReidError, OSError, OutOfMemoryError):
-            raise
         except Exception as error:  # Lightning and torch check little of what they restore, and fail anywhere
-            if self._checkpoint is None or self._is_training:
+            if self._checkpoint is None or self._is_training or explain(error) is not None:
                 raise
             raise self._error(f"{type(error).__name__}: {one_line(error)[:200]}") from error
 

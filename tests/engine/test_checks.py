@@ -16,7 +16,7 @@ from engine.builders.evaluation import CAMERA_RULES, build_protocols
 from engine.builders.model import build_network
 from engine.builders.trainer import build_optimizer_config, build_trainer
 from engine.cli import parse
-from engine.hardware import check_hardware
+from engine.hardware import check_hardware, prepare_process
 from engine.preprocessing import keys_of, preprocessing_of
 from tests.support import fit
 from utils.errors import ReidError
@@ -108,9 +108,57 @@ def test_a_protocol_may_have_a_camera_rule_of_its_own(monkeypatch: pytest.Monkey
 def test_memory_is_pinned_for_the_device_in_use(tiny_market: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU that is there and not asked for stays untouched."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    splits = read_dataset(str(tiny_market), None, with_train=False, seed=0)  # type: ignore[arg-type]
+    splits = read_dataset(str(tiny_market), Path(), with_train=False, seed=0)
     data = ReidDataModule(splits, LoaderSettings(workers=0))
     data.trainer = build_trainer(with_values(get_cfg(), {"TRAINER.ACCELERATOR": "cpu"}))
     assert not data.val_dataloader().pin_memory
     data.trainer = None
     assert data.val_dataloader().pin_memory
+
+
+@pytest.mark.parametrize("name", ["osnet_x0_25", "osnet_ain_x0_25", "resnet50_ibn_a", "resnet18"])
+def test_images_too_small_for_the_network_are_refused(name: str) -> None:
+    for size in ([8, 8], [16, 8]):
+        cfg = with_values(get_cfg(), {"MODEL.NAME": name, "INPUT.SIZE_TEST": size})
+        if name == "resnet18":  # it takes any
+            assert build_network(cfg).training
+            continue
+        with pytest.raises(
+            ReidError, match=rf"INPUT\.SIZE_TEST must be as large as {name} needs it, got .*enlarge it"
+        ):
+            build_network(cfg)
+
+
+@pytest.mark.parametrize(
+    ("rerank", "expansion", "labels"),
+    [
+        (False, 0, []),
+        (True, 0, ["instance +rerank"]),
+        (False, 3, ["instance +QE3"]),
+        (True, 3, ["instance +QE3", "instance +rerank", "instance +QE3 +rerank"]),
+    ],
+)
+def test_each_addition_has_a_row_and_both_have_one(rerank: bool, expansion: int, labels: list[str]) -> None:
+    cfg = with_values(get_cfg(), {"TEST.RERANK": rerank, "TEST.QUERY_EXPANSION": expansion})
+    protocols = build_protocols(cfg, ["instance"], [(1, 1)], camera_rule=True)
+    assert [protocol.label for protocol in protocols] == ["instance", *labels]
+
+
+@pytest.mark.parametrize(
+    ("processes", "environment", "warns"),
+    [(3, {}, True), (2, {}, False), (0, {}, False), (3, {"OMP_WAIT_POLICY": "ACTIVE"}, False)],
+)
+def test_a_busy_machine_is_told_with_the_remedy(
+    processes: int,
+    environment: dict[str, str],
+    warns: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("engine.hardware.runnable_processes", lambda: processes)
+    prepare_process(parse(["TRAINER.ACCELERATOR", "cpu"]).cfg)
+    assert ["3 processes compete for 2 CPUs" in text for text in caplog.messages] == [True] * warns
