@@ -1,6 +1,7 @@
 """The curves of a run in TensorBoard."""
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 from pytorch_lightning.loggers import TensorBoardLogger
 
 logger = logging.getLogger(__name__)
+
+_VALIDATION = re.compile("^val/")  # TensorBoard sorts groups of curves by name: the validation comes first
 
 
 class Board(TensorBoardLogger):
@@ -24,8 +27,9 @@ class Board(TensorBoardLogger):
         threading.excepthook = _leave_to_main
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add points to the curves."""
-        self._try(super().log_metrics, metrics, step)
+        """Add points to the curves: ``val/`` as ``evaluation/``, and no number of the epoch, which Lightning adds."""
+        values = {name: value for name, value in metrics.items() if name != "epoch"}
+        self._try(super().log_metrics, {_VALIDATION.sub("evaluation/", name): values[name] for name in values}, step)
 
     def save(self) -> None:
         """Flush the files."""
