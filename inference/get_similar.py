@@ -23,7 +23,7 @@ if not __package__:  # run as a script: our packages come before any of the same
 from engine.settings import Settings
 from inference.choices import CAMERAS, INDEX_KINDS
 from inference.script import build_options, embed_to_disk, extractor_for, run_with_options
-from utils.command_line import number
+from utils.command_line import number, show
 from utils.errors import ReidError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _show(
     if pictures:
         write_ranked_pictures(output / PICTURES, queries, gallery, index, search_filter, pictures)
     if len(queries) <= _ON_CONSOLE:
-        sys.stdout.write(best_matches(queries, gallery, index, search_filter))
+        show(best_matches(queries, gallery, index, search_filter))
 
 
 def _compare_models(gallery: "Gallery", extractor: "Extractor") -> None:

@@ -17,6 +17,9 @@ _VALIDATION = re.compile("^val/")  # TensorBoard sorts groups of curves by name:
 class Board(TensorBoardLogger):
     """Lightning's logger, which ends with a warning where its folder is full or gone; metrics.csv has all figures.
 
+    TensorBoard shows curves by their names: those of the validation come first. Lightning adds the number of the
+    epoch to all values; that is no curve anybody needs.
+
     Args:
         folder: of the event files.
     """
@@ -27,9 +30,9 @@ class Board(TensorBoardLogger):
         threading.excepthook = _leave_to_main
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add points to the curves: ``val/`` as ``evaluation/``, and no number of the epoch, which Lightning adds."""
-        values = {name: value for name, value in metrics.items() if name != "epoch"}
-        self._try(super().log_metrics, {_VALIDATION.sub("evaluation/", name): values[name] for name in values}, step)
+        """Add points to the curves; those of ``val/`` become ``evaluation/``."""
+        values = {_VALIDATION.sub("evaluation/", name): value for name, value in metrics.items() if name != "epoch"}
+        self._try(super().log_metrics, values, step)
 
     def save(self) -> None:
         """Flush the files."""
