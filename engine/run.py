@@ -111,14 +111,17 @@ def fit(method: Method, settings: Settings) -> FitResult:
     evaluator = Evaluator(protocols, splits.query, splits.gallery)
     module = ReidModule(network, build_input(cfg), evaluator, objective, optimizer_config, views)
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
-    restoration = Restoration(checkpoint)
-    with run_folder(cfg, card, checkpoint) as folder, _workers_of(data), restoration.errors_named():
+    with run_folder(cfg, card, checkpoint) as folder, _workers_of(data):
         log = EpochLog(folder.logs, card.config, validation_set, sizes)
-        checkpoints = Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD)
+        checkpoints, restoration = (
+            Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD),
+            Restoration(checkpoint),
+        )
         callbacks = [restoration, LastValidation(), log, checkpoints, Interruption(checkpoints)]
         trainer = build_trainer(cfg, folder, callbacks)
         _announce(cfg, card, data, folder.logs)
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
+        with restoration.errors_named():
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
     return FitResult(trainer, folder.logs, module.entries)
 
 

@@ -19,14 +19,15 @@ from utils.text import printable
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 
-_FORMAT = "%(asctime)s %(levelname)s %(message)s"
-
-
 class LineFormatter(logging.Formatter):
-    """Time, level and message; a file name in the message can neither begin a new line nor command the terminal."""
+    """Time, level and message; a file name in the message can neither begin a new line nor command the terminal.
 
-    def __init__(self, time: str | None = None) -> None:
-        super().__init__(_FORMAT, time)
+    Args:
+        time: format of the time; None = with the date.
+    """
+
+    def __init__(self, time: str | None = "%H:%M:%S") -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", time)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (of logging)
         """The line without a traceback, which follows it."""
@@ -44,7 +45,7 @@ class _BesideBars(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFormatter(LineFormatter("%H:%M:%S"))
+        self.setFormatter(LineFormatter())
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -85,7 +86,7 @@ def setup_logging(every_process: bool = False) -> None:
 def log_file(path: Path) -> Iterator[None]:
     """Append the messages of the block to a file, after those that came before it, and the error that ends it."""
     handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(LineFormatter())
+    handler.setFormatter(LineFormatter(None))
     handler.addFilter(_is_for_users)
     root = logging.getLogger()
     for earlier in root.handlers[:]:
