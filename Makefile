@@ -4,10 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Vulnerabilities that do not concern us, each with its reason: --ignore-vuln ID
+AUDIT_IGNORE =
 BENCHMARKS = training_step losses ranking reranking opening embedding search
 DEMO_RUN = $$(ls -td logs/synthetic/resnet18/baseline/exp*/ | head -n 1)
 
-.PHONY: help install demo test check bench clean
+.PHONY: help install demo test check audit bench clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,11 +43,15 @@ demo: $(VENV)/.installed  ## Draw synthetic people, train, test, embed, search: 
 test: $(VENV)/.installed-dev  ## Run all tests that need no GPU
 	$(PY) -m pytest -n auto
 
-check: $(VENV)/.installed-dev  ## Style, types and import rules
+check: $(VENV)/.installed-dev  ## Style, types, import rules and known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory audit
+
+audit: $(VENV)/.installed-dev  ## Published vulnerabilities of the versions in constraints.txt; skipped without a network
+	@$(PY) .ci/audit.py $(BIN)/pip-audit constraints.txt $(AUDIT_IGNORE)
 
 bench: $(VENV)/.installed-dev  ## Benchmarks, each a ratio against a named baseline
 	for script in $(BENCHMARKS); do echo "== $$script"; $(PY) -m benchmarks.$$script || exit 1; done

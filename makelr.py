@@ -22,6 +22,7 @@ from utils.command_line import OneLineParser, exit_code, number
 from utils.errors import ReidError
 from utils.log import setup_logging
 from utils.processes import MAX_WORKERS, usable_cpus
+from utils.text import printable
 
 
 def build_parser() -> OneLineParser:
@@ -56,7 +57,7 @@ def _make(options: argparse.Namespace) -> None:
     targets = targets_of(source, options.scale, options.out_dir)
     faults = make_low_resolution(source, targets, quality=options.quality, workers=options.workers)
     if faults:
-        sys.stderr.write("\n".join([*faults, ""]))
+        sys.stderr.write("\n".join([*map(printable, faults), ""]))
         raise ReidError(f"{len(faults)} images could not be read")
 
 

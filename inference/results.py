@@ -16,6 +16,7 @@ from inference.indexes.base import NOT_FOUND, Index, SearchResult
 from inference.npy_writer import write_npy
 from utils.blocks import row_blocks
 from utils.files import keep_previous, scratch_folder, written_aside
+from utils.text import as_rows, printable
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ def best_matches(queries: Embeddings, gallery: Gallery, index: Index, search_fil
         paths = gallery.embeddings.paths[items[items != NOT_FOUND]].tolist()
         matches = [f"{rank:4d}  {distances[rank - 1]:.4f}  {path}" for rank, path in enumerate(paths, start=1)]
         lines += [f"{query}: rank, distance, gallery image", *(matches or [f"      {NO_MATCH}"])]
-    return "\n".join([*lines, ""])
+    return "\n".join([*map(printable, lines), ""])
 
 
 def write_predictions(folder: Path, queries: Embeddings, gallery: Embeddings, result: SearchResult) -> None:
@@ -151,7 +152,7 @@ def write_predictions(folder: Path, queries: Embeddings, gallery: Embeddings, re
     )
     with written_aside(folder / PREDICTIONS) as aside:
         with open_table(aside) as file:
-            csv.writer(file).writerows([_PREDICTIONS_HEADER, *zip(*columns, strict=True)])
+            csv.writer(file).writerows(as_rows([_PREDICTIONS_HEADER, *zip(*columns, strict=True)]))
         if earlier := keep_previous(folder, (PREDICTIONS,)):
             logger.info("the earlier results are now in %s", earlier)
 
@@ -183,4 +184,4 @@ def _write_lines(
         np.where(empty, "", cameras.texts(found) if cameras else label_texts(gallery.camera_ids[items])),
         np.where(empty, "", np.char.mod("%.9f", result.distances[rows, places])),
     )
-    csv.writer(file).writerows(zip(*(column.tolist() for column in columns), strict=True))
+    csv.writer(file).writerows(as_rows(zip(*(column.tolist() for column in columns), strict=True)))

@@ -1,5 +1,6 @@
 """Atomic files, results of earlier runs, inter-process locks and temporary folders."""
 
+import difflib
 import os
 import shutil
 import uuid
@@ -109,6 +110,26 @@ def absent_files(paths: Iterable[str]) -> list[str]:
         if name not in listings[folder]:
             absent.append(path)
     return absent
+
+
+def nearest_path(path: Path) -> Path | None:
+    """An existing path that differs from ``path`` in names that are similar; None if there is none.
+
+    Args:
+        path: of a file or folder that does not exist.
+    """
+    above = next((folder for folder in path.parents if folder.is_dir()), None)
+    return None if above is None else _descend(above, path.relative_to(above).parts)
+
+
+def _descend(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first existing path below ``folder`` whose parts are similar to ``names``."""
+    if not names:
+        return folder
+    entries = sorted(_listing(str(folder)))
+    close = [names[0]] if names[0] in entries else difflib.get_close_matches(names[0], entries, n=3, cutoff=0.5)
+    inner = (_descend(folder / name, names[1:]) for name in close)
+    return next((path for path in inner if path is not None), None)
 
 
 def folders_of(folder: str) -> list[str]:

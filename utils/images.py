@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import torch
@@ -30,7 +31,12 @@ if "avif" in features.modules and features.check_module("avif"):  # from Pillow 
     _ENDINGS["AVIF"] = (".avif",)
 
 FORMATS = tuple(_ENDINGS)
-"""Pillow's names of the formats that are opened, whatever the ending of the file says."""
+"""Pillow's names of the formats that are opened, whatever the ending of the file says.
+
+Pillow knows more. Some are drawn by other programs (EPS by Ghostscript), and no photo of people comes in them.
+"""
+MOST_PIXELS = 2**26
+"""Of an image in memory, where each takes up to 14 bytes while it is decoded."""
 IMAGE_SUFFIXES = frozenset(ending for endings in _ENDINGS.values() for ending in endings)
 """A folder's files with these endings, in upper or lower case, are its images."""
 _SUFFIXES = tuple(IMAGE_SUFFIXES)
@@ -67,8 +73,12 @@ def warn_left_out(endings: Mapping[str, int], folder: str | Path) -> None:
 
 
 @contextmanager
-def open_image(path: str | Path) -> Iterator[Image.Image]:
+def open_image(path: str | Path, *, shrink: bool = False) -> Iterator[Image.Image]:
     """Open an image file of one of :data:`FORMATS`; a pipe named like an image is refused and not waited for.
+
+    Args:
+        path: of the file.
+        shrink: decode a JPEG of more than :data:`MOST_PIXELS` at half its size; other such images are refused.
 
     Raises:
         OSError: if there is no such file, or none that can be read; a damaged file makes Pillow raise anything.
@@ -77,10 +87,20 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError("it is a pipe or a device, not a file")
         try:
-            image = Image.open(file, formats=FORMATS)
+            with catch_warnings():  # of what we refuse or shrink
+                simplefilter("ignore", Image.DecompressionBombWarning)
+                image = Image.open(file, formats=FORMATS)  # noqa: TID251 (this is the one place)
         except UnidentifiedImageError as error:
             raise OSError(f"its content is no image in one of the formats {', '.join(FORMATS)}") from error
+        except Image.DecompressionBombError as error:
+            raise OSError(f"{one_line(error)} Scale it down") from error
         with image:
+            if shrink and image.width * image.height > MOST_PIXELS:
+                image.draft(None, (image.width // 2, image.height // 2))  # of a JPEG; others stay as they are
+            if image.width * image.height > MOST_PIXELS:
+                raise OSError(
+                    f"it must have at most {MOST_PIXELS} pixels, got {image.width} x {image.height}; scale it down"
+                )
             yield image
 
 
@@ -97,7 +117,7 @@ def read_image(path: str | Path) -> Tensor:
         ReidError: if the file is missing, damaged or not an image; the message holds its name.
     """
     try:
-        with open_image(path) as image:
+        with open_image(path, shrink=True) as image:
             return pixels_of(image)
     except Exception as error:  # a damaged file makes Pillow's plugins raise anything: TypeError, struct.error, ...
         reason = "no such file" if isinstance(error, FileNotFoundError) else one_line(error)
@@ -121,4 +141,5 @@ def pixels_of(image: Image.Image) -> Tensor:
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I;16"):  # Pillow would clip, not scale, to 8 bits
         upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-    return torch.from_numpy(np.array(upright.convert("RGB"))).permute(2, 0, 1)
+    colors = upright if upright.mode == "RGB" else upright.convert("RGB")  # it would copy
+    return torch.from_numpy(np.array(colors)).permute(2, 0, 1)

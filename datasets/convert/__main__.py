@@ -1,7 +1,6 @@
 """``python -m datasets.convert prw|mot17|... RAW OUT`` makes a data set from a release as it was downloaded."""
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from datasets.convert.prw import plan_prw
 from datasets.readers.market import TRACKING
 from utils.command_line import OneLineParser, exit_code, number
 from utils.errors import ReidError
+from utils.log import setup_logging
 from utils.processes import MAX_WORKERS, usable_cpus
 
 _DESCRIPTION = """\
@@ -91,5 +91,5 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    setup_logging()
     sys.exit(exit_code(main))

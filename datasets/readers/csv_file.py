@@ -10,6 +10,7 @@ from datasets.sample import LONGEST_NUMBER
 from utils.errors import ReidError
 from utils.files import absent_files, written_aside
 from utils.images import IMAGE_SUFFIXES, is_image
+from utils.text import as_cell, from_cell
 
 _REQUIRED, _OPTIONAL = ("path", "person_id"), ("camera_id", "split")
 _FORM = "path,person_id[,camera_id][,split]"
@@ -100,7 +101,8 @@ def write_csv(file: Path, images: Iterable[ImageRecord]) -> None:
         writer = csv.writer(text)
         writer.writerow(["path", "person_id", *(["camera_id"] if with_camera else []), "split"])
         for path, person, camera, split in ordered:
-            writer.writerow([path.removeprefix(prefix), person, *([camera] if with_camera else []), split])
+            cells = as_cell(path.removeprefix(prefix)), as_cell(person)
+            writer.writerow([*cells, *([camera] if with_camera else []), split])
 
 
 def _columns(file: Path, header: Sequence[str]) -> list[str]:
@@ -115,7 +117,7 @@ def _columns(file: Path, header: Sequence[str]) -> list[str]:
 
 
 def _image(cells: dict[str, str], root: str, *, saved: bool) -> ImageRecord:
-    cell = cells["path"]
+    cell = from_cell(cells["path"])
     if not cell:
         raise ValueError("path is empty")
     if not is_image(cell.rpartition("/")[2]):
@@ -125,7 +127,7 @@ def _image(cells: dict[str, str], root: str, *, saved: bool) -> ImageRecord:
     split = cells["split"].strip() if "split" in cells else UNDECIDED
     if "split" in cells and split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    person = cells["person_id"] if saved else cells["person_id"].strip()
+    person = from_cell(cells["person_id"] if saved else cells["person_id"].strip())
     if person == NOBODY and split not in (GALLERY, TEST):
         raise ValueError("person_id is empty (allowed in the gallery only, for a distractor)")
     if "camera_id" not in cells:

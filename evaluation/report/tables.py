@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.box import SIMPLE
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from evaluation.results import FIGURES, Entry, Report, VerificationEntry
+from utils.text import printable
 
 NOTES: dict[str, str] = {
     "centroid_ctl2021": (
@@ -178,7 +179,8 @@ def _console_results(report: Report) -> Table:
 
 
 def _console_table(title: str, columns: Sequence[str], rows: Sequence[list[str]]) -> Table:
-    table = Table(title=f"{escape(title)}, percent", box=SIMPLE, padding=0, title_justify="left")
+    title_text = Text(f"{printable(title)}, percent", "table.title")  # text: a name may hold [ and ]
+    table = Table(title=title_text, box=SIMPLE, padding=0, title_justify="left")
     num_text = len(columns) - len(result_columns()) + NUM_TEXT_COLUMNS
     for number, column in enumerate(zip(columns, *rows, strict=True)):
         # As narrow as the words allow, except the first: a narrow window wraps it, but never cuts a figure.

@@ -1,11 +1,11 @@
 import errno
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from inference.npy_writer import write_npy
+from tests.support import largest_file
 
 
 @pytest.mark.parametrize(
@@ -40,15 +40,7 @@ def test_a_file_that_was_not_finished_is_removed(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     """Stores into a memory map would end the process without a word (SIGBUS)."""
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
-    try:
-        with pytest.raises(OSError) as error, write_npy(tmp_path / "a.npy") as file:  # noqa: PT011
-            file.append(np.zeros((100, 512), np.float32))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
+    with largest_file(2**16), pytest.raises(OSError) as error, write_npy(tmp_path / "a.npy") as file:  # noqa: PT011
+        file.append(np.zeros((100, 512), np.float32))
     assert (error.value.errno, error.value.filename) == (errno.EFBIG, str(tmp_path / "a.npy"))
     assert not list(tmp_path.iterdir())

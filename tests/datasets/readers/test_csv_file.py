@@ -158,6 +158,16 @@ def test_what_is_written_is_read_again(tmp_path: Path, camera: int | None) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
 
 
+def test_names_that_a_spreadsheet_would_compute_come_back(tmp_path: Path) -> None:
+    images = [
+        ImageRecord(f"{tmp_path}/=a/1.jpg", "=cmd", 0, "train"),
+        ImageRecord(f"{tmp_path}/b.jpg", "-x", 0, "train"),
+    ]
+    write_csv(tmp_path / "split.csv", images)
+    assert "\n'=a/1.jpg,'=cmd," in (tmp_path / "split.csv").read_text().replace("\r", "")
+    assert list(parse_csv(tmp_path / "split.csv").values()) == images
+
+
 @pytest.mark.parametrize(("sign", "name"), [(";", "shop.csv"), ("\t", "shop.csv"), ("\t", "shop.tsv")])
 def test_semicolons_and_tabs_separate_cells_too(tmp_path: Path, sign: str, name: str) -> None:
     rows = [

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,12 @@ def on_console(content: Report, width: int = 80) -> str:
     for table in console_tables(content):
         console.print(table)
     return console.file.getvalue()
+
+
+def test_the_name_of_a_data_set_is_text_and_no_markup() -> None:
+    for name in ("[/x] set", "[red]people", ":smile:"):
+        assert f"{name}, percent" in on_console(replace(report("instance"), dataset=name))
+    assert r"a\x1b[2J\nb, percent" in on_console(replace(report("instance"), dataset="a\x1b[2J\nb"))
 
 
 def cells(line: str) -> list[str]:
