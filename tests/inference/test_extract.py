@@ -159,7 +159,9 @@ def test_numbers_that_are_none_are_an_error(write_checkpoint: Make, tmp_path: Pa
     broken = torch.load(write_checkpoint(tmp_path / "a.pth"), weights_only=True)
     broken["state_dict"]["network.head.bn.weight"].fill_(3e38)  # finite, but not what it multiplies
     torch.save(broken, tmp_path / "a.pth")
-    with pytest.raises(ReidError, match="must give finite numbers, but does not in precision fp32; .*take a checkpoint"):
+    with pytest.raises(
+        ReidError, match=r"must give finite numbers, but does not in precision fp32; .*take a checkpoint"
+    ):
         Extractor(tmp_path / "a.pth", "cpu", precision="fp32")(images)
 
 
