@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+TRIALS ?= 1
 BENCHMARKS = training_step losses ranking reranking opening embedding search
 DEMO_RUN = $$(ls -td logs/synthetic/resnet18/baseline/exp*/ | head -n 1)
 
-.PHONY: help install demo test check bench clean
+.PHONY: help install demo test test-faults check bench clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed  ## Create .venv and install requirements.txt
 
@@ -40,6 +41,9 @@ demo: $(VENV)/.installed  ## Draw synthetic people, train, test, embed, search: 
 
 test: $(VENV)/.installed-dev  ## Run all tests that need no GPU
 	$(PY) -m pytest -n auto
+
+test-faults: $(VENV)/.installed-dev  ## Kills, full disks, broken streams, signals, damaged files: TRIALS seeds of each
+	$(PY) -m pytest -n auto tests/faults --trials $(TRIALS)
 
 check: $(VENV)/.installed-dev  ## Style, types and import rules
 	$(BIN)/ruff check .
