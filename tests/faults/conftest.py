@@ -19,7 +19,7 @@ SHORT_FORM = {
     *("test_killed[0-train]", "test_killed[0-embed]", "test_killed[0-makelr]", "test_killed[0-convert]"),
     *("test_killed[0-search]", "test_killed[0-test]", "test_full_disk[0-embed]", "test_quota[0-test]"),
     *("test_broken_streams[test-out-to-head]", "test_signal_at[0-train-validation-once]"),
-    *("test_signal_at[0-train-in_worker-once]", "test_signal_at_start[0-test]", "test_damaged_images[0-train]"),
+    *("test_signal_at[0-train-fork-once]", "test_signal_at_start[0-test]", "test_damaged_images[0-train]"),
 }
 """The trials of a plain test run."""
 

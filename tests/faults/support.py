@@ -180,14 +180,6 @@ def draw_strike(random: Random, number: int, usual: Ending) -> Strike:
     return Strike(number, everyone, random.randint(1, usual.changes), random.choice([0, random.uniform(0, 0.1)]))
 
 
-def other_disk(folder: Path) -> Path:
-    """A folder for temporary files on another file system than ``folder`` where this machine has one."""
-    for place in map(Path, ("/dev/shm", "/var/tmp", "/tmp")):
-        if place.is_dir() and place.stat().st_dev != folder.stat().st_dev:
-            return place
-    return folder
-
-
 def _follow(process: Process, strike: Strike | None, watch: Path | None, deadline: float) -> tuple[int, int]:
     """Wait for the end; exit code and number of changes."""
     seen: set[tuple[str, int]] = set(_entries(watch))

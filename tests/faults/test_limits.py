@@ -84,7 +84,6 @@ def test_quota(name: str, seed: int, world: World, usual: UsualOf, folder: Path)
         pytest.param("mount -t tmpfs -o size=64k tmpfs /dev/shm", id="shared-memory"),
         pytest.param("ulimit -n 24", id="descriptors"),
         pytest.param("ulimit -n 64", id="more-descriptors"),
-        pytest.param("ulimit -v 3000000", id="memory"),
     ],
 )
 def test_small_machine(name: str, limit: str, seed: int, world: World, usual: UsualOf, folder: Path) -> None:

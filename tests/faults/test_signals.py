@@ -16,12 +16,11 @@ _STOPPED = {
 }
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _AT_MOMENT = Path(__file__).with_name("at_moment.py")
-_PLACES = {  # what happens how often in a job
-    "train": {"training": 20, "validation": 3, "before_fork": 2, "in_worker": 2},
-    "test": {"test": 1, "before_fork": 1, "in_worker": 1},
-    "embed": {"before_fork": 1, "in_worker": 1},
-    "makelr": {"before_fork": 2, "in_worker": 2},
-    "convert": {"before_fork": 2, "in_worker": 2},
+_PLACES = {  # how often a job passes a place
+    "train": {"training": 20, "validation": 3, "fork": 2},
+    "test": {"test": 1, "fork": 1},
+    "makelr": {"fork": 2},
+    "convert": {"fork": 2},
 }
 
 
@@ -62,7 +61,8 @@ def test_signal_at(name: str, place: str, times: int, seed: int, world: World, u
     random, job, undisturbed = Random(f"signal {name} {place} {times} {seed}"), JOBS[name], usual(name)
     job.prepare(world, folder)
     number = random.choice(_NUMBERS)
-    moment = f"{place} {random.randrange(_PLACES[name][place])} {' '.join([number.name] * times)}"
+    place_and_time = f"{place} {random.randrange(_PLACES[name][place])} {random.uniform(0, 0.01)}"
+    moment = " ".join([place_and_time, *[number.name] * times])
     ending = run(job.words(world, folder), first=_AT_MOMENT, environment={"FAULT_MOMENT": moment})
     check_stopped(ending, number)
     go_on(name, world, folder, undisturbed.result)
