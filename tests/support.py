@@ -31,6 +31,18 @@ def memory_budget(number: int) -> Iterator[None]:
         blocks.MEMORY_BUDGET = before
 
 
+@contextmanager
+def file_size_limit(number: int) -> Iterator[None]:
+    """No file may be longer, in bytes: a quota, and nearly a full disk. Python ignores the signal that goes with it."""
+    resource = pytest.importorskip("resource", reason="a quota needs a POSIX system")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (number, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def message_with(caplog: pytest.LogCaptureFixture, *facts: str) -> str:
     """The one message of the log that tells all of these facts, in whatever words."""
     (message,) = [text for text in caplog.messages if all(fact in text for fact in facts)]
