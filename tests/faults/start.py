@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -38,7 +39,13 @@ def start_cold(line: Sequence[str], environment: Mapping[str, str], out: int, er
         stdout=out,
         stderr=err,
         start_new_session=True,
+        preexec_fn=_heed_interrupts,
     )
+
+
+def _heed_interrupts() -> None:
+    """A shell lets commands in the background ignore Ctrl-C, and so would all that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class WarmStart:
@@ -50,9 +57,8 @@ class WarmStart:
         self._connection, theirs = socket.socketpair()
         with theirs:
             line = [sys.executable, "-m", "tests.faults.warm", str(theirs.fileno())]
-            subprocess.Popen(
-                line, cwd=REPOSITORY, env=_ENVIRONMENT, pass_fds=[theirs.fileno()], start_new_session=True
-            )
+            options = {"pass_fds": [theirs.fileno()], "start_new_session": True, "preexec_fn": _heed_interrupts}
+            subprocess.Popen(line, cwd=REPOSITORY, env=_ENVIRONMENT, **options)
         self.answers = self._connection.makefile("rb", buffering=0)
 
     @classmethod
