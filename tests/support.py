@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -32,15 +33,17 @@ def memory_budget(number: int) -> Iterator[None]:
 
 
 @contextmanager
-def file_size_limit(number: int) -> Iterator[None]:
-    """No file may be longer, in bytes: a quota, and nearly a full disk. Python ignores the signal that goes with it."""
-    resource = pytest.importorskip("resource", reason="a quota needs a POSIX system")
+def largest_file(size: int) -> Iterator[None]:
+    """Let no file grow beyond ``size`` bytes, as on a full disk."""
+    resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (number, before[1]))
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def message_with(caplog: pytest.LogCaptureFixture, *facts: str) -> str:

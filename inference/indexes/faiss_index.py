@@ -88,10 +88,8 @@ class FaissIndex:
 
     def save(self, path: Path) -> None:
         """Write it to ``path``, whole or not at all."""
-        faiss = _faiss()
-        # FAISS itself would not notice that a full disk takes a part of the last bytes only.
-        with written_aside(path) as aside, aside.open("wb") as file:
-            faiss.write_index(self._content, faiss.PyCallbackIOWriter(file.write))
+        with written_aside(path) as aside:
+            _faiss().write_index(self._content, str(aside))
 
     @property
     def _bytes_per_candidate(self) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inference.npy_writer import save_rows, write_npy
-from tests.support import file_size_limit
+from tests.support import largest_file
 from utils.files import written_aside
 
 
@@ -55,7 +55,7 @@ def save_aside(path: Path, array: np.ndarray) -> None:
 def test_a_full_disk_is_an_error(save: Callable[[Path, np.ndarray], None], missing: int, tmp_path: Path) -> None:
     """Stores into a memory map would end the process without a word (SIGBUS), and a last byte would be lost."""
     array = np.zeros((100, 512), np.float32)
-    with file_size_limit(array.nbytes + 128 - missing), pytest.raises(OSError, match="File too large") as error:
+    with largest_file(array.nbytes + 128 - missing), pytest.raises(OSError, match="File too large") as error:
         save(tmp_path / "a.npy", array)
     assert (error.value.errno, error.value.filename) == (errno.EFBIG, str(tmp_path / "a.npy"))
     assert not list(tmp_path.iterdir())
