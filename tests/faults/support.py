@@ -20,7 +20,7 @@ import pytest
 
 from tests.faults.start import Process, WarmStart, start_cold
 
-LIMIT = 120.0
+LIMIT = 180.0
 """Seconds after which a command hangs."""
 
 _GRACE = 20.0  # seconds in which workers may notice that their parent is gone; torch's look every five
