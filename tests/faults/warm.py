@@ -43,8 +43,15 @@ def next_order(connection: socket.socket) -> dict[str, Any]:
         connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
+def open_streams() -> None:
+    """Streams as Python opens them: those of this process may have been files, which are read in another way."""
+    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115
+    sys.stderr = sys.__stderr__ = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: PTH123, SIM115
+
+
 if __name__ == "__main__":
     order = next_order(socket.socket(fileno=int(sys.argv[1])))
+    open_streams()
     os.environ.update(order["environment"])
     if order["file_size"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_size"], order["file_size"]))
