@@ -192,8 +192,12 @@ def check_whole(folder: Path) -> None:
 def check_clean(folder: Path) -> None:
     """No file or folder of unfinished work is left."""
     ends = (".part", ".unfinished", ".partial")
-    remains = [path for path in folder.rglob("*") if path.name.endswith(ends) or path.name.startswith(".")]
-    assert remains == []
+    remains = [
+        str(path)
+        for path in folder.rglob("*")
+        if path.name.endswith(ends) or (path.name.startswith(".") and path.suffix != ".lock")
+    ]
+    assert remains == [], f"unfinished work is left: {remains}"
 
 
 def _check_readable(path: Path) -> None:
