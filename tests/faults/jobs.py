@@ -195,7 +195,7 @@ def check_clean(folder: Path) -> None:
     remains = [
         str(path)
         for path in folder.rglob("*")
-        if path.name.endswith(ends) or (path.name.startswith(".") and path.suffix != ".lock")
+        if path.name.endswith(ends) or (path.name.startswith(".") and not path.name.endswith(".lock"))
     ]
     assert remains == [], f"unfinished work is left: {remains}"
 
