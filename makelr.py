@@ -11,18 +11,16 @@ these at the end and processes the others.
 """
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from datasets.make_low_resolution import make_low_resolution, targets_of
-from engine.cli import exit_code
-from utils.command_line import OneLineParser, number
+from utils.command_line import OneLineParser, exit_code, number
 from utils.errors import ReidError
 from utils.log import setup_logging
-from utils.processes import usable_cpus
+from utils.processes import MAX_WORKERS, usable_cpus
 
 
 def build_parser() -> OneLineParser:
@@ -36,7 +34,12 @@ def build_parser() -> OneLineParser:
     add("--out_dir", type=Path, metavar="DIR", help=folders)
     quality = "of JPEG files, 1 to 100 (default: 95); other formats are written without loss"
     add("--quality", type=number(int, 1, 100), default=95, help=quality)
-    add("--workers", type=number(int, 1), default=usable_cpus(), help="processes (default: the CPUs it may use)")
+    add(
+        "--workers",
+        type=number(int, 1, MAX_WORKERS),
+        default=usable_cpus(),
+        help="processes (default: the CPUs it may use)",
+    )
     return parser
 
 
@@ -56,5 +59,4 @@ def _make(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the processes would outlive this one
     sys.exit(main())

@@ -22,9 +22,9 @@ import torch
 from datasets.preprocessing import Preprocessing
 from datasets.synthetic import SyntheticSpec, draw_dataset
 from datasets.transforms import NetworkInput, TestTransform
-from engine.builders.data import preprocessing_of
 from engine.builders.model import build_network
 from engine.model import TrainedModel
+from engine.preprocessing import preprocessing_of
 from engine.settings import Settings
 from inference.device import choose_device, choose_precision, prepare, type_of
 from inference.extract import Extractor

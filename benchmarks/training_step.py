@@ -51,7 +51,7 @@ def make_module(settings: Settings, num_ids: int) -> ReidModule:
     torch.manual_seed(0)
     network = build_network(cfg)
     objective = build_objective(cfg, num_ids, network.dim)
-    views = build_views(cfg, low_resolution=False)
+    views = build_views(cfg, "baseline", low_resolution=False)
     evaluator = Evaluator(build_protocols(cfg, protocol_names(cfg), [(1, 1)], camera_rule=True), [], [])
     return ReidModule(network, build_input(cfg), evaluator, objective, build_optimizer_config(cfg), views)
 

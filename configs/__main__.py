@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from configs.defaults import SCHEMA
-from utils.command_line import OneLineParser
+from utils.command_line import OneLineParser, exit_code, show
 from utils.errors import did_you_mean
 
 _HEAD = """\
@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not tables:
         starts = dict.fromkeys([*(name.partition(".")[0] for name in SCHEMA), *SCHEMA])
         parser.fail(f"PREFIX must begin a key, got {prefix!r}{did_you_mean(prefix, starts)}")
-    sys.stdout.write(tables if prefix else f"{_HEAD}\n{tables}")
+    show(tables if prefix else f"{_HEAD}\n{tables}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -4,6 +4,7 @@ Print it with ``python -m configs``. Keys are read in ``engine`` and nowhere bel
 """
 
 from configs.schema import Key, above, at_least, between, flatten, names, numbers, one_of, rising, some_of
+from utils.processes import MAX_WORKERS
 
 _SECTIONS: dict[str, Key | dict[str, Key]] = {
     "MODEL": {
@@ -81,7 +82,9 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "ON_BAD_FILE": Key("error", "CHECK_FILES stops at a damaged image, or skips it.", one_of("error", "skip")),
     },
     "DATALOADER": {
-        "NUM_WORKERS": Key(4, "This many processes decode images; 0 = the main process does.", at_least(0)),
+        "NUM_WORKERS": Key(
+            4, "This many processes decode images; 0 = the main process does.", between(0, MAX_WORKERS)
+        ),
         "NUM_INSTANCE": Key(4, "A batch holds this many images of one identity (K).", at_least(2)),
         "USE_RESAMPLING": Key(True, "Identities of fewer than K images repeat them; False = smaller batches (CTL)."),
     },
@@ -160,7 +163,9 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "RERANK_K2": Key(6, "The re-ranking's local expansion averages this many images; 1 = none.", at_least(1)),
         "RERANK_LAMBDA": Key(0.3, "The original distance has this weight in the re-ranking.", between(0, 1)),
         "QUERY_EXPANSION": Key(
-            0, "This many gallery images join each query (one more row of the report); 0 = no such row.", at_least(0)
+            0,
+            "This many gallery images join each query (a row of the report; with TEST.RERANK two); 0 = none.",
+            at_least(0),
         ),
         "QUERY_EXPANSION_ALPHA": Key(
             3.0, "A gallery image joins with its similarity to this power as weight; 0 weighs all alike.", at_least(0)
@@ -188,7 +193,7 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
     },
     "REPRODUCIBLE": Key(False, "CUDA runs deterministic algorithms only, which is slower (the CPU always does)."),
     "REPRODUCIBLE_SEED": Key(0, "This seed decides everything random.", between(0, 2**32 - 1)),
-    "LOGS_DIR": Key("logs", "This folder holds the runs: checkpoints, config.yml, metrics.csv."),
+    "LOGS_DIR": Key("logs", "This folder holds the runs: checkpoints, config.yml, metrics.csv, log.txt."),
     "RUNS_DIR": Key("runs", "This folder holds the TensorBoard logs."),
     "OUTPUT_DIR": Key("output_dir", "This folder holds the results of test and inference."),
 }

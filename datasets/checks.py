@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_train(splits: ReidSplits, per_batch: int, instances: int) -> list[str]:
-    """Check the training split against the P x K sampler and the test identities.
+    """Check the training split against the P x K sampler.
 
     Args:
         splits: the data set.
@@ -29,8 +29,7 @@ def check_train(splits: ReidSplits, per_batch: int, instances: int) -> list[str]
         Warnings, one sentence each.
 
     Raises:
-        ReidError: if there are fewer than P identities, if an identity is in both train and test, or if an image has
-            no identity.
+        ReidError: if there are fewer than P identities, or if an image has no identity.
     """
     _refuse_distractors(splits.train, "training images", splits.name)
     counts = Counter(sample.person_id for sample in splits.train)
@@ -42,7 +41,6 @@ def check_train(splits: ReidSplits, per_batch: int, instances: int) -> list[str]
             f"training on {splits.name} has {len(counts)}; set SOLVER.IMS_PER_BATCH to "
             f"{len(counts) * instances} or less"
         )
-    refuse_shared_identities(splits)
     warnings = []
     single = sorted(person for person, count in counts.items() if count == 1)
     if single:

@@ -5,15 +5,15 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader
 
 from datasets.image_dataset import ImageDataset, collate
+from datasets.loader import Loader
 from datasets.low_resolution import LowResolutionFiles
 from datasets.preprocessing import Preprocessing
 from datasets.sample import Item, ReidSplits, identities
 from datasets.samplers import PKBatchSampler, ProcessShare, SequentialShare
 from datasets.transforms import Augmentation, TestTransform, TrainTransform
-from utils.processes import leave_interrupts_to_main
+from utils.processes import check_shared_memory
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ class ReidDataModule(LightningDataModule):
         settings: see :class:`LoaderSettings`.
         resume_at: epoch and batch at which training goes on after an interruption.
         low_resolution: files that replace what the device would make; None = none.
+
+    Raises:
+        ReidError: if the workers' batches do not fit the shared memory.
     """
 
     def __init__(
@@ -65,6 +68,9 @@ class ReidDataModule(LightningDataModule):
         super().__init__()
         self.splits, self.low_resolution = splits, low_resolution or LowResolutionFiles()
         self._settings, self._resume_at = settings, resume_at
+        self._loaders: list[Loader[Item]] = []
+        check_shared_memory(settings.workers, len(splits.train), settings.batch, settings.train_size)
+        check_shared_memory(settings.workers, len(splits.test), settings.test_batch, settings.preprocessing.size)
         self._label_of = {person: label for label, person in enumerate(identities(splits.train))}
 
     @property
@@ -72,7 +78,12 @@ class ReidDataModule(LightningDataModule):
         """Number of training identities."""
         return len(self._label_of)
 
-    def train_dataloader(self) -> DataLoader[Item]:
+    def close(self) -> None:
+        """End the workers of all loaders."""
+        for loader in self._loaders:
+            loader.close()
+
+    def train_dataloader(self) -> Loader[Item]:
         """P x K batches with labels from 0 to ``num_ids`` - 1."""
         settings = self._settings
         labels = [self._label_of[sample.person_id] for sample in self.splits.train]
@@ -87,25 +98,29 @@ class ReidDataModule(LightningDataModule):
         )
         sampler.start_at(*self._resume_at)
         transform = TrainTransform(preprocessing, settings.augmentation, settings.scales)
-        return ResumableLoader(
+        loader = ResumableLoader(
             ImageDataset(self.splits.train, labels, transform, self.low_resolution.train),
             batch_sampler=sampler,
             **self._loader_options(),
         )
+        self._loaders.append(loader)
+        return loader
 
-    def val_dataloader(self) -> DataLoader[Item]:
+    def val_dataloader(self) -> Loader[Item]:
         """This process's share of query, then gallery, in order; the labels are the identities of the files."""
         samples = self.splits.test
         labels = [sample.person_id for sample in samples]
         transform = TestTransform(self._settings.preprocessing)
-        return DataLoader(
+        loader = Loader(
             ImageDataset(samples, labels, transform, self.low_resolution.test),
             batch_size=self._settings.test_batch,
             sampler=SequentialShare(len(samples), self._share()),
             **self._loader_options(),
         )
+        self._loaders.append(loader)
+        return loader
 
-    def test_dataloader(self) -> DataLoader[Item]:
+    def test_dataloader(self) -> Loader[Item]:
         """The same as :meth:`val_dataloader`."""
         return self.val_dataloader()
 
@@ -125,14 +140,13 @@ class ReidDataModule(LightningDataModule):
             "num_workers": workers,
             "persistent_workers": workers > 0,
             "collate_fn": collate,
-            "worker_init_fn": leave_interrupts_to_main,
             "pin_memory": self._on_cuda(),
             # A separate generator: a new iterator must not draw from the state that a resumed run restores.
             "generator": torch.Generator().manual_seed(self._settings.seed),
         }
 
 
-class ResumableLoader(DataLoader[Item]):
+class ResumableLoader(Loader[Item]):
     """A loader that can start in the middle of an epoch.
 
     The sampler holds the position (:meth:`PKBatchSampler.start_at`) and the checkpoint stores it, so the loader has

@@ -11,7 +11,7 @@ from PIL import Image
 from datasets.sample import ReidSplits, Sample
 from utils.errors import ReidError, one_line
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # of images, by Pillow's names
+IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # of images, by Pillow's names
 _MOST_HEADERS = 200  # files that are opened for the usual size
 
 
@@ -85,7 +85,7 @@ def usual_size(paths: Sequence[Path]) -> tuple[int, int]:
 def read_size(path: Path) -> tuple[int, int] | str:
     """(height, width) in pixels from the header of an image file, or what is wrong with it."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
             return image.height, image.width
     except Exception as error:  # decoders raise OSError, struct.error, IndexError, ...
         return f"cannot read image {path}: {one_line(error)}"

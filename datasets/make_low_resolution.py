@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from datasets.low_resolution import FORMATS, low_resolution_sibling, read_size
+from datasets.low_resolution import IMAGE_FORMATS, low_resolution_sibling, read_size
 from utils.errors import ReidError, one_line
 from utils.files import has_mark, write_text, written_aside
 from utils.images import IMAGE_SUFFIXES
@@ -20,7 +20,7 @@ from utils.resolution import SMALLEST_SIDE, low_resolution_size
 
 logger = logging.getLogger(__name__)
 
-MARK = "makelr.json"  # in each folder that we made; it says how
+LOW_RESOLUTION_MARK = "makelr.json"  # in each folder that we made; it says how
 _METADATA = {"exif", "icc_profile"}  # orientation and colors hold for the small image too
 _OPTIONS: dict[str, dict[str, Any]] = {
     # Chroma at full resolution: halving it once more doubles the largest error of so small an image.
@@ -85,7 +85,7 @@ def make_low_resolution(
     sizes = {task: size for task, size in zip(plan.tasks, headers, strict=True) if not isinstance(size, str)}
     _check_sizes(sizes)
     for folder, mark in plan.marks.items():
-        write_text(folder / MARK, mark)
+        write_text(folder / LOW_RESOLUTION_MARK, mark)
     faults = each(partial(make_images, quality=quality), list(sizes), workers, "low resolution")
     count = sum(len(task.targets) for task, fault in zip(sizes, faults, strict=True) if not fault)
     logger.info("%d files written to %s", count, ", ".join(map(str, plan.marks)))
@@ -119,7 +119,7 @@ def make_images(task: ImageTask, quality: int) -> str:
         ReidError: if a file cannot be written.
     """
     try:
-        with Image.open(task.source, formats=FORMATS) as image:
+        with Image.open(task.source, formats=IMAGE_FORMATS) as image:
             contents = [_encode(downsample(image, scale), image.format, quality) for _, scale in task.targets]
     except Exception as error:  # as in read_size
         return f"cannot read image {task.source}: {one_line(error)}"
@@ -162,7 +162,7 @@ def _mark(source: Path, folder: Path, scale: int, quality: int) -> str:
         raise ReidError(f"--out_dir must lie outside of the data set {source}, got {folder}")
     origin = Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()  # still true if both move
     mark = json.dumps({"made_by": "makelr.py", "source": origin, "scale": scale, "quality": quality})
-    has_mark(folder, MARK, mark, "--out_dir")
+    has_mark(folder, LOW_RESOLUTION_MARK, mark, "--out_dir")
     return mark
 
 

@@ -8,6 +8,9 @@ from utils.errors import ReidError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+RESOLUTION = ("scale", "antialias")
+"""The fields that a user may change: a network takes images of any resolution."""
+
 
 class Difference(NamedTuple):
     """One field in which two descriptions differ."""
@@ -56,6 +59,6 @@ class Preprocessing:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
     def difference(self, other: "Preprocessing") -> list[Difference]:
-        """The fields in which the two differ."""
+        """The fields in which the two differ, except those of the resolution."""
         rows = (Difference(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        return [row for row in rows if row.own != row.other]
+        return [row for row in rows if row.own != row.other and row.name not in RESOLUTION]

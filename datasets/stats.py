@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from datasets.contact_sheet import draw_contact_sheet
 from datasets.low_resolution import read_size
 from datasets.readers import READERS, read_dataset
 from datasets.sample import DISTRACTOR_ID, NoTrainingImagesError, ReidSplits, Sample
-from utils.command_line import OneLineParser
+from utils.command_line import OneLineParser, exit_code, show_tables
 from utils.errors import ReidError
 from utils.pictures import write_png
 from utils.processes import each, usable_cpus
@@ -175,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, SplitStatistics]:
     try:
         splits = _read(options.name, options.root, options.seed)
         statistics = count_dataset(splits, workers=usable_cpus())
-        Console().print(build_table(splits.name, statistics))
+        show_tables(build_table(splits.name, statistics))
         if picture:
             write_png(picture, draw_contact_sheet(splits))
             logger.info("the picture is %s", picture)
@@ -186,4 +186,4 @@ def main(argv: Sequence[str] | None = None) -> dict[str, SplitStatistics]:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+    sys.exit(exit_code(main))

@@ -1,1 +1,1 @@
-"""Floor 3: from a command line to a finished run; the only reader of the config tree."""
+"""Floor 3: from a command line to a finished run; below it nothing reads the config tree."""

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from configs import SCHEMA, read_config
-from datasets.preprocessing import Preprocessing
+from engine.preprocessing import preprocessing_of
 from modelling.backbones import backbone
+from modelling.network import with_current_names
 from modelling.weights.file import read_content
 from modelling.weights.weights import Weights
 from utils.errors import ReidError
@@ -20,8 +21,7 @@ from utils.errors import ReidError
 SECTION = "reid"
 """Our part of a Lightning checkpoint."""
 
-_NETWORK = ("network.", "extractor.")  # prefixes of the network's tensors, now and in older files
-_OBJECTIVE = "objective."  # prefix of classifier and centers
+_NETWORK, _OBJECTIVE = "network.", "objective."  # prefixes of the tensors of the network, of classifier and centers
 _NEEDED_TO_RESUME = ("optimizer_states", "loops", "callbacks", "rng")
 # The terms of runs before SOLVER.TERMS: the octuplet loss in its methods, and each of these with a weight above 0.
 _WEIGHTS = {
@@ -105,7 +105,7 @@ def read_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
         epoch, (next_epoch, next_batch) = ours["epoch"], ours["position"]
         card = RunCard(**{field.name: ours[field.name] for field in fields(RunCard) if field.name in ours})
         config = {name: key.default for name, key in SCHEMA.items()} | read_config(card.config, lenient=True)
-        tensors, world_size = dict(content["state_dict"]), ours.get("world_size", 1)
+        tensors, world_size = with_current_names(dict(content["state_dict"])), ours.get("world_size", 1)
     except (KeyError, TypeError, ValueError) as error:
         raise ReidError(f"{path} is a damaged checkpoint: {type(error).__name__} {error}") from error
     if not config["SOLVER.TERMS"]:
@@ -117,10 +117,10 @@ def read_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
         f"checkpoint of {card.method}",
         _without_prefix(tensors, _NETWORK),
         {option: config[f"MODEL.{option.upper()}"] for option in options},
-        _preprocessing(config),
+        preprocessing_of(config),
         card.num_ids,
         config=config,
-        objective=_without_prefix(tensors, (_OBJECTIVE,)),
+        objective=_without_prefix(tensors, _OBJECTIVE),
         data=card.data,
         card=card,
         epoch=epoch,
@@ -136,14 +136,8 @@ def epoch_of(path: Path) -> int:
     Raises:
         ReidError: if the file is not a checkpoint, or is damaged.
     """
-    return read_checkpoint(path, read_content(path)).epoch
+    return read_checkpoint(path, read_content(path, mmap=True)).epoch  # without its tensors
 
 
-def _without_prefix(tensors: Mapping[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, Tensor]:
-    """The tensors whose names begin with one of the prefixes, without it."""
-    return {name.partition(".")[2]: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
-
-
-def _preprocessing(config: Mapping[str, Any]) -> Preprocessing:
-    size, mean, std = (tuple(config[f"INPUT.{name}"]) for name in ("SIZE_TEST", "PIXEL_MEAN", "PIXEL_STD"))
-    return Preprocessing(size, mean, std, config["INPUT.INTERPOLATION"], antialias=config["INPUT.LR_ANTIALIAS"])
+def _without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

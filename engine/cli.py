@@ -1,4 +1,4 @@
-"""From a command line to settings, and from an exception to one clear line and an exit code.
+"""From a command line to settings.
 
 Scripts import torch, which takes seconds, when their command line is understood and not before.
 """
@@ -10,30 +10,20 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from configs import SCHEMA, read_config
 from configs.schema import checked_value
 from engine.settings import Settings
-from utils.command_line import EXIT_USER_ERROR, OneLineParser
+from utils.command_line import OneLineParser, exit_code
 from utils.errors import ReidError, did_you_mean, one_line
 from utils.log import setup_logging
+from utils.processes import check_ranks
 
 logger = logging.getLogger(__name__)
-
-EXIT_INTERRUPTED = 130
-
-# The words of gloo (the first two) and of NCCL.
-_LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
 
 _EPILOG = """\
 KEY VALUE pairs override the configuration, e.g.  DATASETS.NAMES market1501 SOLVER.MAX_EPOCHS 60
 All keys with their meaning, unit and allowed values:  python -m configs
 """
-
-
-class InterruptedRun(Exception):  # noqa: N818 (an interruption is not an error)
-    """The user or the cluster stopped a run; its progress is saved."""
 
 
 def build_parser(description: str = "") -> argparse.ArgumentParser:
@@ -115,11 +105,11 @@ def run_script(action: Callable[[Settings], object], description: str, argv: Seq
         argv: arguments without the program's name; None = those of the process.
 
     Returns:
-        See :func:`exit_code`.
+        See :func:`utils.command_line.exit_code`.
     """
     options = build_parser(description).parse_intermixed_args(argv)
     setup_logging()
-    return exit_code(lambda: _run(action, options))
+    return exit_code(lambda: action(begin(options)))
 
 
 def train_script(method: str, description: str, argv: Sequence[str] | None) -> int:
@@ -144,60 +134,15 @@ def evaluation_script(description: str, argv: Sequence[str] | None) -> int:
     return run_script(evaluate, description, argv)
 
 
-def _run(action: Callable[[Settings], object], options: argparse.Namespace) -> None:
+def begin(options: argparse.Namespace) -> Settings:
+    """Settings from parsed options, and a process that is ready to compute.
+
+    Raises:
+        ReidError: as :func:`read_settings`, or if the environment has a rank that is no number.
+    """
     settings = read_settings(options)
-    from engine.builders.trainer import prepare_process
+    check_ranks()  # Lightning reads them when it is imported
+    from engine.hardware import prepare_process
 
     prepare_process(settings.cfg)
-    action(settings)
-
-
-def exit_code(work: Callable[[], object]) -> int:
-    """Do the work of a script.
-
-    Returns:
-        0; 2 after a user's mistake, an error of the file system, or a loss of memory or of a process (one line says
-        which); 130 after an interruption.
-    """
-    try:
-        work()
-    except InterruptedRun as stop:
-        logger.warning("%s", stop)
-        return EXIT_INTERRUPTED
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except OSError as error:  # a folder that cannot be written, a full disk: the system names it
-        _print_error(f"{error.strerror or error}: {error.filename or 'no file named'}")
-        return EXIT_USER_ERROR
-    except ReidError as error:
-        _print_error(_message(error))
-        return EXIT_USER_ERROR
-    except RuntimeError as error:
-        if (remedy := _remedy(error)) is None:
-            raise
-        _print_error(f"{one_line(error)[:200]}; {remedy}")
-        return EXIT_USER_ERROR
-    return 0
-
-
-def _print_error(mistake: str) -> None:
-    tqdm.write(f"error: {mistake}", file=sys.stderr)  # not at the end of a progress bar
-
-
-def _remedy(error: RuntimeError) -> str | None:
-    """The remedy where torch reports the limits of the machine or the end of a process; None for other errors."""
-    if type(error).__name__ == "OutOfMemoryError":  # of torch, which a script that fails early never imports
-        return "lower SOLVER.IMS_PER_BATCH or TEST.IMS_PER_BATCH, or set TRAINER.PRECISION bf16-mixed"
-    if str(error).startswith("DataLoader worker"):
-        return "if memory ran out, lower DATALOADER.NUM_WORKERS or the batch size"
-    if any(words in str(error) for words in _LOST_PEER):
-        return "another process of this run stopped: its message is above"
-    return None
-
-
-def _message(error: ReidError) -> str:
-    """The message; an error from a loader's worker has it at the end of a traceback."""
-    text = str(error).strip()
-    if text.startswith("Caught "):
-        return text.splitlines()[-1].partition("ReidError: ")[2] or text
-    return text
+    return settings

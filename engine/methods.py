@@ -56,9 +56,10 @@ class Method:
         for name in names:
             lookup(TERMS, name, "SOLVER.TERMS")
             if name not in self.possible_terms:
+                others = ", ".join(method.name for method in METHODS.values() if method.low_resolution_view)
                 raise ReidError(
                     f"SOLVER.TERMS must be terms that method {self.name} has the images for, got {name}, which needs "
-                    "low-resolution views; leave it out, or train with finetune_octuplet.py"
+                    f"low-resolution views; leave it out, or train by a method that has them: {others}"
                 )
         active = [name for name in names if TERMS[name].weight_in(cfg)]
         if not active:

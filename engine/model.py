@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.preprocessing import Preprocessing
-from engine.builders.data import preprocessing_of
 from engine.builders.model import build_network
+from engine.preprocessing import preprocessing_of
 from engine.settings import Settings
 from engine.weights import initialize, trained_weights, warn_of_scale
 from modelling.backbones import Backbone, backbone

@@ -1,12 +1,13 @@
 """Training and test as functions that return their results."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
 from yacs.config import CfgNode
 
 from configs import to_yaml
@@ -33,12 +34,14 @@ from engine.builders.evaluation import (
 )
 from engine.builders.model import build_network
 from engine.builders.objective import build_objective, build_views
-from engine.builders.trainer import build_optimizer_config, build_trainer, check_hardware
+from engine.builders.trainer import build_optimizer_config, build_trainer
 from engine.callbacks.checkpoints import Checkpoints
 from engine.callbacks.epoch_log import EpochLog, LastValidation
 from engine.callbacks.interruption import Interruption
 from engine.checkpoint import RunCard
+from engine.hardware import check_hardware
 from engine.methods import Method
+from engine.preprocessing import KEYS, preprocessing_of
 from engine.runs import check_resumption, digest, run_folder
 from engine.settings import Settings
 from engine.weights import (
@@ -50,13 +53,14 @@ from engine.weights import (
     warn_of_scale,
 )
 from evaluation.protocols import EvaluationData, verify
-from evaluation.report.tables import console_tables
+from evaluation.report.tables import console_summary, console_tables
 from evaluation.report.write import write_outputs, write_summary
 from evaluation.results import Entry, EvaluationProtocol, Report, VerificationEntry
 from modelling.evaluator import Evaluator
 from modelling.network import ReidNetwork
 from modelling.reid_module import ReidModule
 from modelling.weights.weights import Weights
+from utils.command_line import show, show_tables
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
@@ -93,7 +97,7 @@ def fit(method: Method, settings: Settings) -> FitResult:
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
     network = build_network(cfg)
     splits, validation_set = read_training_data(cfg)
-    views = build_views(cfg, low_resolution=method.low_resolution_view)
+    views = build_views(cfg, method.name, low_resolution=method.low_resolution_view)
     protocols = build_protocols(cfg, names, validation_pairs(cfg, views), camera_rule=camera_rule(cfg, splits))
     position = checkpoint.position if checkpoint else (0, 0)
     data = build_datamodule(cfg, splits, scales_of(protocols), trained_scales(cfg), position)
@@ -106,14 +110,14 @@ def fit(method: Method, settings: Settings) -> FitResult:
         initialize_objective(objective, weights, card.data)
     evaluator = Evaluator(protocols, splits.query, splits.gallery)
     module = ReidModule(network, build_input(cfg), evaluator, objective, optimizer_config, views)
-    folder = run_folder(cfg, card, checkpoint)
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
-    log = EpochLog(folder.logs, card.config, validation_set, sizes)
-    checkpoints = Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD)
-    trainer = build_trainer(cfg, folder, [LastValidation(), log, checkpoints, Interruption(checkpoints)])
-    _announce(cfg, card, data, folder.logs)
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
-    return FitResult(trainer, folder.logs, evaluator.entries)
+    with run_folder(cfg, card, checkpoint) as folder, _workers_of(data):
+        log = EpochLog(folder.logs, card.config, validation_set, sizes)
+        checkpoints = Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD)
+        trainer = build_trainer(cfg, folder, [LastValidation(), log, checkpoints, Interruption(checkpoints)])
+        _announce(cfg, card, data, folder.logs)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
+    return FitResult(trainer, folder.logs, module.entries)
 
 
 def evaluate(settings: Settings) -> tuple[Report, ...]:
@@ -144,6 +148,7 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     ]
     if len(reports) > 1:
         rank_zero_only(write_summary)(folder, reports)
+        rank_zero_only(show_tables)(console_summary(reports))
     return tuple(reports)
 
 
@@ -155,17 +160,32 @@ def _test(
     data = build_datamodule(cfg, splits, scales_of(protocols))
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
     logger.info("testing on %s, resolution %s", splits.name, ", ".join(map(str, sizes)))
-    evaluator = Evaluator(protocols, splits.query, splits.gallery, keep_vectors=True)
+    evaluator = Evaluator(protocols, splits.query, splits.gallery)
     trainer = build_trainer(cfg)
-    trainer.test(ReidModule(network, build_input(cfg), evaluator), datamodule=data, verbose=False)
+    module = ReidModule(network, build_input(cfg), evaluator)
+    with _workers_of(data):
+        trainer.test(module, datamodule=data, verbose=False)
     baseline = baseline_protocol(protocols[0], camera_rule=rule)
-    embeddings = EvaluationData(evaluator.vectors, splits.query, splits.gallery)
-    report = Report(splits.name, checkpoint, evaluator.entries, _verify(cfg, embeddings, baseline), sizes)
+    assert module.data is not None
+    report = Report(splits.name, checkpoint, module.entries, _verify(cfg, module.data, baseline), sizes)
     if trainer.is_global_zero:
-        _print(report)
-        write_outputs(folder, report, embeddings, baseline, picture_settings(cfg))
+        write_outputs(folder, report, module.data, baseline, picture_settings(cfg))
         logger.info("report: %s", folder / "report.json")
+        _print(report)
     return report
+
+
+@contextmanager
+def _workers_of(data: ReidDataModule) -> Iterator[None]:
+    """End the workers with the block; what kept them from starting is its error."""
+    with closing(data):
+        try:
+            yield
+        except RuntimeError as error:
+            # Lightning's cleanup fails where a loader has no iterator, and hides the reason.
+            if "combined_loader" in str(error) and error.__context__ is not None:
+                raise error.__context__ from None
+            raise
 
 
 def _verify(cfg: CfgNode, data: EvaluationData, protocol: EvaluationProtocol) -> VerificationEntry | None:
@@ -203,16 +223,13 @@ def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, logs: Path) -> 
 
 def _compare_images(cfg: CfgNode, weights: Weights) -> None:
     """Warn where a test's images differ from those of the training."""
-    for name in ("SIZE_TEST", "PIXEL_MEAN", "PIXEL_STD", "INTERPOLATION"):
-        value, original = cfg.INPUT[name], weights.config.get(f"INPUT.{name}", cfg.INPUT[name])
-        if value != original:
-            logger.warning("INPUT.%s is %s here and %s in the checkpoint", name, value, original)
+    if weights.config:  # files of other projects hardly tell their images
+        for name, value, original in preprocessing_of(cfg).difference(preprocessing_of(weights.config)):
+            logger.warning("%s is %s here and %s in the checkpoint", KEYS[name], value, original)
     warn_of_scale(weights, {scale for pair in evaluation_pairs(cfg) for scale in pair})
 
 
 def _print(report: Report) -> None:
-    console = Console()
-    for table in console_tables(report):
-        console.print(table)
+    show_tables(*console_tables(report))
     if report.verification is not None:
-        console.print(report.verification.summary(), soft_wrap=True)
+        show(f"{report.verification.summary()}\n")

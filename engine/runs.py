@@ -3,7 +3,8 @@
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,18 @@ from yacs.config import CfgNode
 
 from datasets.sample import Sample
 from engine.callbacks.checkpoints import BEST
-from engine.callbacks.epoch_log import METRICS, read_metrics, write_metrics
+from engine.callbacks.epoch_log import METRICS_FILE, read_metrics, write_metrics
 from engine.checkpoint import Checkpoint, RunCard, epoch_of
 from utils.errors import ReidError
-from utils.files import keep_previous
+from utils.files import PART, keep_previous, only_process
+from utils.log import log_file
 
 logger = logging.getLogger(__name__)
 
+LOG = "log.txt"
+"""The messages of a run."""
+
+_LOCK = ".lock"
 _CHECKPOINT = re.compile(r"(\d+)(_last)?\.pth")
 _REPORT = re.compile(r"report_(\d+)\.json")
 
@@ -28,7 +34,7 @@ class RunFolder:
     """The folders of one run.
 
     Attributes:
-        logs: checkpoints, config.yml, metrics.csv, reports.
+        logs: checkpoints, config.yml, metrics.csv, log.txt, reports.
         tensorboard: event files.
     """
 
@@ -68,25 +74,48 @@ def check_resumption(checkpoint: Checkpoint, cfg: CfgNode, card: RunCard) -> Non
         logger.warning("resuming with %d processes instead of %d", cfg.TRAINER.DEVICES, checkpoint.world_size)
 
 
-def run_folder(cfg: CfgNode, card: RunCard, checkpoint: Checkpoint | None) -> RunFolder:
-    """The folder of the run: a new one, or that of the resumed run if nothing would be overwritten."""
+@contextmanager
+def run_folder(cfg: CfgNode, card: RunCard, checkpoint: Checkpoint | None) -> Iterator[RunFolder]:
+    """The folder of the run: a new one, or that of the resumed run if nothing would be overwritten.
+
+    No other process can go on with the run during the block, whose messages are in log.txt.
+
+    Raises:
+        ReidError: if another process is at work on the resumed run, or has damaged its files.
+    """
     logs_dir, runs_dir, tail = Path(cfg.LOGS_DIR), Path(cfg.RUNS_DIR), Path(card.dataset, cfg.MODEL.NAME, card.method)
     if getattr(rank_zero_only, "rank", 0) != 0:  # only the first process writes
-        return RunFolder(logs_dir, runs_dir)
-    if checkpoint is not None:
-        folder = run_of(checkpoint.path, runs_dir, tail)
+        yield RunFolder(logs_dir, runs_dir)
+        return
+    with ExitStack() as stack:
+        folder = _resumed_run(cfg, checkpoint, tail, stack) if checkpoint else None
         if folder is None:
-            reason = f"{checkpoint.path} lies outside its run"
-        elif cfg.LOGS_DIR != checkpoint.config["LOGS_DIR"] and not folder.logs.is_relative_to(logs_dir.resolve()):
-            reason = f"LOGS_DIR {cfg.LOGS_DIR} is not that of the resumed run"
-        elif later := later_checkpoints(folder.logs, checkpoint.position[0]):
-            reason = f"{later[0]} would be overwritten"
-        else:
-            if aside := set_later_aside(folder.logs, checkpoint.position[0]):
-                logger.warning("the results of epoch %d and later are now in %s", checkpoint.position[0], aside)
-            return folder
-        logger.warning("a new folder begins: %s", reason)
-    return new_run(logs_dir, runs_dir, tail)
+            folder = new_run(logs_dir, runs_dir, tail)
+            stack.enter_context(only_process(folder.logs / _LOCK, wait=False))
+        stack.enter_context(log_file(folder.logs / LOG))
+        yield folder
+
+
+def _resumed_run(cfg: CfgNode, checkpoint: Checkpoint, tail: Path, stack: ExitStack) -> RunFolder | None:
+    """The folder in which the run goes on, locked and without later results; None = in a new one."""
+    folder, epoch = run_of(checkpoint.path, Path(cfg.RUNS_DIR), tail), checkpoint.position[0]
+    if folder is None:
+        reason = f"{checkpoint.path} lies outside its run"
+    elif cfg.LOGS_DIR != checkpoint.config["LOGS_DIR"] and not folder.logs.is_relative_to(
+        Path(cfg.LOGS_DIR).resolve()
+    ):
+        reason = f"LOGS_DIR {cfg.LOGS_DIR} is not that of the resumed run"
+    elif later := later_checkpoints(folder.logs, epoch):
+        reason = f"{later[0]} would be overwritten"
+    else:
+        stack.enter_context(only_process(folder.logs / _LOCK, wait=False))
+        for part in folder.logs.glob(f".*{PART}"):  # of a process that was killed
+            part.unlink()
+        if aside := set_later_aside(folder.logs, epoch):
+            logger.warning("the results of epoch %d and later are now in %s", epoch, aside)
+        return folder
+    logger.warning("a new folder begins: %s", reason)
+    return None
 
 
 def new_run(logs_dir: Path, runs_dir: Path, tail: Path) -> RunFolder:
@@ -147,17 +176,25 @@ def set_later_aside(folder: Path, next_epoch: int) -> Path | None:
     Returns:
         The new folder, or None if there are no such results.
     """
-    rows = read_metrics(folder / METRICS)
+    rows = read_metrics(folder / METRICS_FILE)
     earlier_rows = [row for row in rows if int(row["epoch"]) < next_epoch]
     names = [path.name for path in _files_from(folder, _REPORT, next_epoch)]
-    if (best := folder / BEST).exists() and epoch_of(best) >= next_epoch:
+    if (folder / BEST).exists() and not _is_best_before(folder / BEST, next_epoch):
         names.append(BEST)
     if len(earlier_rows) < len(rows):
-        names.append(METRICS)
+        names.append(METRICS_FILE)
     aside = keep_previous(folder, names)
-    if earlier_rows and METRICS in names:
-        write_metrics(folder / METRICS, earlier_rows)
+    if earlier_rows and METRICS_FILE in names:
+        write_metrics(folder / METRICS_FILE, earlier_rows)
     return aside
+
+
+def _is_best_before(best: Path, next_epoch: int) -> bool:
+    try:
+        return epoch_of(best) < next_epoch
+    except ReidError as error:
+        logger.warning("%s", error)
+        return False
 
 
 def _files_from(folder: Path, pattern: re.Pattern[str], first: int) -> list[Path]:

@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 from yacs.config import CfgNode
 
-from configs import get_cfg, with_values
+from configs import SCHEMA, get_cfg, with_values
+from engine.preprocessing import keys_of
 from utils.errors import ReidError
 
 if TYPE_CHECKING:  # a script understands its command line before it imports torch
@@ -40,11 +41,6 @@ logger = logging.getLogger(__name__)
 # A test or an inference takes these from the checkpoint; everything else is its own.
 _SECTIONS_OF_USE = ("MODEL.", "INPUT.", "DATASETS.", "DATALOADER.")
 _NOT_OF_USE = ("INPUT.SCALE", "INPUT.LR_SCALES")  # the user says at which resolution a model is tested
-
-# The images that a model wants.
-_IMAGES = (
-    "INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST", "INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD", "INPUT.INTERPOLATION",
-)  # fmt: skip
 
 # These keys may change when a run is resumed; any other would make it a different run under the same name.
 _CHANGEABLE = (
@@ -70,6 +66,16 @@ class Settings:
     def explicit(self) -> dict[str, Any]:
         """The keys that the user has set, in the file or on the command line."""
         return {**self.file, **self.overrides}
+
+    def is_explicit(self, name: str) -> bool:
+        """Whether the user has set a key.
+
+        Raises:
+            KeyError: if there is no such key.
+        """
+        if name not in SCHEMA:
+            raise KeyError(name)
+        return name in self.explicit
 
     @cached_property
     def cfg(self) -> CfgNode:
@@ -100,7 +106,10 @@ class Settings:
         pinned: Mapping[str, Any] = {}
         if weights is not None:
             check_architecture(weights, self.explicit)
-            below += [_images(self, weights), _architecture(weights)]
+            images = _images(self, weights)
+            below += [images, _architecture(weights)]
+            if method.fine_tunes and weights.config:
+                pinned = images
         if weights is not None and resume:
             _check_changes(weights.config, self.overrides)
             pinned = {
@@ -108,9 +117,7 @@ class Settings:
                 for name, value in weights.config.items()
                 if not (name in self.file and name.startswith(_CHANGEABLE))
             }
-        elif weights is not None and method.fine_tunes:
-            pinned = _pinned_images(weights)
-        _warn_of_overridden(self, pinned)
+        _warn_of_overridden(self, pinned, resume=resume)
         cfg = self.layered(*below, pinned=pinned)
         terms = method.terms_in(cfg, {**self.file, **pinned}, self.overrides)
         if weights is not None and resume and terms != weights.config["SOLVER.TERMS"]:
@@ -134,11 +141,12 @@ class Settings:
             for name, value in weights.config.items()
             if name.startswith(_SECTIONS_OF_USE) and name not in _NOT_OF_USE
         }
-        if "DATASETS.NAMES" in self.explicit:
+        if self.is_explicit("DATASETS.NAMES"):
             of_run.pop("DATASETS.TEST_NAMES", None)  # a user who names a data set means that one
-        pinned = _pinned_images(weights)
-        _warn_of_overridden(self, pinned)
-        return self.layered(of_run, _images(self, weights), _architecture(weights), pinned=pinned)
+        images = _images(self, weights)
+        pinned = images if weights.config else {}
+        _warn_of_overridden(self, pinned, resume=False)
+        return self.layered(of_run, images, _architecture(weights), pinned=pinned)
 
 
 def check_architecture(weights: "Weights", values: Mapping[str, Any]) -> None:
@@ -168,22 +176,17 @@ def _architecture(weights: "Weights") -> dict[str, Any]:
 
 
 def _images(settings: Settings, weights: "Weights") -> dict[str, Any]:
-    """The images that weights were trained on, by key, as far as the file tells; warn if their size is a guess."""
+    """The images that weights were trained on, by key; warn if their size is a guess."""
     images = weights.preprocessing
-    if weights.config or images is None:
-        return _pinned_images(weights)
-    if weights.size_unsure and "INPUT.SIZE_TEST" not in settings.explicit:
+    if images is None:
+        return {}
+    if weights.size_unsure and not settings.is_explicit("INPUT.SIZE_TEST"):
         logger.warning(
             "%s does not tell its input size: %d x %d is taken, but CTL's IBN networks were trained at 320 x 320 "
             "(--config_file configs/320_resnet50_ibn_a.yml)", weights.path, *images.size,
         )  # fmt: skip
-    size = list(images.size)
-    return dict(zip(_IMAGES, (size, size, list(images.mean), list(images.std), images.interpolation), strict=True))
-
-
-def _pinned_images(weights: "Weights") -> dict[str, Any]:
-    """Those that are certain, which a file of another project does not have."""
-    return {name: weights.config[name] for name in _IMAGES if name in weights.config}
+    # A run of ours may have trained at another size than it tested.
+    return {name: weights.config.get(name, value) for name, value in keys_of(images).items()}
 
 
 def _check_changes(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
@@ -197,10 +200,10 @@ def _check_changes(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> N
         raise ReidError(f"a resumed run keeps its settings, got {', '.join(changes)}; start a new run to change them")
 
 
-def _warn_of_overridden(settings: Settings, pinned: Mapping[str, Any]) -> None:
+def _warn_of_overridden(settings: Settings, pinned: Mapping[str, Any], *, resume: bool) -> None:
     """Warn of the values of the configuration file that do not count."""
+    remedy = "" if resume else " (KEY VALUE on the command line changes it)"
     for name, value in settings.file.items():
         if name not in settings.overrides and pinned.get(name, value) != value:
-            remedy = " (KEY VALUE on the command line changes it)" if name in _IMAGES else ""
             message = "--config_file: %s %s is left out, the checkpoint's %s counts%s"
             logger.warning(message, name, value, pinned[name], remedy)

@@ -9,6 +9,7 @@ from yacs.config import CfgNode
 
 from engine.checkpoint import SECTION, Checkpoint, read_checkpoint
 from engine.methods import Method
+from engine.preprocessing import KEYS, preprocessing_of
 from engine.settings import Settings
 from modelling.backbones import backbone
 from modelling.network import ReidNetwork
@@ -153,10 +154,8 @@ def warn_of_scale(weights: Weights, scales: Collection[int]) -> None:
 
 def _compare_normalization(cfg: CfgNode) -> None:
     """Warn if ImageNet weights were trained on images with another normalization."""
-    images = backbone(cfg.MODEL.NAME).preprocessing
-    mean, std = list(images.mean), list(images.std)
-    if (mean, std) != (cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD):
-        logger.warning(
-            "the ImageNet weights of %s were trained with INPUT.PIXEL_MEAN %s INPUT.PIXEL_STD %s, got %s and %s",
-            cfg.MODEL.NAME, mean, std, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD,
-        )  # fmt: skip
+    name = cfg.MODEL.NAME
+    for field, original, value in backbone(name).preprocessing.difference(preprocessing_of(cfg)):
+        if field in ("mean", "std"):
+            message = "the ImageNet weights of %s were trained with %s %s, got %s"
+            logger.warning(message, name, KEYS[field], list(original), list(value))

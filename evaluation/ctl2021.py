@@ -45,18 +45,18 @@ def rank_ctl2021(retrieval: Retrieval) -> RankingResult:
     groups, exists = SameIdentity(retrieval.query_ids, by_camera.ids)(slice(None))
     is_read = (exists & (by_camera.cameras[groups] == query_cameras[:, None])).any(1)
 
-    omitted = torch.where(is_read, query_cameras, torch.full_like(query_cameras, _NO_CAMERA))
-    ids, omitted, _ = unique_pairs(retrieval.query_ids, omitted)
+    excluded_cameras = torch.where(is_read, query_cameras, torch.full_like(query_cameras, _NO_CAMERA))
+    ids, excluded_cameras, _ = unique_pairs(retrieval.query_ids, excluded_cameras)
     groups, exists = SameIdentity(ids, by_camera.ids)(slice(None))
-    is_member = exists & (by_camera.cameras[groups] != omitted[:, None])
+    is_member = exists & (by_camera.cameras[groups] != excluded_cameras[:, None])
     has_member = is_member.any(1)
     if not has_member.any():
         raise _no_centroid(retrieval)
-    ids, omitted = ids[has_member], omitted[has_member]
+    ids, excluded_cameras = ids[has_member], excluded_cameras[has_member]
     centroids = by_camera.centroids(groups[has_member], is_member[has_member])
 
     def has_no_item_of_the_camera(rows: slice, positions: Tensor) -> Tensor:
-        return (omitted[positions] == query_cameras[rows, None]) | ~is_read[rows, None]
+        return (excluded_cameras[positions] == query_cameras[rows, None]) | ~is_read[rows, None]
 
     items = retrieval.with_gallery(centroids, ids)
     pairs = Pairs(SameIdentity(retrieval.query_ids, ids), has_no_item_of_the_camera)

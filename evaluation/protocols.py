@@ -1,7 +1,7 @@
 """The protocols by name, and the evaluation of embeddings at one or more resolutions by them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -58,20 +58,32 @@ class EvaluationData:
     vectors: Mapping[int, Tensor]
     query: Sequence[LabeledImage]
     gallery: Sequence[LabeledImage]
+    _retrievals: dict[tuple[int, int], Retrieval] = field(default_factory=dict, init=False, repr=False)
 
     def retrieval(self, query_scale: int, gallery_scale: int) -> Retrieval:
-        """Query and gallery at their resolutions.
+        """Query and gallery at their resolutions, checked at the first call.
 
         Raises:
             ReidError: if embeddings and labels cannot be ranked.
         """
-        return Retrieval.of(
-            self.vectors[query_scale][: len(self.query)],
-            self.vectors[gallery_scale][len(self.query) :],
-            [image.person_id for image in self.query],
-            [image.person_id for image in self.gallery],
-            [image.camera_id for image in self.query],
-            [image.camera_id for image in self.gallery],
+        scales = query_scale, gallery_scale
+        if scales not in self._retrievals:
+            self._retrievals[scales] = Retrieval.of(
+                self.vectors[query_scale][: len(self.query)],
+                self.vectors[gallery_scale][len(self.query) :],
+                [image.person_id for image in self.query],
+                [image.person_id for image in self.gallery],
+                [image.camera_id for image in self.query],
+                [image.camera_id for image in self.gallery],
+            )
+        return self._retrievals[scales]
+
+    def evaluate(self, protocols: Sequence[EvaluationProtocol]) -> tuple[Entry, ...]:
+        """One entry of the report per protocol: see :func:`evaluate`."""
+        retrievals = [self.retrieval(*protocol.scales) for protocol in protocols]  # all checks precede the work
+        return tuple(
+            Entry(protocol, lookup(PROTOCOLS, protocol.name, "protocol")(retrieval, protocol))
+            for protocol, retrieval in zip(protocols, retrievals, strict=True)
         )
 
 
@@ -95,12 +107,7 @@ def evaluate(
     Raises:
         ReidError: if a protocol is unknown, if embeddings and labels cannot be ranked, or if no query has a match.
     """
-    data = EvaluationData(vectors, query, gallery)
-    retrievals = {scales: data.retrieval(*scales) for scales in {protocol.scales for protocol in protocols}}
-    return tuple(
-        Entry(protocol, lookup(PROTOCOLS, protocol.name, "protocol")(retrievals[protocol.scales], protocol))
-        for protocol in protocols
-    )
+    return EvaluationData(vectors, query, gallery).evaluate(protocols)
 
 
 def verify(data: EvaluationData, protocol: EvaluationProtocol, fpr: float) -> VerificationEntry:

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from evaluation.retrieval.distances import DistanceBlocks
-from evaluation.retrieval.inputs import Features, Labels, Retrieval
+from evaluation.retrieval.inputs import FeatureArray, Labels, Retrieval
 from evaluation.retrieval.scores import Pairs, score_queries
 from utils.distance import Metric
 from utils.errors import ReidError
@@ -49,8 +49,8 @@ class RankingResult:
 
 
 def evaluate_ranking(  # noqa: PLR0913 (two sides of three arrays each are the problem itself)
-    query: Features,
-    gallery: Features,
+    query: FeatureArray,
+    gallery: FeatureArray,
     query_ids: Labels,
     gallery_ids: Labels,
     query_cameras: Labels,

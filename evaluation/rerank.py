@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluation.retrieval.inputs import Features, check_count, check_features
+from evaluation.retrieval.inputs import FeatureArray, check_count, check_features
 from evaluation.retrieval.knn import nearest_among, normalize
 from evaluation.retrieval.reciprocal import distance_units, encode, gallery_holders, local_mean, shared_weight
 from utils.blocks import row_blocks
@@ -56,8 +56,8 @@ class Reciprocal:
 
 
 def k_reciprocal(
-    query: Features,
-    gallery: Features,
+    query: FeatureArray,
+    gallery: FeatureArray,
     *,
     k1: int = 20,
     k2: int = 6,

@@ -95,8 +95,7 @@ class Entry:
         result = self.result
         return {
             **self.protocol.as_dict(),
-            # The rates of a rank are in cmc.
-            **{name: figure(result) for name, figure in FIGURES.items() if not name.startswith("rank-")},
+            **{name: figure(result) for name, figure in FIGURES.items()},
             "cmc": {str(k): value for k, value in result.cmc.items()},
             "num_queries": result.num_queries,
             "num_valid_queries": result.num_valid_queries,

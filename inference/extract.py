@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from datasets.loader import Loader
 from datasets.transforms import NetworkInput, TestTransform
 from engine.model import TrainedModel, load_model
 from engine.settings import Settings
@@ -21,7 +22,7 @@ from inference.device import choose_device, choose_precision, decoding_workers, 
 from inference.gallery.store import Embeddings, ModelCard
 from inference.images import DecodedBatch, DecodedImage, Images, ImageSequence, ImageSource, collate, image_sequence
 from utils.errors import ReidError
-from utils.processes import leave_interrupts_to_main
+from utils.processes import check_shared_memory
 
 logger = logging.getLogger(__name__)
 
@@ -149,8 +150,12 @@ class Extractor:
         rows = np.arange(len(sequence)) if rows is None else rows
         begin, unreadable = time.perf_counter(), 0
         waiting: PendingBatch | None = None
-        with tqdm(total=len(rows), desc="embed", unit="image", disable=len(rows) <= self._batch_size) as bar:
-            for batch in self._loader(sequence, rows):
+        quiet = True if len(rows) <= self._batch_size else None  # None: where stderr is no terminal
+        with (
+            tqdm(total=len(rows), desc="embed", unit="image", disable=quiet) as bar,
+            closing(self._loader(sequence, rows)) as loader,
+        ):
+            for batch in loader:
                 unreadable += _report(batch.faults, strict)
                 launched = self._launch(batch) if len(batch.rows) else None
                 if waiting is not None:
@@ -184,14 +189,15 @@ class Extractor:
             )
         return batch
 
-    def _loader(self, images: ImageSequence, rows: NDArray[np.int64]) -> DataLoader[DecodedImage]:
-        return DataLoader(
+    def _loader(self, images: ImageSequence, rows: NDArray[np.int64]) -> Loader[DecodedImage]:
+        workers = self._workers if len(rows) > self._batch_size else 0
+        check_shared_memory(workers, len(rows), self._batch_size, self.card.preprocessing.size)
+        return Loader(
             ImageSource(images, rows, self._transform),
             batch_size=self._batch_size,
-            num_workers=self._workers if len(rows) > self._batch_size else 0,
+            num_workers=workers,
             collate_fn=collate,
             pin_memory=self.device.type == "cuda",
-            worker_init_fn=leave_interrupts_to_main,
         )
 
 

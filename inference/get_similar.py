@@ -51,7 +51,8 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
     check_kind(options.index, options.index_uri)
     search_filter = SearchFilter(options.topk, options.max_distance)
     gallery = open_gallery(options.gallery_data)
-    _check_kind(gallery.centroids, settings.explicit.get("MODEL.USE_CENTROIDS"))
+    if settings.is_explicit("MODEL.USE_CENTROIDS"):
+        _check_kind(gallery.centroids, settings.cfg.MODEL.USE_CENTROIDS)
     extractor = extractor_for(settings, options.precision)
     check_same_model(gallery.model, extractor.card)
     if gallery.precision not in ("", extractor.precision):
@@ -79,9 +80,9 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
     return output
 
 
-def _check_kind(gallery_has_centroids: bool, use_centroids: bool | None) -> None:
-    """Refuse MODEL.USE_CENTROIDS where it was set and the gallery is of the other kind."""
-    if use_centroids is not None and use_centroids != gallery_has_centroids:
+def _check_kind(gallery_has_centroids: bool, use_centroids: bool) -> None:
+    """Refuse MODEL.USE_CENTROIDS where the gallery is of the other kind."""
+    if use_centroids != gallery_has_centroids:
         rows = "one row per identity" if gallery_has_centroids else "one row per image"
         raise ReidError(
             f"MODEL.USE_CENTROIDS is decided by the gallery, which has {rows}, got {use_centroids}; leave it out, or "

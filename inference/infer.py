@@ -22,7 +22,7 @@ if not __package__:  # run as a script: our packages come before any of the same
 
 from engine.settings import Settings
 from inference.script import build_options, embed_to_disk, extractor_for, run_with_options
-from utils.command_line import number
+from utils.command_line import number, show
 
 if TYPE_CHECKING:
     from inference.accuracy import Accuracy
@@ -63,7 +63,7 @@ def infer(settings: Settings, options: argparse.Namespace) -> "Accuracy":
         nearest = build_index(gallery.vectors, device=extractor.device).search(queries.vectors, 1)
         write_predictions(output, queries, gallery, SearchFilter(1, options.max_distance).drop_weak(nearest))
         accuracy = count_accuracy(queries, gallery, nearest.indices[:, 0], centroids=centroids)
-    sys.stdout.write(f"{accuracy}\n")
+    show(f"{accuracy}\n")
     logger.info("predictions: %s", output / PREDICTIONS)
     return accuracy
 

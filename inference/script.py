@@ -2,8 +2,6 @@
 
 import argparse
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.cli import InterruptedRun, build_parser, exit_code, read_settings
+from engine.cli import begin, build_parser
 from engine.settings import Settings
 from inference.choices import PRECISIONS
 from inference.npy_writer import write_npy
+from utils.command_line import exit_code
 from utils.errors import ReidError
 from utils.files import scratch_folder
 from utils.log import setup_logging
@@ -42,7 +41,7 @@ def run_with_options(
     argv: Sequence[str] | None,
     interruption: str = "stopped; no results were written",
 ) -> int:
-    """As :func:`engine.cli.run_script`, for a script with options of its own, which SIGTERM stops as Ctrl-C does.
+    """As :func:`engine.cli.run_script`, for a script with options of its own.
 
     Args:
         action: what the script does with its settings and its options.
@@ -53,18 +52,7 @@ def run_with_options(
     options = parser.parse_intermixed_args(argv)
     setup_logging(every_process=True)  # each of torchrun's has images of its own, and names the unreadable ones
 
-    def run() -> None:
-        settings = read_settings(options)
-        from engine.builders.trainer import prepare_process
-
-        prepare_process(settings.cfg)
-        try:
-            with _terminate_as_interrupt():
-                action(settings, options)
-        except KeyboardInterrupt:
-            raise InterruptedRun(interruption) from None
-
-    return exit_code(run)
+    return exit_code(lambda: action(begin(options), options), interruption)
 
 
 def extractor_for(settings: Settings, precision: str) -> "Extractor":
@@ -84,7 +72,7 @@ def extractor_for(settings: Settings, precision: str) -> "Extractor":
         device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
         # What asks for no device by name, as the loader's pinning thread, would else take memory of the first one.
         torch.cuda.set_device(device)
-    workers = settings.explicit.get("DATALOADER.NUM_WORKERS")
+    workers = cfg.DATALOADER.NUM_WORKERS if settings.is_explicit("DATALOADER.NUM_WORKERS") else None
     return Extractor(load_model(settings), device, cfg.TEST.IMS_PER_BATCH, precision, workers)
 
 
@@ -120,16 +108,3 @@ def embed_to_disk(
             raise ReidError(f"none of the {len(paths)} images could be read; see the messages above")
         names = write_paths(scratch / "paths.npy", paths, np.concatenate(rows))
         yield Embeddings(np.load(vectors, mmap_mode="r"), names)
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, so that temporary files go and what is done is kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -10,7 +10,7 @@ from losses.mining import MinedLoss, MiningLoss, hardest_pairs, mean_over_valid,
 from utils.distance import Metric, distance_matrix
 from utils.errors import ReidError
 
-TERMS = ("hh", "hl", "lh", "ll")
+RESOLUTION_PAIRS = ("hh", "hl", "lh", "ll")
 
 
 class OctupletLoss(MiningLoss):
@@ -34,12 +34,12 @@ class OctupletLoss(MiningLoss):
     """
 
     def __init__(
-        self, margin: float | None = 25.0, distance: Metric = "euclidean", terms: Sequence[str] = TERMS
+        self, margin: float | None = 25.0, distance: Metric = "euclidean", terms: Sequence[str] = RESOLUTION_PAIRS
     ) -> None:
         super().__init__(margin, distance)
-        if not terms or len(set(terms)) < len(terms) or not set(terms) <= set(TERMS):
+        if not terms or len(set(terms)) < len(terms) or not set(terms) <= set(RESOLUTION_PAIRS):
             raise ReidError(
-                f"terms must be one or more of {', '.join(TERMS)}, each once, got {terms!r}; "
+                f"terms must be one or more of {', '.join(RESOLUTION_PAIRS)}, each once, got {terms!r}; "
                 "leave the argument out for all four"
             )
         self.terms = tuple(terms)

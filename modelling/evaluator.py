@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from evaluation.protocols import evaluate
+from evaluation.protocols import EvaluationData
 from evaluation.results import Entry, EvaluationProtocol
 from evaluation.retrieval.inputs import LabeledImage
 from utils.blocks import row_blocks
@@ -21,11 +21,9 @@ class Evaluator:
         protocols: what is measured.
         query: labels of Q images.
         gallery: labels of G images.
-        keep_vectors: whether ``vectors`` outlive the evaluation: a test draws pictures from them.
 
     Attributes:
-        entries: of the last evaluation, one per protocol.
-        vectors: scale -> (Q + G, D) float32 embeddings of the last evaluation, the queries first.
+        buffers: scale -> the buffer to fill.
     """
 
     def __init__(
@@ -33,40 +31,32 @@ class Evaluator:
         protocols: Sequence[EvaluationProtocol],
         query: Sequence[LabeledImage],
         gallery: Sequence[LabeledImage],
-        *,
-        keep_vectors: bool = False,
     ) -> None:
         self._protocols, self._query, self._gallery = tuple(protocols), query, gallery
-        self._keep_vectors = keep_vectors
-        self._buffers: dict[int, EmbeddingBuffer] = {}
-        self.entries: tuple[Entry, ...] = ()
-        self.vectors: dict[int, Tensor] = {}
+        self.buffers: dict[int, EmbeddingBuffer] = {}
 
     def start(self) -> None:
         """Make an empty buffer for each scale at which a protocol needs queries or gallery."""
         num_queries, num_rows = len(self._query), len(self._query) + len(self._gallery)
-        self.vectors = {}
         for scale in sorted({scale for protocol in self._protocols for scale in protocol.scales}):
             first = 0 if any(protocol.query_scale == scale for protocol in self._protocols) else num_queries
             last = num_rows if any(protocol.gallery_scale == scale for protocol in self._protocols) else num_queries
-            self._buffers[scale] = EmbeddingBuffer(num_rows, slice(first, last))
+            self.buffers[scale] = EmbeddingBuffer(num_rows, slice(first, last))
 
-    @property
-    def buffers(self) -> dict[int, "EmbeddingBuffer"]:
-        """Scale -> the buffer to fill."""
-        return self._buffers
-
-    def finish(self, dim: int, device: torch.device) -> None:
+    def finish(self, dim: int, device: torch.device) -> tuple[tuple[Entry, ...], EvaluationData]:
         """Evaluate; every process gets the same entries.
 
         Args:
             dim: components of an embedding, D.
             device: where the evaluation computes.
+
+        Returns:
+            One entry per protocol, and the embeddings behind them: scale -> (Q + G, D) float32, the queries first.
         """
-        vectors = {scale: buffer.gather(dim, device) for scale, buffer in self._buffers.items()}
-        self._buffers = {}
-        self.entries = evaluate(vectors, self._query, self._gallery, self._protocols)
-        self.vectors = vectors if self._keep_vectors else {}
+        vectors = {scale: buffer.gather(dim, device) for scale, buffer in self.buffers.items()}
+        self.buffers = {}
+        data = EvaluationData(vectors, self._query, self._gallery)
+        return data.evaluate(self._protocols), data
 
 
 class EmbeddingBuffer:

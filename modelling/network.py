@@ -1,5 +1,7 @@
 """Images to features: a backbone and its head."""
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from modelling.heads import BNNeck, Features
@@ -33,3 +35,9 @@ class ReidNetwork(nn.Module):
         """(N, 3, H, W) normalized images -> features for metric losses and for retrieval, each (N, D)."""
         features: Features = self.head(self.backbone(images))
         return features
+
+
+def with_current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name; in older ones the network is called ``extractor``."""
+    old, new = "extractor.", "network."
+    return {name.replace(old, new, 1) if name.startswith(old) else name: state[name] for name in state}

@@ -11,11 +11,12 @@ from torch.optim import Optimizer
 
 from datasets.sample import Batch, View, Views
 from datasets.transforms import NetworkInput
-from evaluation.results import FIGURES
+from evaluation.protocols import EvaluationData
+from evaluation.results import FIGURES, Entry
 from losses.objectives import Objective, ObjectiveReport
 from modelling.evaluator import Evaluator
 from modelling.heads import Features
-from modelling.network import ReidNetwork
+from modelling.network import ReidNetwork, with_current_names
 from modelling.optimization import OptimizerConfig
 
 
@@ -33,6 +34,10 @@ class ReidModule(LightningModule):
         optimizer_config: optimizer, schedule and clipping; None for a test.
         views: name -> the images of a batch that the network sees under this name. All views of a batch go through
             the network together.
+
+    Attributes:
+        entries: of the last evaluation, one per protocol.
+        data: embeddings of the last test, from which pictures are drawn; None after a validation, to save memory.
     """
 
     def __init__(
@@ -48,6 +53,8 @@ class ReidModule(LightningModule):
         self.automatic_optimization = False
         self.network, self.network_input, self.objective = network, network_input, objective
         self.evaluator = evaluator
+        self.entries: tuple[Entry, ...] = ()
+        self.data: EvaluationData | None = None
         self._optimizer_config, self._views = optimizer_config, views or {}
         self._rates: tuple[str, ...] = ()
         if objective is not None and "bn" not in objective.features:
@@ -64,10 +71,8 @@ class ReidModule(LightningModule):
         return [self._optimizer_config.build(parameters), *own_optimizers.values()]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Read checkpoints in which the network was still called extractor."""
-        state = checkpoint["state_dict"]
-        for name in [name for name in state if name.startswith("extractor.")]:
-            state[f"network.{name.removeprefix('extractor.')}"] = state.pop(name)
+        """Read older checkpoints too."""
+        checkpoint["state_dict"] = with_current_names(checkpoint["state_dict"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step of all optimizers on one P x K batch."""
@@ -84,6 +89,7 @@ class ReidModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Make empty buffers; broadcast rank 0's running statistics, the ones a checkpoint stores."""
+        self.data = None  # two copies at once may not fit
         self.evaluator.start()
         if dist.is_available() and dist.is_initialized():
             for buffer in self.network.buffers():
@@ -99,8 +105,9 @@ class ReidModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Evaluate, and log the figures."""
-        self.evaluator.finish(self.network.dim, self.device)
-        first, *others = self.evaluator.entries
+        self.entries, data = self.evaluator.finish(self.network.dim, self.device)
+        self.data = data if self.objective is None else None
+        first, *others = self.entries
         figures = {f"val/{name}": figure(first.result) for name, figure in FIGURES.items()}
         self.log_dict(figures, prog_bar=True, rank_zero_only=True)
         self.log_dict({f"val/mAP {entry.name}": entry.result.mAP for entry in others}, rank_zero_only=True)

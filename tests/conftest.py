@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import torch
 
 from datasets.synthetic import draw_dataset
 from tests.support import TINY, run_arguments
+from utils.signals import STOP_SIGNALS
 
-# Small tensors on many test processes: one thread each is fastest.
+# Small tensors on many test processes: one thread each is fastest, and one that does not spin.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORKSHOP = Path(os.environ.get("REID_WORKSHOP", REPOSITORY.parent / "shared"))
@@ -41,6 +44,15 @@ def _log() -> Iterator[None]:
     for logger, (level, handlers) in zip(loggers, before, strict=True):
         logger.setLevel(level)
         logger.handlers[:] = handlers
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """A script that a test runs answers Ctrl-C and SIGTERM for the rest of its process, which goes on here."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

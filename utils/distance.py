@@ -14,8 +14,8 @@ METRICS: tuple[str, ...] = get_args(Metric)
 # Below this squared distance two vectors count as equal: sqrt has an infinite slope at zero, and one
 # infinite gradient turns the whole network into NaN.
 _SMALLEST_SQUARE = 1e-12
-# A vector shorter than this has no direction: its cosine similarity with any other is 0.
-_SMALLEST_NORM = 1e-12
+SMALLEST_NORM = 1e-12
+"""A vector shorter than this has no direction: its cosine similarity with any other is 0."""
 
 
 def check_metric(metric: str) -> None:
@@ -50,7 +50,7 @@ def distance_matrix(vectors: Tensor, others: Tensor, metric: Metric = "euclidean
         vectors, others = at_least_float32(vectors), at_least_float32(others)
         if metric == "cosine":
             return 1.0 - (
-                F.normalize(vectors, dim=1, eps=_SMALLEST_NORM) @ F.normalize(others, dim=1, eps=_SMALLEST_NORM).T
+                F.normalize(vectors, dim=1, eps=SMALLEST_NORM) @ F.normalize(others, dim=1, eps=SMALLEST_NORM).T
             )
         squares = vectors.square().sum(1)[:, None] + others.square().sum(1)[None, :]
         return _from_squared(torch.addmm(squares, vectors, others.T, alpha=-2.0), metric)
@@ -78,8 +78,8 @@ def distances_from_products(
     """
     check_metric(metric)
     if metric == "cosine":
-        scales = squares.clamp_min(_SMALLEST_NORM**2).rsqrt()
-        other_scales = other_squares.clamp_min(_SMALLEST_NORM**2).rsqrt()
+        scales = squares.clamp_min(SMALLEST_NORM**2).rsqrt()
+        other_scales = other_squares.clamp_min(SMALLEST_NORM**2).rsqrt()
         return 1.0 - products * scales[:, None] * other_scales[None, :]
     return _from_squared(squares[:, None] + other_squares[None, :] - 2.0 * products, metric)
 

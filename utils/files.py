@@ -45,7 +45,7 @@ def file_named(path: Path) -> Iterator[None]:
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
     with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_text(text, encoding="utf-8", errors="backslashreplace")  # of names that are no text
 
 
 def has_mark(folder: Path, name: str, mark: str, option: str) -> bool:

@@ -1,7 +1,10 @@
-"""A parallel map over processes with a progress bar, and how workers react to signals."""
+"""A parallel map over processes with a progress bar, how a loader's workers end, and the ranks of a run."""
 
+import errno
 import multiprocessing
+import multiprocessing.queues
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -10,14 +13,22 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 from tqdm import tqdm
 
 from utils.errors import ReidError
+from utils.signals import ignore_signals
 
+MAX_WORKERS = 256
+"""Processes that one option may ask for; more of them only wait for one another."""
+
+_SHARED_MEMORY = Path("/dev/shm")
+_SLACK = 2**20  # bytes, for semaphores and labels
 _CHUNK = 8  # items that a process takes at once
+_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "SLURM_PROCID")
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -44,7 +55,7 @@ def each(work: Callable[[T], R], items: Sequence[T], workers: int, title: str, u
     Raises:
         ReidError: if the system ended a process.
     """
-    progress = partial(tqdm, total=len(items), desc=title, unit=unit)
+    progress = partial(tqdm, total=len(items), desc=title, unit=unit, disable=None)  # none in a file
     workers = min(workers, len(items) // _CHUNK)
     if workers <= 1:
         return list(progress(map(work, items))) if items else []
@@ -74,18 +85,78 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def leave_interrupts_to_main(worker: int) -> None:  # noqa: ARG001 (torch's signature)
-    """``worker_init_fn`` of a loader: ignore SIGINT and SIGTERM, which reach all processes of a group.
+def begin_worker(worker: int) -> None:  # noqa: ARG001 (torch's signature)
+    """``worker_init_fn`` of a loader: leave signals to the main process, and end where a batch is lost.
 
-    The main process handles them and ends its workers itself. It may do so while a worker hands over a tensor, so
-    the worker does not report connection errors.
+    SIGINT and SIGTERM reach all processes of a group; the main process answers them and ends its workers itself. It
+    may do so while a worker hands over a tensor, so the worker does not report connection errors. A worker that has
+    no file descriptor or no shared memory left loses the batch, for which the main process would wait for ever:
+    it ends with the number of the error, which the main process reports.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
     report = sys.excepthook
 
     def quiet(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if getattr(error, "errno", 0) in (errno.EMFILE, errno.ENFILE):
+            os._exit(errno.EMFILE)
         if not issubclass(kind, (EOFError, OSError, multiprocessing.AuthenticationError)):
             report(kind, error, trace)
 
     sys.excepthook = quiet
+    # The hook for errors of the thread that hands over, which no argument reaches.
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_lose_batch)  # type: ignore[attr-defined]
+
+
+def _lose_batch(error: Exception, _: object) -> None:
+    if not isinstance(error, (EOFError, ConnectionError)):  # they say that the main process needs it no more
+        no_files = getattr(error, "errno", 0) == errno.EMFILE or "Too many open files" in str(error)
+        os._exit(errno.EMFILE if no_files else errno.ENOSPC)
+
+
+def check_shared_memory(workers: int, num_images: int, batch: int, size: tuple[int, int]) -> None:
+    """Refuse workers whose batches /dev/shm cannot hold; Docker gives it 64 MiB where nobody asks for more.
+
+    Args:
+        workers: of a loader; each prepares two batches ahead.
+        num_images: of the loader.
+        batch: images in a batch.
+        size: height and width of an image, of three channels of a byte.
+
+    Raises:
+        ReidError: if there is too little; the message says how to get more.
+    """
+    need = 3 * size[0] * size[1] * min(num_images, 2 * workers * batch)
+    if not workers or not _SHARED_MEMORY.is_dir():  # only Linux has the folder
+        return
+    free = shutil.disk_usage(_SHARED_MEMORY).free
+    if free < need + _SLACK:
+        raise ReidError(
+            f"{_SHARED_MEMORY} must have {(need + _SLACK) / 2**20:.1f} MiB for the batches of DATALOADER.NUM_WORKERS "
+            f"{workers}, but {free / 2**20:.1f} MiB are free; start the container with --shm-size 2g, or set "
+            "DATALOADER.NUM_WORKERS 0"
+        )
+
+
+def runnable_processes() -> int:
+    """Processes and threads of the whole machine that compute or wait for a CPU, this one included; 0 = unknown."""
+    try:
+        counts = []
+        for _ in range(3):  # a moment may be odd
+            counts.append(int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]))
+            time.sleep(0.01)
+    except (OSError, ValueError, IndexError):  # not Linux
+        return 0
+    return min(counts)
+
+
+def check_ranks() -> None:
+    """Refuse an environment that numbers the processes of a run by anything but whole numbers.
+
+    Raises:
+        ReidError: naming the variable.
+    """
+    for name in _RANKS:
+        if name in os.environ and not os.environ[name].isdecimal():
+            raise ReidError(
+                f"{name} must be a whole number, as torchrun and clusters set it, got {os.environ[name]!r}; unset it"
+            )

@@ -3,7 +3,6 @@
 import argparse
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +10,9 @@ from pathlib import Path
 from datasets.convert.crops import write_crops
 from datasets.convert.mot17 import DETECTORS, Mot17Rules, plan_mot17
 from datasets.convert.prw import plan_prw
-from utils.command_line import OneLineParser, number
+from utils.command_line import OneLineParser, exit_code, number
 from utils.errors import ReidError
-from utils.processes import usable_cpus
+from utils.processes import MAX_WORKERS, usable_cpus
 
 _DESCRIPTION = """\
 Cut people out of the frames of a release and write them in Market-1501 layout:
@@ -58,14 +57,16 @@ def build_parser() -> OneLineParser:
         release.add_argument(
             "--quality", type=number(int, 1, 100), default=95, metavar="N", help="of JPEG files, 1 to 100"
         )
-        release.add_argument("--workers", type=number(int, 1), default=usable_cpus(), metavar="N", help="processes")
+        release.add_argument(
+            "--workers", type=number(int, 1, MAX_WORKERS), default=usable_cpus(), metavar="N", help="processes"
+        )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Make the data set that the command line asks for, and return its folder.
 
-    Exits with code 2 and one line on stderr where an argument or a file cannot be used, with 130 after Ctrl-C.
+    Exits with code 2 and one line on stderr where an argument or a file cannot be used.
     """
     parser = build_parser()
     options = vars(parser.parse_args(argv))
@@ -82,12 +83,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
         write_crops(frames, out, mark, quality=quality, workers=workers)
     except (ReidError, OSError) as error:
         parser.fail(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
     return Path(out)
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the processes would outlive this one
-    main()
+    sys.exit(exit_code(main))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from datasets.readers.market import MARK, MarketLayout
+from datasets.readers.market import CONVERSION_MARK, MarketLayout
 from datasets.sample import DISTRACTOR_ID
 from utils.errors import ReidError
 from utils.files import has_mark, write_text, written_aside
@@ -143,8 +143,8 @@ def _begin(out: Path, mark: str) -> Path:
     """The folder to work in: ``out`` if it is finished, else the one beside it."""
     begun = out.exists() and not (out.is_dir() and not any(out.iterdir()))
     folder = out if begun else out.with_name(f"{out.name}.unfinished")
-    if not has_mark(folder, MARK, mark, "OUT"):
-        write_text(folder / MARK, mark)
+    if not has_mark(folder, CONVERSION_MARK, mark, "OUT"):
+        write_text(folder / CONVERSION_MARK, mark)
     return folder
 
 

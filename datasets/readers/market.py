@@ -19,7 +19,7 @@ from utils.images import is_image
 
 logger = logging.getLogger(__name__)
 
-MARK = "convert.json"  # in each folder that datasets.convert made; it says how
+CONVERSION_MARK = "convert.json"  # in each folder that datasets.convert made; it says how
 UNKNOWN_ID = -3  # identity or camera of a file whose name has none; -1 and -2 mean junk in a Market name
 _NO_FOLDER = "data set folder {} must exist, but does not; see the layout in README.md"
 _LONGEST_NUMBER = 18  # digits that fit into 64 bits
@@ -69,7 +69,7 @@ class MarketReader:
 def layout_of(folder: Path) -> MarketLayout:
     """The layout of a folder by its mark: that of Market-1501, or without cameras for a converted MOT17."""
     try:
-        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        mark = json.loads((folder / CONVERSION_MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # only the images count, whoever made the folder
         mark = None
     of_mot17 = isinstance(mark, dict) and mark.get("made_by") == "datasets.convert mot17"

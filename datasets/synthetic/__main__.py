@@ -2,13 +2,14 @@
 
 import argparse
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from datasets.synthetic.dataset import draw_dataset
 from datasets.synthetic.plan import SyntheticSpec, plan_images
-from utils.command_line import OneLineParser
+from utils.command_line import OneLineParser, exit_code
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
@@ -43,4 +44,4 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+    sys.exit(exit_code(main))

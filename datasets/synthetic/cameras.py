@@ -103,9 +103,9 @@ def _draw_scenery(rng: np.random.Generator) -> Image:
     for _ in range(int(rng.integers(8, 14))):
         _draw_clutter(scenery, horizon, rng)
     grain = cv2.GaussianBlur(rng.normal(0.0, 26.0, scenery.shape[:2]).astype(np.float32), (0, 0), 2.0)
-    softened = cv2.GaussianBlur(scenery, (0, 0), 1.4).astype(np.float32) + grain[:, :, None]
-    weathered: Image = np.clip(softened, 0.0, 255.0).astype(np.uint8)
-    return weathered
+    scene = cv2.GaussianBlur(scenery, (0, 0), 1.4).astype(np.float32) + grain[:, :, None]
+    pixels: Image = np.clip(scene, 0.0, 255.0).astype(np.uint8)
+    return pixels
 
 
 def _draw_wall(wall: Image, color: Color, rng: np.random.Generator) -> None:

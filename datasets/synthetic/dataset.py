@@ -40,18 +40,18 @@ def draw_dataset(out: Path, spec: SyntheticSpec, *, progress: bool = False) -> P
         return out
     target = out.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
     try:
-        _draw_all(aside, spec, progress)
+        _draw_all(partial, spec, progress)
         if target.is_dir():
             target.rmdir()
-        aside.rename(target)
+        partial.rename(target)
     except OSError:
         # Another process may have finished the same data set in the meantime.
         if not _is_drawn(out, spec):
             raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
     return out
 
 
@@ -59,7 +59,9 @@ def _draw_all(folder: Path, spec: SyntheticSpec, progress: bool) -> None:
     for name in (TRAIN, QUERY, GALLERY):
         (folder / name).mkdir(parents=True)
     size = (spec.height, spec.width)
-    for image in tqdm(list(plan_images(spec)), desc="synthetic data set", unit="image", disable=not progress):
+    for image in tqdm(
+        list(plan_images(spec)), desc="synthetic data set", unit="image", disable=None if progress else True
+    ):
         person, camera, number = image.person, image.camera, image.number
         encoded = encode_image(spec.seed, person, camera, number, size, misplaced=image.misplaced)
         (folder / image.path).write_bytes(encoded)

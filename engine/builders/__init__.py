@@ -1,1 +1,1 @@
-"""From the configuration tree to plain arguments of everything below: its only readers."""
+"""From the configuration tree to plain arguments of everything below."""

@@ -12,11 +12,11 @@ from yacs.config import CfgNode
 from datasets.checks import check_files, check_test, check_train, refuse_shared_identities
 from datasets.datamodule import LoaderSettings, ReidDataModule
 from datasets.low_resolution import LowResolutionFiles, find_low_resolution_files
-from datasets.preprocessing import Preprocessing
 from datasets.readers import read_dataset
 from datasets.readers.concat import concat_datasets
 from datasets.sample import ReidSplits
 from datasets.transforms import Augmentation, NetworkInput
+from engine.preprocessing import preprocessing_of
 from utils.errors import ReidError
 from utils.resolution import SMALLEST_SIDE, low_resolution_size
 
@@ -174,19 +174,6 @@ def build_datamodule(
 def build_input(cfg: CfgNode) -> NetworkInput:
     """The module that turns uint8 batches into network inputs."""
     return NetworkInput(preprocessing_of(cfg), trained_scales(cfg))
-
-
-def preprocessing_of(cfg: CfgNode) -> Preprocessing:
-    """The preprocessing of test images; that of training images differs in size and scale."""
-    pixels = cfg.INPUT
-    return Preprocessing(
-        tuple(pixels.SIZE_TEST),
-        tuple(pixels.PIXEL_MEAN),
-        tuple(pixels.PIXEL_STD),
-        pixels.INTERPOLATION,
-        pixels.SCALE,
-        pixels.LR_ANTIALIAS,
-    )
 
 
 def trained_scales(cfg: CfgNode) -> list[int]:

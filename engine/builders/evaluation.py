@@ -1,7 +1,7 @@
 """From keys to the protocols of validation and test."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from yacs.config import CfgNode
@@ -18,6 +18,9 @@ from utils.errors import ReidError, lookup
 from utils.resolution import low_resolution_size
 
 logger = logging.getLogger(__name__)
+
+CAMERA_RULES: dict[str, Callable[[CfgNode], bool]] = {"centroid": lambda cfg: cfg.MODEL.KEEP_CAMID_CENTROIDS}
+"""Protocol -> whether the camera rule of the run holds for it; it does for protocols without a row."""
 
 
 def protocol_names(cfg: CfgNode) -> list[str]:
@@ -41,12 +44,12 @@ def build_protocols(
         cfg: the configuration.
         names: of the protocols.
         pairs: low-resolution scales of query and gallery. At each pair every protocol runs, and instance retrieval
-            runs once more with its additions.
+            runs once more with each of its additions, and with both.
         camera_rule: ignore gallery images of the query's own identity and camera.
     """
     test = cfg.TEST
-    own_rule = camera_rule and cfg.MODEL.KEEP_CAMID_CENTROIDS
-    if "centroid" in names and own_rule != camera_rule:
+    rules = {name: camera_rule and (name not in CAMERA_RULES or CAMERA_RULES[name](cfg)) for name in names}
+    if rules.get("centroid", camera_rule) != camera_rule:
         logger.warning(
             "MODEL.KEEP_CAMID_CENTROIDS False: a query's own centroid holds images of its own camera too, "
             "which are nearly the query itself; do not set these centroid figures beside others"
@@ -55,11 +58,13 @@ def build_protocols(
     expansion = QueryExpansion(test.QUERY_EXPANSION, test.QUERY_EXPANSION_ALPHA) if test.QUERY_EXPANSION else None
     protocols = []
     for pair in pairs:
+        protocols += [EvaluationProtocol(name, *pair, rules[name]) for name in names]
+        additions = [(None, expansion), (rerank, None), (rerank, expansion)]
         protocols += [
-            EvaluationProtocol(name, *pair, own_rule if name == "centroid" else camera_rule) for name in names
+            EvaluationProtocol("instance", *pair, camera_rule, *addition)
+            for addition in dict.fromkeys(additions)
+            if any(addition)
         ]
-        if rerank or expansion:
-            protocols.append(EvaluationProtocol("instance", *pair, camera_rule, rerank, expansion))
     return tuple(protocols)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 
+import torch
 from torch import nn
 from yacs.config import CfgNode
 
@@ -9,16 +10,18 @@ from configs import SCHEMA
 from modelling.backbones import BACKBONES, backbone
 from modelling.heads import HEADS, POOLINGS
 from modelling.network import ReidNetwork
-from utils.errors import ReidError, lookup
+from utils.errors import ReidError, lookup, one_line
 
 logger = logging.getLogger(__name__)
+
+_AMPLE = 64  # pixels: all networks take images with longer sides
 
 
 def build_network(cfg: CfgNode) -> ReidNetwork:
     """The network with random weights.
 
     Raises:
-        ReidError: if the backbone, its options, its width and the pooling do not go together.
+        ReidError: if the backbone, its options, its width, the pooling and the size of the images do not go together.
     """
     model = cfg.MODEL
     network = _build_backbone(cfg)
@@ -37,7 +40,26 @@ def build_network(cfg: CfgNode) -> ReidNetwork:
         )  # fmt: skip
     pooling = lookup(POOLINGS, model.POOLING, "MODEL.POOLING")
     head = lookup(HEADS, model.HEAD, "MODEL.HEAD")(channels, pooling, model.EMBEDDING_DIM)
-    return ReidNetwork(network, head)
+    whole = ReidNetwork(network, head)
+    for key in ("SIZE_TRAIN", "SIZE_TEST"):
+        _check_size(whole, key, cfg.INPUT[key], model.NAME)
+    return whole
+
+
+def _check_size(network: ReidNetwork, key: str, size: list[int], name: str) -> None:
+    """Refuse images of which nothing is left at the network's end; a try with one image of that size tells."""
+    if min(size) >= _AMPLE:
+        return
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, *size))
+    except (RuntimeError, ValueError) as error:
+        height, width = size
+        raise ReidError(
+            f"INPUT.{key} must be as large as {name} needs it, got {size}: {one_line(error)[:200]}; enlarge it, "
+            f"e.g. to {[max(height, _AMPLE), max(width, _AMPLE // 2)]}"
+        ) from error
+    network.train()
 
 
 def _build_backbone(cfg: CfgNode) -> nn.Module:

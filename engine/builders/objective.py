@@ -81,7 +81,7 @@ def build_objective(cfg: CfgNode, num_ids: int, dim: int) -> Objective:
     return Objective([TERMS[name].build(name, cfg, num_ids, dim) for name in cfg.SOLVER.TERMS])
 
 
-def build_views(cfg: CfgNode, *, low_resolution: bool) -> Views:
+def build_views(cfg: CfgNode, method: str, *, low_resolution: bool) -> Views:
     """The views of a batch: the images at the scales of training, and in full resolution if the method has both.
 
     Raises:
@@ -90,5 +90,5 @@ def build_views(cfg: CfgNode, *, low_resolution: bool) -> Views:
     if not low_resolution:
         return {"main": Batch.low_resolution}
     if trained_scales(cfg) == [1]:
-        raise ReidError("octuplet fine-tuning needs low-resolution views: set --scale 2 or more, got 1")
+        raise ReidError(f"method {method} needs low-resolution views: set --scale 2 or more, got 1")
     return {"main": Batch.full_resolution, "low": Batch.low_resolution}

@@ -1,19 +1,20 @@
 """From keys to optimizer, schedule and trainer."""
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from yacs.config import CfgNode
 
+from engine.callbacks.board import Board
+from engine.callbacks.checkpoints import WholeFiles
 from engine.callbacks.progress import EpochBar
+from engine.hardware import accelerator
 from engine.runs import RunFolder
 from modelling.optimization import OptimizerConfig, Schedule, cosine, multistep, with_warmup
-from utils.errors import ReidError, lookup
-from utils.memory import keep_freed_memory
+from utils.errors import lookup
 
 logger = logging.getLogger(__name__)
 
@@ -49,37 +50,15 @@ def build_optimizer_config(cfg: CfgNode) -> OptimizerConfig:
     )
 
 
-def prepare_process(cfg: CfgNode) -> None:
-    """Settings of the whole process; scripts call this function, a library does not."""
-    if _accelerator(cfg.TRAINER.ACCELERATOR) == "cpu":
-        keep_freed_memory()
-
-
-def check_hardware(cfg: CfgNode) -> None:
-    """Refuse devices and a precision that this machine does not have.
-
-    Raises:
-        ReidError: if one is missing; the message names the key.
-    """
-    trainer, devices = cfg.TRAINER, torch.cuda.device_count()
-    if trainer.ACCELERATOR == "cuda" and not torch.cuda.is_available():
-        raise ReidError("TRAINER.ACCELERATOR cuda needs a CUDA device, but torch sees none; set it to auto")
-    if trainer.ACCELERATOR == "cpu" or not devices:
-        return
-    if devices < trainer.DEVICES:
-        raise ReidError(f"TRAINER.DEVICES must be at most the number of GPUs, {devices}, got {trainer.DEVICES}")
-    if trainer.PRECISION == "bf16-mixed" and not torch.cuda.is_bf16_supported(False):
-        raise ReidError("TRAINER.PRECISION bf16-mixed needs a GPU that computes bf16, this one does not; set 32-true")
-
-
 def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list[Callback] | None = None) -> Trainer:
     """Lightning's trainer; without a folder, as in a test, it writes nothing."""
     options: dict[str, Any] = {"logger": False}
     if folder is not None:
-        board = folder.tensorboard
-        options["logger"] = TensorBoardLogger(board.parent.parent, name=board.parent.name, version=board.name)
+        options["logger"] = Board(folder.tensorboard)
+    if has_terminal := sys.stderr.isatty():  # a bar in a file is a line of carriage returns
+        callbacks = [EpochBar(refresh_rate=cfg.SOLVER.LOG_PERIOD), *(callbacks or [])]
     return Trainer(
-        accelerator=_accelerator(cfg.TRAINER.ACCELERATOR),
+        accelerator=accelerator(cfg),
         devices=cfg.TRAINER.DEVICES,
         strategy="ddp" if cfg.TRAINER.DEVICES > 1 else "auto",
         precision=cfg.TRAINER.PRECISION,
@@ -87,17 +66,12 @@ def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list
         check_val_every_n_epoch=cfg.SOLVER.EVAL_PERIOD,
         log_every_n_steps=cfg.SOLVER.LOG_PERIOD,
         deterministic=cfg.REPRODUCIBLE,
-        callbacks=[EpochBar(refresh_rate=cfg.SOLVER.LOG_PERIOD), *(callbacks or [])],
+        callbacks=callbacks,
+        plugins=[WholeFiles()],
+        enable_progress_bar=has_terminal,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # our samplers divide an epoch among the processes
         enable_checkpointing=False,  # our callback writes them under documented names
         enable_model_summary=False,
         **options,
     )
-
-
-def _accelerator(name: str) -> str:
-    """``auto`` is CUDA or the CPU, and no other device that Lightning may find."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name

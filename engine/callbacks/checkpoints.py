@@ -1,17 +1,39 @@
 """Write the checkpoints of a run, each with its description and with everything that an exact resumption needs."""
 
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from engine.checkpoint import SECTION, RunCard, section
 from modelling.reid_module import ReidModule
+from utils.files import written_aside
 
 BEST = "best.pth"
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all, beside the file that it replaces.
+
+    Lightning's own writes it to the folder of temporary files, and copies it where that is another file system.
+    """
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: Any = None,  # noqa: ANN401 (as Lightning declares it)
+    ) -> None:
+        """Write it; an error of the file system names the file."""
+        content = io.BytesIO()  # torch's own writer reports a full disk as an error of its format
+        torch.save(checkpoint, content)
+        with written_aside(Path(path)) as aside:
+            aside.write_bytes(content.getbuffer())
 
 
 class Checkpoints(Callback):
@@ -71,7 +93,7 @@ class Checkpoints(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the mAP until the epoch is complete: to resume from a checkpoint of now would repeat its end."""
         assert isinstance(pl_module, ReidModule)
-        self._validation = pl_module.evaluator.entries[0].result.mAP
+        self._validation = pl_module.entries[0].result.mAP
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the checkpoints of this epoch."""

@@ -1,14 +1,13 @@
 """Stop a run on Ctrl-C and SIGTERM with a checkpoint from which it resumes exactly."""
 
 import logging
-import signal
 import threading
 from types import FrameType
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from engine.callbacks.checkpoints import Checkpoints
-from engine.cli import InterruptedRun
+from utils.signals import InterruptedRun, set_handlers
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +28,7 @@ class Interruption(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Handle the signals from now on; the trainer restores the earlier handlers at its end."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._on_signal)
+        set_handlers(self._on_signal)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -52,6 +49,6 @@ class Interruption(Callback):
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stop.is_set():
-            raise KeyboardInterrupt
+            raise InterruptedRun("stopped at once; go on from the last checkpoint of the run")
         self._stop.set()
         logger.warning("stopping after this step, or this epoch with several processes (again: at once)")

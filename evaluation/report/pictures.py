@@ -147,10 +147,10 @@ def _frame_image(path: Path, height: int, color: Color) -> np.ndarray:
         tile = np.full((height, height // 2, 3), _GRAY, np.uint8)
         size = _TEXT_SIZE * min(1.0, (tile.shape[1] - 2) / _text_width("unreadable", _TEXT_SIZE))
         _write(tile, "unreadable", (1, height // 2 + 4), size, _INK)
-    framed: np.ndarray = cv2.copyMakeBorder(
+    canvas: np.ndarray = cv2.copyMakeBorder(
         tile, _BORDER, _BORDER, _BORDER, _BORDER, cv2.BORDER_CONSTANT, value=color
     )
-    return framed
+    return canvas
 
 
 def _number(label: int) -> str:

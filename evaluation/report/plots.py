@@ -84,8 +84,8 @@ def roc_plot(results: Mapping[str, VerificationCurve]) -> bytes:
     lowest = max(_LOWEST_RATE, float(10 ** np.floor(np.log10(least))))
     for number, result in enumerate(results.values()):
         # A logarithmic axis has no zero, and a rate below one negative pair cannot be measured.
-        measured = result.fpr >= 1 / result.num_negative
-        fpr, tpr = result.fpr[measured], 100 * result.tpr[measured]
+        is_resolved = result.fpr >= 1 / result.num_negative
+        fpr, tpr = result.fpr[is_resolved], 100 * result.tpr[is_resolved]
         handles += axes.step(fpr, tpr, where="post", **_style(number))
         error, color = result.equal_error_rate, _style(number)["color"]
         axes.plot([max(error, lowest)], [100 * (1 - error)], "o", color=color, markeredgecolor="white")

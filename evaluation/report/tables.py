@@ -118,6 +118,26 @@ def markdown_table(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
+def markdown_page(reports: Sequence[Report]) -> str:
+    """A page on one checkpoint: its data sets, the table of each and, for several, one table of all.
+
+    Returns:
+        Lines that end with a line feed.
+    """
+    lines = [f"# {_escape(', '.join(report.dataset for report in reports))}", ""]
+    lines += [f"Checkpoint: {_escape(reports[0].checkpoint)}", ""]
+    if len(reports) == 1:
+        return "\n".join(lines) + "\n" + markdown_table(reports[0])
+    lines += [*_markdown(["data set", *result_columns()], _joined_rows(reports), NUM_TEXT_COLUMNS + 1), ""]
+    parts = (f"## {_escape(report.dataset)}\n\n{markdown_table(report)}" for report in reports)
+    return "\n".join([*lines, *parts])
+
+
+def console_summary(reports: Sequence[Report]) -> Table:
+    """The rows of several data sets in one table."""
+    return _console_table("all data sets", ["data set", *result_columns()], list(_joined_rows(reports)))
+
+
 def console_tables(report: Report) -> Iterator[Table]:
     """One row per evaluation, and for each protocol with several pairs of resolutions a matrix of them."""
     yield _console_results(report)
@@ -137,14 +157,24 @@ def _escape(text: str) -> str:
     return _MARKDOWN_SIGNS.sub(r"\\\1", " ".join(text.split()))
 
 
+def _joined_rows(reports: Iterable[Report]) -> Iterator[list[str]]:
+    for report in reports:
+        yield from ([report.dataset, *cells] for cells in result_rows(report))
+
+
 def _console_results(report: Report) -> Table:
-    table = Table(title=f"{report.dataset}, percent", box=SIMPLE, padding=0, title_justify="left")
+    table = _console_table(report.dataset, result_columns(), result_rows(report))
     table.caption, table.caption_justify = ", ".join(map(str, report.resolutions)) or None, "left"
-    rows = result_rows(report)
-    for number, column in enumerate(zip(result_columns(), *rows, strict=True)):
-        # As narrow as the words allow, except the protocol: a narrow window wraps it, but never cuts a figure.
+    return table
+
+
+def _console_table(title: str, columns: Sequence[str], rows: Sequence[list[str]]) -> Table:
+    table = Table(title=f"{title}, percent", box=SIMPLE, padding=0, title_justify="left")
+    num_text = len(columns) - len(result_columns()) + NUM_TEXT_COLUMNS
+    for number, column in enumerate(zip(columns, *rows, strict=True)):
+        # As narrow as the words allow, except the first: a narrow window wraps it, but never cuts a figure.
         width = max(len(word) for text in column for word in text.split()) if number else None
-        table.add_column(column[0], justify="left" if number < NUM_TEXT_COLUMNS else "right", width=width)
+        table.add_column(column[0], justify="left" if number < num_text else "right", width=width)
     table.columns[0].overflow = "fold"
     for cells in rows:
         table.add_row(*cells)

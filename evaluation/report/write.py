@@ -13,7 +13,7 @@ from evaluation.report.html import Picture, write_html
 from evaluation.report.pictures import write_pictures
 from evaluation.report.plots import cmc_plot, roc_plot
 from evaluation.report.ranked_lists import ranked_lists, select_queries
-from evaluation.report.tables import markdown_table
+from evaluation.report.tables import markdown_page
 from evaluation.results import EvaluationProtocol, Report
 from evaluation.retrieval.inputs import Retrieval
 from utils.files import keep_previous, write_text, written_aside
@@ -58,7 +58,7 @@ def write_outputs(
     if earlier := keep_previous(folder, _NAMES):
         logger.info("the earlier results are now in %s", earlier)
     report.write(folder / "report.json")
-    write_text(folder / "report.md", markdown_table(report))
+    write_text(folder / "report.md", markdown_page([report]))
     if settings is not None:
         lists = _draw_lists(folder / _RANKED_LISTS, report, data, baseline, settings)
         write_html(folder / "report.html", report, lists, plots=_draw_plots(folder, report))
@@ -81,9 +81,7 @@ def write_summary(folder: Path, reports: Sequence[Report]) -> None:
         "results": [result for content in dicts.values() for result in content["results"]],
     }
     write_text(folder / "report.json", json.dumps(summary, indent=2) + "\n")
-    write_text(
-        folder / "report.md", "\n".join(f"## {report.dataset}\n\n{markdown_table(report)}" for report in reports)
-    )
+    write_text(folder / "report.md", markdown_page(reports))
 
 
 def _draw_lists(

@@ -8,10 +8,9 @@ from torch import Tensor
 from evaluation.retrieval.duplicates import find_duplicates
 from evaluation.retrieval.inputs import Retrieval
 from utils.blocks import row_blocks
-from utils.distance import Metric, check_metric
+from utils.distance import SMALLEST_NORM, Metric, check_metric
 from utils.precision import full_precision
 
-_SMALLEST_NORM = 1e-12
 _ROWS_PER_CHUNK = 4096
 
 
@@ -33,8 +32,8 @@ class DistanceBlocks:
         self._scale: Tensor | None = None
         self._shift: Tensor | None = None
         if metric == "cosine":
-            self._query = query / retrieval.query_norms.clamp_min(_SMALLEST_NORM)[:, None]
-            self._scale = retrieval.gallery_norms.clamp_min(_SMALLEST_NORM).reciprocal().neg()
+            self._query = query / retrieval.query_norms.clamp_min(SMALLEST_NORM)[:, None]
+            self._scale = retrieval.gallery_norms.clamp_min(SMALLEST_NORM).reciprocal().neg()
         else:
             # Not the mean: one far item would shift it, and it turns whole numbers into fractions.
             center = gallery[retrieval.gallery_norms.median(0).indices].to(query.dtype)

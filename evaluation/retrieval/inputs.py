@@ -16,7 +16,7 @@ from utils.errors import ReidError
 
 _LARGEST_LABEL = 2**63 - 1  # of int64
 
-Features = Tensor | np.ndarray
+FeatureArray = Tensor | np.ndarray
 Labels = Tensor | np.ndarray | Sequence[int]
 
 
@@ -63,8 +63,8 @@ class Retrieval:
     @classmethod
     def of(
         cls,
-        query: Features,
-        gallery: Features,
+        query: FeatureArray,
+        gallery: FeatureArray,
         query_ids: Labels,
         gallery_ids: Labels,
         query_cameras: Labels,
@@ -123,7 +123,7 @@ class Retrieval:
         return replace(self, gallery=gallery, gallery_norms=norms, gallery_ids=gallery_ids, gallery_cameras=cameras)
 
 
-def check_features(query: Features, gallery: Features) -> tuple[Tensor, Tensor]:
+def check_features(query: FeatureArray, gallery: FeatureArray) -> tuple[Tensor, Tensor]:
     """Check features without labels; bring both sides to one device, without gradient.
 
     Args:
@@ -176,7 +176,7 @@ def as_tensor(array: object) -> Tensor:
         return torch.from_numpy(array)
 
 
-def _matrices(query: Features, gallery: Features) -> tuple[Tensor, Tensor]:
+def _matrices(query: FeatureArray, gallery: FeatureArray) -> tuple[Tensor, Tensor]:
     queries, items = _matrix("query", query), _matrix("gallery", gallery)
     if queries.shape[1] != items.shape[1]:
         raise ReidError(
@@ -187,7 +187,7 @@ def _matrices(query: Features, gallery: Features) -> tuple[Tensor, Tensor]:
     return queries.to(items.device, dtype), items
 
 
-def _matrix(name: str, features: Features) -> Tensor:
+def _matrix(name: str, features: FeatureArray) -> Tensor:
     is_array = isinstance(features, np.ndarray) and features.dtype.kind == "f" and features.dtype.itemsize <= 8
     matrix = as_tensor(features) if is_array or isinstance(features, Tensor) else None
     if matrix is None or not matrix.is_floating_point() or matrix.ndim != 2:

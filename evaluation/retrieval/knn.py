@@ -12,12 +12,12 @@ from torch import Tensor
 from evaluation.retrieval.distances import DistanceBlocks
 from evaluation.retrieval.inputs import Retrieval
 from utils import blocks
+from utils.distance import SMALLEST_NORM
 
 BYTES_PER_PAIR = 64
 """Memory of a tile when each of its pairs is a candidate: values, places, and their sort."""
 
 _SMALLEST_TILE, _LARGEST_TILE = 64, 4096  # larger tiles are no faster
-_SMALLEST_NORM = 1e-12
 _ITEM_BYTES = 40  # of ranked_items: the order of the matches and of the distances, their buffers, and the items
 
 
@@ -97,7 +97,7 @@ def normalize(*parts: Tensor) -> Tensor:
     rows = torch.empty(shape, dtype=dtype, device=parts[0].device)
     for target, part in zip(torch.split(rows, [len(part) for part in parts]), parts, strict=True):
         target.copy_(part)
-    return rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min_(_SMALLEST_NORM))
+    return rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min_(SMALLEST_NORM))
 
 
 def nearest(queries: Tensor, items: Tensor, k: int) -> TopK:

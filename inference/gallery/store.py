@@ -188,7 +188,7 @@ def check_same_model(gallery: ModelCard, query: ModelCard) -> None:
         ReidError: naming both and what differs.
     """
     ours, theirs = gallery.preprocessing, query.preprocessing
-    differences = [row for row in ours.difference(theirs) if row.name not in ("scale", "antialias")]
+    differences = ours.difference(theirs)
     if gallery.dim != query.dim:
         differences.append(Difference("dim", gallery.dim, query.dim))
     if differences or gallery.sha256 != query.sha256:  # the file's hash stands beside its name

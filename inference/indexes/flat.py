@@ -9,10 +9,10 @@ from torch import Tensor
 from evaluation.retrieval.knn import BYTES_PER_PAIR, TopK
 from inference.indexes.base import SearchResult, Vectors, as_matrix, finite_rows, resolve_k
 from utils import blocks
+from utils.distance import SMALLEST_NORM
 from utils.precision import full_precision
 
 _COLUMNS, _MAX_ROWS = 4096, 4096  # of a tile; larger ones gain nothing more
-_SMALLEST_NORM = 1e-12
 
 
 class FlatIndex:
@@ -47,7 +47,7 @@ class FlatIndex:
             squares = torch.cat([_squared_norms(tile) for tile in tiles])
         self._median = 0.0 if normalize else float(squares.median())
         # Half the squared norms, less what all have in common: near items differ in digits that it would hide.
-        terms = squares.sqrt().clamp(_SMALLEST_NORM).reciprocal() if normalize else (squares - self._median) / 2
+        terms = squares.sqrt().clamp(SMALLEST_NORM).reciprocal() if normalize else (squares - self._median) / 2
         self._terms = terms.float()
 
     def __len__(self) -> int:
@@ -70,7 +70,7 @@ class FlatIndex:
                 block = finite_rows("queries", matrix[rows], self._device)
                 squares = _squared_norms(block)
                 if self._normalize:
-                    block = block / squares.sqrt().clamp(_SMALLEST_NORM).float()[:, None]
+                    block = block / squares.sqrt().clamp(SMALLEST_NORM).float()[:, None]
                 best = self._best(block, k, columns)
                 result.distances[rows] = self._distances(best.values, squares).cpu().numpy()
                 result.indices[rows] = best.indices.cpu().numpy()

@@ -112,15 +112,15 @@ class OmniScaleBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, ``in_channels``, H, W) -> (N, ``out_channels``, H, W)."""
-        reduced = self.conv1(features)
+        bottleneck = self.conv1(features)
         streams = (self.conv2a, self.conv2b, self.conv2c, self.conv2d)
-        mixed = torch.stack([self.gate(stream(reduced)) for stream in streams]).sum(0)
-        residual = self.conv3(mixed)
+        residual = self.conv3(torch.stack([self.gate(stream(bottleneck)) for stream in streams]).sum(0))
         if self._normalization == "residual":
             residual = self.IN(residual)
-        added = residual + self.downsample(features)
-        normalized: Tensor = self.IN(added) if self._normalization == "after" else added
-        return normalized.relu()
+        total: Tensor = residual + self.downsample(features)
+        if self._normalization == "after":
+            total = self.IN(total)
+        return total.relu()
 
 
 class ChannelGate(nn.Module):
@@ -137,8 +137,8 @@ class ChannelGate(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        squeezed = self.fc1(features.mean((2, 3), keepdim=True)).relu()
-        weights: Tensor = self.fc2(squeezed).sigmoid()
+        hidden = self.fc1(features.mean((2, 3), keepdim=True)).relu()
+        weights: Tensor = self.fc2(hidden).sigmoid()
         return features * weights
 
 

@@ -10,12 +10,14 @@ from datasets.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class Backbone:
-    """One network. Whatever depends on the network is a field of this record; no code compares names.
+    """One network. What depends on it is a field here or an attribute of its module; no code compares names.
 
     Attributes:
         build: ``build(input_size=(height, width), **options)`` makes the network with random weights: a module with
             the attributes ``base``, which published weights fill, and ``out_channels``. It turns (N, 3, H, W)
-            images into the input of its head, a map (N, ``out_channels``, h, w) for every head of this package.
+            images into the input of its head, a map (N, ``out_channels``, h, w) for every head of this package. It
+            may have two attributes that MODEL.POOLING gem asks for: ``pooled``, whether the map is pooled already
+            (default: False), and ``negative``, the share of the map that is below 0 (default: 0).
         weights: fetches the ImageNet weights of ``base``, including the classifier; None = there are none.
         preprocessing: of the images that those weights were trained on.
         options: names of the other arguments of ``build``; the key of ``last_stride`` is MODEL.LAST_STRIDE.

@@ -88,7 +88,7 @@ class InstanceBatchNorm(nn.Module):
         return torch.cat([self.IN(instance.contiguous()), self.BN(batch.contiguous())], dim=1)
 
 
-def imagenet_weights(name: str) -> dict[str, Tensor]:
+def torchvision_weights(name: str) -> dict[str, Tensor]:
     """ImageNet weights by tensor name, from torch's cache or by download.
 
     Raises:
@@ -120,7 +120,7 @@ def _keep_resolution(block: nn.Module) -> None:
 RESNETS: dict[str, Backbone] = {
     name: Backbone(
         build=partial(ResNetBackbone, name),
-        weights=partial(imagenet_weights, name),
+        weights=partial(torchvision_weights, name),
         options=("last_stride", "stem_relu", "stem_pool"),
         known_by_tensors=True,
         folds_batch_norm=True,

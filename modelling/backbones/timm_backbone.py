@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -31,7 +32,7 @@ def timm_record(name: str) -> Backbone:
     classifiers = (modules,) if isinstance(modules, str) else tuple(modules)
     images = Preprocessing()
     if config:
-        images = Preprocessing(tuple(config.input_size[1:]), config.mean, config.std, config.interpolation)
+        images = Preprocessing(tuple(config.input_size[1:]), (*config.mean,), (*config.std,), config.interpolation)
     return Backbone(
         build=partial(TimmBackbone, name),
         weights=partial(_weights, name),
@@ -119,16 +120,15 @@ def _fit(classifiers: tuple[str, ...], base: nn.Module, tensors: Mapping[str, Te
     because some of its versions recognize an old file by it.
     """
     convert = getattr(sys.modules[type(base).__module__], "checkpoint_filter_fn", None)
-    converted = dict(tensors)
+    state = dict(tensors)
     if convert is not None:
-        try:
-            converted = dict(convert(dict(tensors), base))
-        except Exception:  # it may raise anything for a file of another network
-            converted = dict(tensors)  # the check of the tensors will name the problem
+        # It may raise anything for a file of another network; the check of the tensors will name the problem.
+        with suppress(Exception):
+            state = dict(convert(dict(tensors), base))
     # Beside a classifier such as head.head.l lies a normalization, which the backbone does not have either.
     prefixes = tuple(f"{module.rpartition('.')[0] or module}." for module in classifiers)
     own = base.state_dict()
-    return {name: tensor for name, tensor in converted.items() if name in own or not name.startswith(prefixes)}
+    return {name: tensor for name, tensor in state.items() if name in own or not name.startswith(prefixes)}
 
 
 def _timm() -> ModuleType:
@@ -156,7 +156,7 @@ def _configuration(name: str) -> Any:  # noqa: ANN401 (a class of timm, which ma
 
 def _is_channels_last(base: Any, features: Tensor) -> bool:  # noqa: ANN401 (any network of timm)
     channels = getattr(base, "head_hidden_size", None) or base.num_features
-    declared = getattr(base, "output_fmt", None)
+    layout = getattr(base, "output_fmt", None)
     return features.ndim == 4 and (
-        declared == "NHWC" or (features.shape[1] != channels and features.shape[3] == channels)
+        layout == "NHWC" or (features.shape[1] != channels and features.shape[3] == channels)
     )

@@ -24,13 +24,14 @@ _BOOKKEEPING = (
 _BEGINNINGS = (b"PK\x03\x04", b"\x80\x02")
 
 
-def read_content(path: Path) -> dict[str, Any]:
+def read_content(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     """Read the mapping that a file holds, its tensors on the CPU.
 
     The file is read with ``weights_only=True``; the bookkeeping of centroids-reid comes as plain dictionaries.
 
     Args:
         path: of a file that ``torch.save`` wrote.
+        mmap: read a tensor only where it is used.
 
     Raises:
         ReidError: if the file is missing, holds other objects (the message names the first), cannot be read or is not
@@ -43,7 +44,7 @@ def read_content(path: Path) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals([(OrderedDict, name) for name in _BOOKKEEPING]), catch_warnings():
             simplefilter("ignore")  # the error says all
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # other files may raise anything
         raise ReidError(
             f"{path} cannot be loaded as plain tensors (weights_only=True): {_reason(path, error)}"

@@ -94,5 +94,5 @@ class Weights:
             return self.state
         base = {name.removeprefix(BASE): tensor for name, tensor in self.state.items() if name.startswith(BASE)}
         head = {name: tensor for name, tensor in self.state.items() if not name.startswith(BASE)}
-        fitted = fit(network.backbone.base, {**base, **self.left_out})  # type: ignore[union-attr, arg-type]
-        return {**{BASE + name: tensor for name, tensor in fitted.items()}, **head}
+        base = fit(network.backbone.base, {**base, **self.left_out})  # type: ignore[union-attr, arg-type]
+        return {**{BASE + name: tensor for name, tensor in base.items()}, **head}

@@ -9,7 +9,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from datasets.low_resolution import low_resolution_sibling, read_size
-from datasets.make_low_resolution import MARK, ImageTask, Target, downsample, make_images, make_plan
+from datasets.make_low_resolution import LOW_RESOLUTION_MARK, ImageTask, Target, downsample, make_images, make_plan
 from tests.datasets.support import noise, save_image
 from utils.errors import ReidError
 from utils.files import write_text
@@ -150,7 +150,7 @@ def test_a_plan_is_recursive_sorted_and_leaves_out_finished_files(tmp_path: Path
     assert plan.finished == 0
     assert not low.exists()
 
-    write_text(low / MARK, plan.marks[low])
+    write_text(low / LOW_RESOLUTION_MARK, plan.marks[low])
     downsampled(source / "d.bmp", low)
     half = low / "query" / ".b.jpg.4711.part"
     write_text(half, "half")
@@ -184,7 +184,7 @@ def test_folders_of_others_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["scale", "quality", "source"])
 def test_a_different_mark_is_refused(tmp_path: Path, change: str) -> None:
     source, low = market(tmp_path), tmp_path / "low"
-    write_text(low / MARK, make_plan(source, [Target(low, 2)], 95).marks[low])
+    write_text(low / LOW_RESOLUTION_MARK, make_plan(source, [Target(low, 2)], 95).marks[low])
     make_plan(source, [Target(low, 2)], 95)
     changed = source / "query" if change == "source" else source
     scale, quality = 3 if change == "scale" else 2, 90 if change == "quality" else 95

@@ -12,10 +12,12 @@ from datasets.datamodule import LoaderSettings, ReidDataModule
 from datasets.preprocessing import Preprocessing
 from datasets.readers import read_dataset
 from engine import run
-from engine.builders.data import preprocessing_of
+from engine.builders.evaluation import CAMERA_RULES, build_protocols
 from engine.builders.model import build_network
-from engine.builders.trainer import build_optimizer_config, build_trainer, check_hardware
+from engine.builders.trainer import build_optimizer_config, build_trainer
 from engine.cli import parse
+from engine.hardware import check_hardware, prepare_process
+from engine.preprocessing import keys_of, preprocessing_of
 from tests.support import fit
 from utils.errors import ReidError
 
@@ -89,6 +91,18 @@ def test_the_preprocessing_is_that_of_the_keys() -> None:
     )
     preprocessing = Preprocessing((64, 32), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic", 4, antialias=False)
     assert preprocessing_of(cfg) == preprocessing
+    assert keys_of(preprocessing) == {**values, "INPUT.SIZE_TRAIN": [64, 32], "INPUT.INTERPOLATION": "bicubic"}
+
+
+def test_a_protocol_may_have_a_camera_rule_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CAMERA_RULES, "mine", lambda _: False)
+    names, cfg = ["instance", "centroid", "mine"], get_cfg()
+    rows = {rule: build_protocols(cfg, names, [(1, 1)], camera_rule=rule) for rule in (True, False)}
+    assert [row.camera_rule for row in rows[True]] == [True, cfg.MODEL.KEEP_CAMID_CENTROIDS, False]
+    assert not any(row.camera_rule for row in rows[False])
+    cfg = with_values(cfg, {"MODEL.KEEP_CAMID_CENTROIDS": not cfg.MODEL.KEEP_CAMID_CENTROIDS})
+    (row,) = build_protocols(cfg, ["centroid"], [(1, 1)], camera_rule=True)
+    assert row.camera_rule == cfg.MODEL.KEEP_CAMID_CENTROIDS
 
 
 def test_memory_is_pinned_for_the_device_in_use(tiny_market: object, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,3 +114,51 @@ def test_memory_is_pinned_for_the_device_in_use(tiny_market: object, monkeypatch
     assert not data.val_dataloader().pin_memory
     data.trainer = None
     assert data.val_dataloader().pin_memory
+
+
+@pytest.mark.parametrize("name", ["osnet_x0_25", "osnet_ain_x0_25", "resnet50_ibn_a", "resnet18"])
+def test_images_too_small_for_the_network_are_refused(name: str) -> None:
+    for size in ([8, 8], [16, 8]):
+        cfg = with_values(get_cfg(), {"MODEL.NAME": name, "INPUT.SIZE_TEST": size})
+        if name == "resnet18":  # it takes any
+            assert build_network(cfg).training
+            continue
+        with pytest.raises(
+            ReidError, match=rf"INPUT\.SIZE_TEST must be as large as {name} needs it, got .*enlarge it"
+        ):
+            build_network(cfg)
+
+
+@pytest.mark.parametrize(
+    ("rerank", "expansion", "labels"),
+    [
+        (False, 0, []),
+        (True, 0, ["instance +rerank"]),
+        (False, 3, ["instance +QE3"]),
+        (True, 3, ["instance +QE3", "instance +rerank", "instance +QE3 +rerank"]),
+    ],
+)
+def test_each_addition_has_a_row_and_both_have_one(rerank: bool, expansion: int, labels: list[str]) -> None:
+    cfg = with_values(get_cfg(), {"TEST.RERANK": rerank, "TEST.QUERY_EXPANSION": expansion})
+    protocols = build_protocols(cfg, ["instance"], [(1, 1)], camera_rule=True)
+    assert [protocol.label for protocol in protocols] == ["instance", *labels]
+
+
+@pytest.mark.parametrize(
+    ("processes", "environment", "warns"),
+    [(3, {}, True), (2, {}, False), (0, {}, False), (3, {"OMP_WAIT_POLICY": "ACTIVE"}, False)],
+)
+def test_a_busy_machine_is_told_with_the_remedy(
+    processes: int,
+    environment: dict[str, str],
+    warns: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("engine.hardware.runnable_processes", lambda: processes)
+    prepare_process(parse(["TRAINER.ACCELERATOR", "cpu"]).cfg)
+    assert ["3 processes compete for 2 CPUs" in text for text in caplog.messages] == [True] * warns

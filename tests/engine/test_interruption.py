@@ -13,10 +13,10 @@ from pytorch_lightning import Callback
 from tqdm import tqdm
 
 from engine.callbacks.epoch_log import read_metrics
-from engine.cli import InterruptedRun
 from tests.engine.support import add_callback, assert_same_weights, checkpoint_at, resume
 from tests.support import fit
 from utils.errors import ReidError
+from utils.signals import InterruptedRun
 
 ROOT = Path(__file__).resolve().parents[2]
 

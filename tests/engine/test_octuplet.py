@@ -69,7 +69,7 @@ def test_the_ctl_script_evaluates_centroids_and_resumes(
 def test_what_fine_tuning_needs_is_named(tiny_arguments: list[str], tiny_checkpoint: Path) -> None:
     with pytest.raises(ReidError, match=r"fine-tuning needs MODEL\.PRETRAIN_PATH.*got none"):
         fit(tiny_arguments, "--scale", "4", method=OCTUPLET)
-    with pytest.raises(ReidError, match="needs low-resolution views: set --scale 2 or more, got 1"):
+    with pytest.raises(ReidError, match="method octuplet needs low-resolution views: set --scale 2 or more, got 1"):
         fit(tiny_arguments, "MODEL.PRETRAIN_PATH", str(tiny_checkpoint), method=OCTUPLET)
 
 

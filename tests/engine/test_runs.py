@@ -1,19 +1,23 @@
 """Where a run writes: nothing that an earlier one has left is lost, nothing empty stays behind."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning import Callback
 
+import train as train_script
 from engine import run
 from engine.callbacks.epoch_log import read_metrics
 from engine.checkpoint import epoch_of
 from engine.runs import later_checkpoints, new_run
 from engine.settings import Settings
-from tests.engine.support import ONE_EPOCH, resume
+from tests.engine.support import ONE_EPOCH, add_callback, resume
 from tests.support import fit
 from utils.errors import ReidError
+from utils.files import only_process
 
 
 def epochs_of(folder: Path) -> list[str]:
@@ -138,3 +142,50 @@ def test_numbered_checkpoints_alone_make_a_new_folder(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert [path.name for path in later_checkpoints(tmp_path, 4)] == ["5_last.pth"]
     assert [path.name for path in later_checkpoints(tmp_path, 3)] == ["3.pth", "5_last.pth"]
+
+
+def test_one_process_at_a_time_goes_on_with_a_run(tiny_arguments: list[str]) -> None:
+    folder = fit(tiny_arguments, *ONE_EPOCH).folder
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    again = (*resume(folder / "0_last.pth"), "SOLVER.MAX_EPOCHS", "2")
+    with (
+        only_process(folder / ".lock", wait=False),
+        pytest.raises(ReidError, match=f"another process.*{folder.name}"),
+    ):
+        fit(tiny_arguments, *again)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert fit(tiny_arguments, *again).folder == folder.resolve()
+
+
+def test_a_damaged_best_moves_aside_and_what_a_killed_process_left_goes(tiny_arguments: list[str]) -> None:
+    folder = fit(tiny_arguments, *ONE_EPOCH).folder
+    (folder / "best.pth").write_bytes(b"half")
+    (folder / ".best.pth.0.part").write_bytes(b"half")
+    fit(tiny_arguments, *resume(folder / "0_last.pth"), "SOLVER.MAX_EPOCHS", "2")
+    assert (folder / "earlier_1" / "best.pth").read_bytes() == b"half"
+    assert epoch_of(folder / "best.pth") == 1
+    assert not list(folder.glob("*.part"))
+
+
+def test_log_txt_tells_the_run_and_its_continuation(tiny_arguments: list[str]) -> None:
+    assert train_script.main([*tiny_arguments, *ONE_EPOCH]) == 0
+    (path,) = Path(tiny_arguments[tiny_arguments.index("LOGS_DIR") + 1]).rglob("log.txt")
+    again = (*resume(path.with_name("0_last.pth")), "SOLVER.MAX_EPOCHS", "2")
+    assert train_script.main([*tiny_arguments, *again]) == 0
+    text = path.read_text()
+    for fact in ("48 images of 8 identities", "epoch 0: loss", "epoch 1: loss", "mAP", "checkpoint of baseline"):
+        assert fact in text
+
+
+def test_a_board_that_is_gone_ends_the_curves_and_not_the_run(
+    tiny_arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Remove(Callback):
+        def on_train_epoch_start(self, *_: object) -> None:
+            shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+
+    add_callback(monkeypatch, Remove())
+    result = fit(tiny_arguments)
+    assert epochs_of(result.folder) == ["0", "1"]
+    output, error = capfd.readouterr()
+    assert "Traceback" not in error + output

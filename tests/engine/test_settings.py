@@ -109,6 +109,17 @@ def test_without_weights_or_method_file_and_command_line_decide() -> None:
     assert (settings.cfg.SOLVER.MAX_EPOCHS, settings.cfg.SOLVER.EVAL_PERIOD) == (9, 3)
     assert settings.cfg.MODEL.NAME == SCHEMA["MODEL.NAME"].default
     assert settings.cfg.is_frozen()
+    assert settings.is_explicit("SOLVER.MAX_EPOCHS")
+    assert not settings.is_explicit("SOLVER.BASE_LR")
+    with pytest.raises(KeyError, match=r"SOLVER\.MAX_EPOCH'"):
+        settings.is_explicit("SOLVER.MAX_EPOCH")
+
+
+def test_training_and_test_of_a_run_of_ours_may_have_two_sizes() -> None:
+    weights = checkpoint({"INPUT.SIZE_TRAIN": [64, 32], SIZE: [96, 48], "INPUT.SCALE": 4})
+    fine_tuning = Settings({}, {}).for_training(Method("mine", fine_tunes=True), weights, resume=False)
+    for cfg in (fine_tuning, Settings({}, {}).for_use(weights)):
+        assert (cfg.INPUT.SIZE_TRAIN, cfg.INPUT.SIZE_TEST, cfg.INPUT.SCALE) == ([64, 32], [96, 48], 1)
 
 
 @pytest.mark.parametrize("layer", ["file", "overrides"])
@@ -153,9 +164,12 @@ def test_a_value_of_the_file_that_does_not_count_is_named(caplog: pytest.LogCapt
     file = {SIZE: [56, 16], "SOLVER.BASE_LR": 0.4, "SOLVER.GAMMA": SCHEMA["SOLVER.GAMMA"].default}
     Settings(file, {}).for_training(BASELINE, checkpoint({}), resume=True)
     size, rate = caplog.messages
-    assert "INPUT.SIZE_TEST [56, 16] is left out, the checkpoint's [256, 128] counts (KEY VALUE" in size
+    assert "INPUT.SIZE_TEST [56, 16] is left out, the checkpoint's [256, 128] counts" in size
     assert "SOLVER.BASE_LR 0.4 is left out, the checkpoint's 0.00035 counts" in rate
-    assert "KEY VALUE" not in rate  # a resumed run keeps it
+    assert "KEY VALUE" not in size + rate  # a resumed run keeps them
+    caplog.clear()
+    Settings(file, {}).for_use(checkpoint({}))
+    assert "INPUT.SIZE_TEST [56, 16] is left out, the checkpoint's [256, 128] counts (KEY VALUE" in caplog.text
     caplog.clear()
     Settings(file, {SIZE: [64, 16]}).for_use(checkpoint({}))
     assert not caplog.messages

@@ -44,7 +44,7 @@ def test_train_on_two_and_test_on_both(
     for name, result in zip(("tiny", "other"), summary["results"], strict=True):
         single = report_at(tmp_path / f"output/{name}/report.json")
         assert (single["dataset"], single["results"]) == (name, [result])
-    assert (tmp_path / "output/report.md").read_text().startswith("## tiny\n\n| protocol")
+    assert (tmp_path / "output/report.md").read_text().startswith("# tiny, other\n")
     # Each row is what a test of that set alone gives.
     alone = ("DATASETS.NAMES", str(other_market), "OUTPUT_DIR", str(tmp_path / "one"))
     assert evaluation_script.main([*use, *alone]) == 0

@@ -111,7 +111,7 @@ def test_an_entry_says_how_it_was_measured(data: EvaluationData) -> None:
     assert (record["query_expansion"], record["rerank"], record["camera_rule"]) == (2, True, True)
     assert record["parameters"] == {"k1": 5, "k2": 2, "lambda_value": 0.3, "alpha": 1.0}
     assert (plain.as_dict()["query_expansion"], plain.as_dict()["parameters"]) == (0, {})
-    assert record["cmc"]["1"] == entry.result.cmc[1]
+    assert record["cmc"]["1"] == record["rank-1"] == entry.result.cmc[1]
     assert entry.summary().startswith("instance +QE2 +rerank x4 -> x1: mAP ")
     assert entry.summary().endswith(f" of 12 queries, gallery of {entry.result.num_gallery})")
 

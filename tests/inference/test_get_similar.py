@@ -169,7 +169,7 @@ def test_centroids_are_decided_by_the_gallery(
     assert len(lines(folder)) == 3 * 5
 
 
-def test_wrong_arguments_of_an_index_are_found_before_the_queries_are_embedded(
+def test_wrong_arguments_of_an_index_fail_before_the_work(
     queries: Path, checkpoint: Path, output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Extractor, "stream", lambda *_, **__: pytest.fail("embedded"))

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from losses.octuplet import TERMS, OctupletLoss
+from losses.octuplet import RESOLUTION_PAIRS, OctupletLoss
 from losses.triplet import BatchHardTripletLoss
 from tests.losses.conftest import LossBatch, assert_equals_twin
 from tests.reference.losses import plain_octuplet
@@ -18,9 +18,9 @@ def low_view(high: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("margin", "metric", "terms"),
     [
-        (25.0, "euclidean", TERMS),
-        (None, "euclidean", TERMS),
-        (0.3, "cosine", TERMS),
+        (25.0, "euclidean", RESOLUTION_PAIRS),
+        (None, "euclidean", RESOLUTION_PAIRS),
+        (0.3, "cosine", RESOLUTION_PAIRS),
         (2.0, "sqeuclidean", ("ll", "lh")),
         (2.0, "euclidean", ("hl",)),
         (2.0, "euclidean", ("lh", "hl")),

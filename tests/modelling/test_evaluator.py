@@ -95,15 +95,14 @@ def fill(evaluator: Evaluator, vectors: dict[int, torch.Tensor]) -> None:
 def test_an_evaluator_gives_what_its_protocols_measure() -> None:
     protocols = [EvaluationProtocol(), EvaluationProtocol("centroid"), EvaluationProtocol("instance", 4, 1)]
     evaluator = Evaluator(protocols, QUERY, GALLERY)
-    assert evaluator.entries == ()
     for seed in (0, 1):  # as validation after validation
         torch.manual_seed(seed)
         vectors = {scale: torch.randn(11, 5) for scale in (1, 4)}
         fill(evaluator, vectors)
-        evaluator.finish(5, CPU)
+        entries, _ = evaluator.finish(5, CPU)
         reference = evaluate(vectors, QUERY, GALLERY, protocols)
-        assert [entry.name for entry in evaluator.entries] == [entry.name for entry in reference]
-        for entry, other in zip(evaluator.entries, reference, strict=True):
+        assert [entry.name for entry in entries] == [entry.name for entry in reference]
+        for entry, other in zip(entries, reference, strict=True):
             assert entry.result.average_precision.tolist() == other.result.average_precision.tolist()
 
 
@@ -125,17 +124,15 @@ def test_a_side_is_embedded_at_its_own_scale_alone(protocol: EvaluationProtocol,
     }
 
 
-@pytest.mark.parametrize("keep_vectors", [True, False])
-def test_vectors_outlive_the_evaluation_where_pictures_need_them(keep_vectors: bool) -> None:
-    evaluator = Evaluator([EvaluationProtocol()], QUERY, GALLERY, keep_vectors=keep_vectors)
+def test_an_evaluator_returns_its_embeddings_and_keeps_none() -> None:
+    evaluator = Evaluator([EvaluationProtocol()], QUERY, GALLERY)
     vectors = {1: torch.randn(11, 5)}
     fill(evaluator, vectors)
-    evaluator.finish(5, CPU)
-    assert evaluator.vectors.keys() == ({1} if keep_vectors else set())
-    assert not keep_vectors or torch.equal(evaluator.vectors[1], vectors[1])
+    _, data = evaluator.finish(5, CPU)
+    assert data.vectors.keys() == {1}
+    assert torch.equal(data.vectors[1], vectors[1])
+    assert data.retrieval(1, 1) is data.retrieval(1, 1)
     assert not evaluator.buffers
-    evaluator.start()
-    assert not evaluator.vectors  # two copies at once would not fit
 
 
 def test_an_evaluation_that_lacks_a_row_is_our_mistake() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-from utils.log import setup_logging
+from utils.errors import ReidError
+from utils.log import log_file, setup_logging
 
 
 def test_a_line_does_not_break_a_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,7 +55,7 @@ def test_the_first_process_speaks_and_with_work_of_its_own_each_does(
 def test_lightnings_hints_are_silent_and_it_is_not_imported_for_that() -> None:
     code = (
         "import sys, logging; from utils.log import setup_logging\n"
-        "assert 'pytorch_lightning' not in sys.modules; import pytorch_lightning; setup_logging()\n"
+        "setup_logging(); assert 'pytorch_lightning' not in sys.modules; import pytorch_lightning\n"
         "for say in (logging.getLogger('pytorch_lightning.x').info, logging.getLogger('pytorch_lightning').warning,\n"
         "            logging.getLogger('ours').info): say('told by %s', say.__self__.name)"
     )
@@ -62,3 +63,39 @@ def test_lightnings_hints_are_silent_and_it_is_not_imported_for_that() -> None:
     run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     names = [line.partition("told by ")[2] for line in run.stderr.splitlines() if "told by" in line]
     assert names == ["pytorch_lightning", "ours"]
+
+
+def test_a_run_has_a_file_of_all_messages_and_of_its_end(tmp_path: Path) -> None:
+    setup_logging()
+    say = logging.getLogger("somebody").info
+    say("before there was a folder")
+
+    def run(error: BaseException) -> None:
+        with log_file(tmp_path / "log.txt"):
+            say("of the run \udcc3")  # of a name that is no text
+            logging.getLogger("pytorch_lightning.x").info("a hint for programmers")
+            raise error
+
+    for error in (ReidError("the end;\nrepair it"), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            run(error)
+    say("after it")
+    lines = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert [line.split(" ", 2)[2] for line in lines] == [
+        "INFO before there was a folder",
+        "INFO of the run \\udcc3",
+        "ERROR the end; repair it",
+        "INFO of the run \\udcc3",
+        "WARNING KeyboardInterrupt",
+    ]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_stderr_that_cannot_be_written_does_not_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Path("/dev/full").open("w", buffering=1)  # noqa: SIM115 (it cannot be closed either)
+    monkeypatch.setattr(sys, "stderr", stream)
+    setup_logging()
+    logging.getLogger("somebody").warning("lost")
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="No space"):
+        stream.close()

@@ -1,13 +1,16 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from utils.processes import each, leave_interrupts_to_main, usable_cpus
+from utils.errors import ReidError
+from utils.processes import begin_worker, check_ranks, check_shared_memory, each, runnable_processes, usable_cpus
 
 SLEEPERS = "import time; from utils.processes import each; each(time.sleep, [60] * 32, 2, 'sleep')"
 
@@ -57,7 +60,7 @@ def test_a_worker_survives_signals_and_hides_closed_connections(
     monkeypatch.setattr(sys, "excepthook", lambda kind, *_: kinds.append(kind))
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        leave_interrupts_to_main(0)
+        begin_worker(0)
         os.kill(os.getpid(), signal.SIGTERM)  # ignored, or this test would end here
         for kind in (EOFError, ConnectionResetError, ValueError):
             sys.excepthook(kind, kind("x"), None)
@@ -73,3 +76,35 @@ def test_the_cpus_that_a_process_may_use(monkeypatch: pytest.MonkeyPatch) -> Non
     assert usable_cpus() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
     assert usable_cpus() == 64
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_PROCID"])
+@pytest.mark.parametrize("text", ["", "one", "-1", "1.5"])
+def test_a_rank_is_a_whole_number(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ReidError, match=f"{name} must be a whole number.*got {text!r}; unset it"):
+        check_ranks()
+    monkeypatch.setenv(name, "3")
+    check_ranks()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_processes_that_compute_are_counted() -> None:
+    loop = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+    try:
+        time.sleep(0.5)
+        assert runnable_processes() >= 3
+    finally:
+        for process in loop:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="shared memory is no folder")
+def test_workers_need_shared_memory_for_their_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = SimpleNamespace(free=64 * 2**20)  # as Docker gives it
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    for workers, images, batch in ((0, 10**6, 128), (2, 10**6, 128), (8, 600, 128)):
+        check_shared_memory(workers, images, batch, (256, 128))
+    with pytest.raises(ReidError, match=r"97\.0 MiB .*NUM_WORKERS 4, but 64\.0 MiB .*--shm-size 2g, or set .* 0"):
+        check_shared_memory(4, 10**6, 128, (256, 128))

@@ -1,12 +1,13 @@
 """Which files a run leaves in which epoch, and what makes one of them the best."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from engine.callbacks.checkpoints import BEST, Checkpoints
+from engine.callbacks.checkpoints import BEST, Checkpoints, WholeFiles
 from engine.checkpoint import SECTION, RunCard
 from tests.engine.callbacks.support import Trainer, module, run_epochs
 
@@ -88,3 +89,24 @@ def test_an_interrupted_epoch_has_a_file_for_each_interruption(tmp_path: Path) -
         callback.on_train_batch_end(trainer, module(), None, None, step)
         names.append(callback.save_interrupted(trainer).name)
     assert names == ["4_interrupted.pth", "4_interrupted_7.pth"]
+
+
+def fill_disk(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_file_is_replaced_whole_and_by_nothing_of_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))  # in place of another file system
+    path = tmp_path / BEST
+    WholeFiles().save_checkpoint({"weights": torch.ones(3)}, path)
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fill_disk)
+        with pytest.raises(OSError, match=BEST):
+            WholeFiles().save_checkpoint({"weights": torch.zeros(3)}, path)
+    assert path.read_bytes() == before
+    WholeFiles().save_checkpoint({"weights": torch.zeros(3)}, path)
+    assert torch.load(path)["weights"].tolist() == [0, 0, 0]
+    assert [file.name for file in tmp_path.iterdir()] == [BEST]

@@ -58,6 +58,7 @@ def test_a_figure_of_the_table_is_in_the_log_and_in_every_report(
         assert "rank-20" in text
         assert "12.50" in text
     assert "rank-20 12.50 %" in content.entries[0].summary()
+    assert content.entries[0].as_dict()["rank-20"] == 0.125
 
 
 def test_pixels_of_each_resolution_are_told() -> None:

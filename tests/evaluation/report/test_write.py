@@ -60,6 +60,7 @@ def test_outputs_are_complete_and_earlier_ones_are_kept(data: EvaluationData, re
     write_outputs(folder, report, data, BASELINE, None)
     assert {path.name for path in folder.iterdir()} == {"report.json", "report.md"}
     assert json.loads((folder / "report.json").read_text()) == report.as_dict()
+    assert (folder / "report.md").read_text().startswith("# toy\n\nCheckpoint: a.pth\n\n| protocol")
     write_outputs(folder, report, data, BASELINE, PictureSettings(5, 6))
     names = {"report.json", "report.md", "report.html", "cmc.png", "roc.png", "ranked_lists", "earlier_1"}
     assert {path.name for path in folder.iterdir()} == names
@@ -78,4 +79,7 @@ def test_a_summary_joins_the_reports_of_several_sets(report: Report, tmp_path: P
     assert summary["resolutions"] == {"toy": report.as_dict()["resolutions"], "other": []}
     assert [result["dataset"] for result in summary["results"]] == ["toy", "toy", "other", "other"]
     text = (tmp_path / "report.md").read_text()
-    assert text.index("## toy\n\n| protocol") < text.index("## other\n\n| protocol")
+    assert text.startswith("# toy, other\n\nCheckpoint: a.pth\n\n| data set | protocol |")
+    joined, *single = text.split("## ")
+    rows = [line for line in joined.splitlines() if line.startswith(("| toy | instance", "| other | centroid"))]
+    assert [line.partition(" | ")[2] in part for line, part in zip(rows, single, strict=True)] == [True, True]

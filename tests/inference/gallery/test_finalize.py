@@ -62,7 +62,7 @@ def test_results_of_another_gallery_stay(arguments: list[str], tmp_path: Path) -
     assert FILES | {"results.csv"} < {path.name for path in results.iterdir()}
 
 
-def test_a_process_killed_while_it_writes_leaves_nothing_outside_the_unfinished_work(
+def test_a_killed_process_leaves_only_unfinished_work(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside: list[set[str]] = []
