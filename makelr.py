@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from datasets.make_low_resolution import make_low_resolution, targets_of
 from utils.command_line import OneLineParser, exit_code, number
 from utils.errors import ReidError
 from utils.log import setup_logging
@@ -51,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _make(options: argparse.Namespace) -> None:
+    # It imports torch: seconds in which Ctrl-C would be a traceback outside of exit_code.
+    from datasets.make_low_resolution import make_low_resolution, targets_of
+
     targets = targets_of(options.data_dir, options.scale, options.out_dir)
     faults = make_low_resolution(options.data_dir, targets, quality=options.quality, workers=options.workers)
     if faults:

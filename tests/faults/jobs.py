@@ -49,6 +49,7 @@ class Job(NamedTuple):
         result: what the files say in the end, the same in every run.
         again: the command that goes on with a run that was stopped; None: there is nothing left to do.
         replaces: whether a second command moves the results of the first one to ``earlier_1``.
+        goes_on: whether the command repeated takes up the work of one that was killed, and so tidies up after it.
         prepare: makes what the folder must hold before the command.
     """
 
@@ -56,6 +57,7 @@ class Job(NamedTuple):
     result: Callable[[Path], object]
     again: Callable[[World, Path], list[str] | None] | None = None
     replaces: bool = False
+    goes_on: bool = False
     prepare: Callable[[World, Path], object] = lambda _, folder: folder.mkdir(parents=True, exist_ok=True)
 
     def repeat(self, world: World, folder: Path) -> list[str] | None:
@@ -150,13 +152,13 @@ def _vectors(folder: Path) -> object:
 
 
 JOBS: dict[str, Job] = {
-    "train": Job(_train, _weights, _resume),
+    "train": Job(_train, _weights, _resume, goes_on=True),
     "test": Job(_test, lambda folder: json.loads((folder / "report.json").read_text())["results"], replaces=True),
-    "embed": Job(_embed, _vectors, replaces=True),
+    "embed": Job(_embed, _vectors, replaces=True, goes_on=True),
     "search": Job(_search, lambda folder: (folder / "results.csv").read_text(), replaces=True, prepare=_copy_gallery),
     "infer": Job(_infer, lambda folder: (folder / "result.csv").read_text(), replaces=True),
-    "makelr": Job(_lower, _images),
-    "convert": Job(_convert, _images),
+    "makelr": Job(_lower, _images, goes_on=True),
+    "convert": Job(_convert, _images, goes_on=True),
     "synthetic": Job(_draw, _images),
 }
 """Name -> command."""
