@@ -153,7 +153,7 @@ def test_mistakes_are_one_line_and_exit_code_2(market: Path, capsys: pytest.Capt
         ("--scale", "two", "of 2 or more, got 'two'"),
         ("--quality", "0", "must be a whole number from 1 to 100, got '0'"),
         ("--quality", "101", "from 1 to 100, got '101'"),
-        ("--workers", "0", "must be a whole number of 1 or more, got '0'"),
+        ("--workers", "0", "must be a whole number from 1 to 256, got '0'"),
     ],
 )
 def test_wrong_numbers(

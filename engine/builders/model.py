@@ -52,14 +52,14 @@ def _check_size(network: ReidNetwork, key: str, size: list[int], name: str) -> N
         return
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(1, 3, *size))
+            network.backbone.eval()(torch.zeros(1, 3, *size))
     except (RuntimeError, ValueError) as error:
         height, width = size
         raise ReidError(
             f"INPUT.{key} must be as large as {name} needs it, got {size}: {one_line(error)[:200]}; enlarge it, "
             f"e.g. to {[max(height, _AMPLE), max(width, _AMPLE // 2)]}"
         ) from error
-    network.train()
+    network.backbone.train()
 
 
 def _build_backbone(cfg: CfgNode) -> nn.Module:

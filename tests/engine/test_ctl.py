@@ -38,7 +38,10 @@ def test_ctl_trains_resumes_exactly_and_reports_all_protocols(
     for label in ("instance", "centroid", "centroid_ctl2021", "+rerank", "same person: "):
         assert label in console
     report = report_at(tmp_path / "o/report.json")
-    assert [row["protocol"] for row in report["results"]] == ["instance", "centroid", "centroid_ctl2021", "instance"]
+    protocols = ["instance", "centroid", "centroid_ctl2021", "instance", "instance", "instance"]
+    assert [row["protocol"] for row in report["results"]] == protocols
+    additions = [(row["query_expansion"], row["rerank"]) for row in report["results"][3:]]
+    assert additions == [(2, False), (0, True), (2, True)]
     assert report["verification"]["threshold"] is None  # too few pairs for TEST.FPR 0.001: no figure at all
     assert (tmp_path / "o/report.html").exists()
 

@@ -21,11 +21,10 @@ SCRIPTS = ("create_embeddings", "get_similar", "infer")
 
 
 def test_sigterm_is_an_interruption(capsys: pytest.CaptureFixture[str]) -> None:
-    before = signal.getsignal(signal.SIGTERM)
     code = run_with_options(lambda *_: os.kill(os.getpid(), signal.SIGTERM), build_options("x"), [], "stopped here")
     assert code == 130
     assert capsys.readouterr().err.strip().endswith("WARNING stopped here")
-    assert signal.getsignal(signal.SIGTERM) is before
+    os.kill(os.getpid(), signal.SIGTERM)  # while Python ends, it does nothing more
 
 
 @pytest.mark.parametrize("name", ["RANK", "SLURM_PROCID"])
