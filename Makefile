@@ -4,11 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Vulnerabilities that do not concern us, each with its reason: --ignore-vuln ID
+AUDIT_IGNORE =
 TRIALS ?= 1
 BENCHMARKS = training_step losses ranking reranking opening embedding search
 DEMO_RUN = $$(ls -td logs/synthetic/resnet18/baseline/exp*/ | head -n 1)
 
-.PHONY: help install demo test test-faults check bench clean
+.PHONY: help install demo test test-faults check audit bench clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,11 +47,15 @@ test: $(VENV)/.installed-dev  ## Run all tests that need no GPU
 test-faults: $(VENV)/.installed-dev  ## Kills, full disks, broken streams, signals, damaged files: TRIALS seeds of each
 	$(PY) -m pytest -n auto tests/faults --trials $(TRIALS)
 
-check: $(VENV)/.installed-dev  ## Style, types and import rules
+check: $(VENV)/.installed-dev  ## Style, types, import rules and known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory audit
+
+audit: $(VENV)/.installed-dev  ## Published vulnerabilities of the versions in constraints.txt; skipped without a network
+	@$(PY) .ci/audit.py $(BIN)/pip-audit constraints.txt $(AUDIT_IGNORE)
 
 bench: $(VENV)/.installed-dev  ## Benchmarks, each a ratio against a named baseline
 	for script in $(BENCHMARKS); do echo "== $$script"; $(PY) -m benchmarks.$$script || exit 1; done

@@ -1,8 +1,11 @@
 """Checks of a data set before anything runs: errors for what cannot work, warnings for what may surprise."""
 
+import hashlib
 import logging
+import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,6 +15,8 @@ from utils.errors import ReidError
 from utils.images import read_image
 from utils.processes import each
 
+FEW = 10
+"""A test of fewer queries or people measures next to nothing."""
 _BATCH = 32  # images that a process takes at once: a hand-over takes as long as decoding a small image
 
 logger = logging.getLogger(__name__)
@@ -77,7 +82,8 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
         Warnings, one sentence each.
 
     Raises:
-        ReidError: if there are no queries or no gallery, if no query has a match, or if a query has no identity.
+        ReidError: if there are no queries or no gallery, if no query has a match, if a query has no identity, or if
+            the gallery shows one person only.
     """
     if not splits.query or not splits.gallery:
         raise ReidError(
@@ -92,6 +98,11 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
     absent = [query for query in splits.query if query.person_id not in cameras]
     same = [query for query in splits.query if camera_rule and cameras.get(query.person_id) == {query.camera_id}]
     unmatched = len(absent) + len(same)
+    if len(cameras) == 1 and unmatched < len(splits.query):
+        raise ReidError(
+            f"the gallery of {splits.name} must show two identities or more, but shows one ({min(cameras)}): any "
+            "network would get 100 %; add images of others, or check what was read as an identity"
+        )
     if not unmatched:
         return []
     reasons, remedies = [], []
@@ -111,6 +122,67 @@ def check_test(splits: ReidSplits, *, camera_rule: bool) -> list[str]:
         return [f"{message}; they are not counted ({'; '.join(remedies)})"]
     people = f"query identities {_some(identities(splits.query))}; gallery identities {_some(sorted(cameras))}"
     raise ReidError(f"{message}; {people}; {'; '.join(remedies)}")
+
+
+def find_few(splits: ReidSplits) -> list[str]:
+    """A warning if a test has so few queries or people that its figures say next to nothing; it names them."""
+    queries = len(splits.query)
+    people = len({sample.person_id for sample in splits.gallery} - {DISTRACTOR_ID})
+    if min(queries, people) >= FEW:
+        return []
+    return [
+        f"{splits.name} has {queries} queries and {people} identities in its gallery (e.g. {_names(splits.query)}): "
+        f"figures from less than {FEW} of either say next to nothing about a network"
+    ]
+
+
+def find_copies(splits: ReidSplits) -> list[str]:
+    """Find images that are the same file, to the byte, in query and gallery, or in training and test.
+
+    Only files are read whose size occurs on both sides: a second or two for Market-1501.
+
+    Returns:
+        Warnings, one sentence each.
+    """
+    sizes = _sizes({sample.path.parent for sample in (*splits.train, *splits.test)})
+    digests: dict[str, bytes] = {}
+    warnings = []
+    for name, one, other_name, other in (
+        ("query", splits.query, "gallery", splits.gallery),
+        ("training", splits.train, "test", splits.test),
+    ):
+        sides = [[(str(sample.path), sample) for sample in side] for side in (one, other)]
+        common = {sizes.get(path, 0) for path, _ in sides[0]} & {sizes.get(path, 0) for path, _ in sides[1]} - {0}
+        for path, _ in (*sides[0], *sides[1]):
+            if sizes.get(path, 0) in common and path not in digests:
+                digests[path] = _digest(path)
+        copies = {digests[path]: sample for path, sample in sides[1] if path in digests}
+        pairs = [(sample, copies[digests[path]]) for path, sample in sides[0] if digests.get(path) in copies]
+        if pairs:
+            warnings.append(
+                f"{len(pairs)} of {len(one)} {name} images of {splits.name} are {other_name} images too, the same "
+                f"files (e.g. {_names(pairs[0])}), which flatters every figure; remove them from one side"
+            )
+    return warnings
+
+
+def _sizes(folders: Iterable[Path]) -> dict[str, int]:
+    """The size of each file in bytes, by one listing of each folder."""
+    sizes = {}
+    for folder in folders:
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                with suppress(OSError):  # a link to nothing
+                    sizes[str(folder / entry.name)] = entry.stat().st_size
+    return sizes
+
+
+def _digest(path: str) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a Path per file is slow)
+            return hashlib.blake2b(file.read()).digest()
+    except OSError:  # reading it as an image will say so
+        return os.fsencode(path)
 
 
 def check_files(splits: ReidSplits, on_bad_file: Literal["error", "skip"], *, workers: int) -> ReidSplits:

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from datasets.sample import ReidSplits, Sample
 from utils.errors import ReidError, one_line
+from utils.images import open_image
 
-IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # of images, by Pillow's names
 _MOST_HEADERS = 200  # files that are opened for the usual size
 
 
@@ -85,7 +84,7 @@ def usual_size(paths: Sequence[Path]) -> tuple[int, int]:
 def read_size(path: Path) -> tuple[int, int] | str:
     """(height, width) in pixels from the header of an image file, or what is wrong with it."""
     try:
-        with Image.open(path, formats=IMAGE_FORMATS) as image:
+        with open_image(path) as image:
             return image.height, image.width
     except Exception as error:  # decoders raise OSError, struct.error, IndexError, ...
         return f"cannot read image {path}: {one_line(error)}"

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from datasets.low_resolution import IMAGE_FORMATS, low_resolution_sibling, read_size
+from datasets.low_resolution import low_resolution_sibling, read_size
 from utils.errors import ReidError, one_line
 from utils.files import has_mark, write_text, written_aside
-from utils.images import IMAGE_SUFFIXES
+from utils.images import is_image, open_image
 from utils.processes import each
 from utils.resolution import SMALLEST_SIDE, low_resolution_size
 
@@ -27,6 +27,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
     "TIFF": {"compression": "tiff_lzw"},
+    "AVIF": {"quality": 100, "subsampling": "4:4:4"},
 }
 
 
@@ -119,7 +120,7 @@ def make_images(task: ImageTask, quality: int) -> str:
         ReidError: if a file cannot be written.
     """
     try:
-        with Image.open(task.source, formats=IMAGE_FORMATS) as image:
+        with open_image(task.source) as image:
             contents = [_encode(downsample(image, scale), image.format, quality) for _, scale in task.targets]
     except Exception as error:  # as in read_size
         return f"cannot read image {task.source}: {one_line(error)}"
@@ -143,10 +144,12 @@ def _scan(source: Path) -> tuple[list[Path], list[Path]]:
     images, others = list[Path](), list[Path]()
     for folder, folders, names in os.walk(source, followlinks=True, onerror=_refuse_folder):
         here = Path(folder)
-        # A link to a folder above it would have no end.
-        folders[:] = [name for name in folders if not here.resolve().is_relative_to((here / name).resolve())]
+        # A link to a folder above it, or above a link on the way to it, would have no end.
+        above = [path.resolve() for path in (here, *here.parents)]
+        targets = {name: (here / name).resolve() for name in folders}
+        folders[:] = [name for name in folders if not any(path.is_relative_to(targets[name]) for path in above)]
         for path in map(here.joinpath, names):
-            (images if path.suffix.lower() in IMAGE_SUFFIXES else others).append(path.relative_to(source))
+            (images if is_image(path.name) else others).append(path.relative_to(source))
     if not images:
         raise ReidError(f"--data_dir must hold images, but {source} has none ({len(others)} other files)")
     return sorted(images), sorted(others)

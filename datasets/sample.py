@@ -12,6 +12,7 @@ from utils.errors import ReidError
 DISTRACTOR_ID = 0  # stays in the gallery and never matches; not a single person
 JUNK_ID = -1  # in no split
 AMBIGUOUS_ID = -2  # PRW: a person without an identity; in no split
+LONGEST_NUMBER = 18  # digits of an identity or a camera; more do not fit into 64 bits
 
 
 class NoTrainingImagesError(ReidError):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from rich.box import SIMPLE
 from rich.table import Table
+from rich.text import Text
 
 from datasets.contact_sheet import draw_contact_sheet
 from datasets.low_resolution import read_size
@@ -19,8 +20,10 @@ from datasets.readers import READERS, read_dataset
 from datasets.sample import DISTRACTOR_ID, NoTrainingImagesError, ReidSplits, Sample
 from utils.command_line import OneLineParser, exit_code, show_tables
 from utils.errors import ReidError
+from utils.log import setup_logging
 from utils.pictures import write_png
 from utils.processes import each, usable_cpus
+from utils.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +126,8 @@ def count_dataset(splits: ReidSplits, *, workers: int = 1) -> dict[str, SplitSta
 
 def build_table(name: str, statistics: dict[str, SplitStatistics]) -> Table:
     """The statistics as a table, one column for each split; spreads are smallest / median / largest."""
-    table = Table(title=name, box=SIMPLE, caption="a / b / c: smallest / median / largest")
+    heading = Text(printable(name), "table.title")  # text: a name may hold [ and ]
+    table = Table(title=heading, box=SIMPLE, caption="a / b / c: smallest / median / largest")
     table.add_column("")
     for split in statistics:
         table.add_column(split, justify="right")
@@ -185,5 +189,5 @@ def main(argv: Sequence[str] | None = None) -> dict[str, SplitStatistics]:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    setup_logging()
     sys.exit(exit_code(main))

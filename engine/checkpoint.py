@@ -5,16 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from configs import SCHEMA, read_config
+from configs.schema import Rule
 from engine.preprocessing import preprocessing_of
 from modelling.backbones import backbone
 from modelling.network import with_current_names
-from modelling.weights.file import read_content
+from modelling.weights.file import is_state, read_content
 from modelling.weights.weights import Weights
 from utils.errors import ReidError
 
@@ -22,7 +24,20 @@ SECTION = "reid"
 """Our part of a Lightning checkpoint."""
 
 _NETWORK, _OBJECTIVE = "network.", "objective."  # prefixes of the tensors of the network, of classifier and centers
-_NEEDED_TO_RESUME = ("optimizer_states", "loops", "callbacks", "rng")
+_NEEDED_TO_RESUME = {"optimizer_states": list, "loops": Mapping, "callbacks": Mapping, "rng": Mapping}
+_ANOTHER = "copy or download it again, or take another checkpoint"
+_TEXT = Rule("text", lambda value: isinstance(value, str))
+_COUNT = Rule("a whole number of 0 or more", lambda value: type(value) is int and 0 <= value < 2**31)
+_COUNTS = Rule(
+    "a list of whole numbers", lambda value: isinstance(value, (list, tuple)) and all(map(_COUNT.holds, value))
+)
+_RULES = {
+    **dict.fromkeys(("config", "dataset", "method", "data"), _TEXT),
+    **dict.fromkeys(("num_ids", "scale", "epoch", "world_size"), _COUNT),
+    "scales": _COUNTS,
+    "position": Rule("an epoch and a batch", lambda value: _COUNTS.holds(value) and len(value) == 2),
+}
+"""Of the entries of our part."""
 # The terms of runs before SOLVER.TERMS: the octuplet loss in its methods, and each of these with a weight above 0.
 _WEIGHTS = {
     "identity": "SOLVER.QUERY_XENT_WEIGHT",
@@ -101,13 +116,15 @@ def read_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
         ReidError: if it is damaged.
     """
     try:
-        ours = dict(content[SECTION])
-        epoch, (next_epoch, next_batch) = ours["epoch"], ours["position"]
-        card = RunCard(**{field.name: ours[field.name] for field in fields(RunCard) if field.name in ours})
+        card, epoch, position, world_size = _read_section(content[SECTION])
         config = {name: key.default for name, key in SCHEMA.items()} | read_config(card.config, lenient=True)
-        tensors, world_size = with_current_names(dict(content["state_dict"])), ours.get("world_size", 1)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ReidError(f"{path} is a damaged checkpoint: {type(error).__name__} {error}") from error
+        if not is_state(tensors := content["state_dict"]):
+            raise ReidError("its state_dict must hold names and plain tensors")
+    except KeyError as error:
+        raise ReidError(f"{path} is a damaged checkpoint: it lacks {error}; {_ANOTHER}") from error
+    except ReidError as error:
+        raise ReidError(f"{path} is a damaged checkpoint: {error}; {_ANOTHER}") from error
+    tensors = with_current_names(tensors)
     if not config["SOLVER.TERMS"]:
         own = ["octuplet"] if card.method.startswith("octuplet") else []
         config["SOLVER.TERMS"] = [*own, *(name for name, key in _WEIGHTS.items() if config[key])]
@@ -124,9 +141,9 @@ def read_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
         data=card.data,
         card=card,
         epoch=epoch,
-        position=(next_epoch, next_batch),
+        position=position,
         world_size=world_size,
-        lacking=tuple(name for name in _NEEDED_TO_RESUME if name not in content),
+        lacking=tuple(name for name, kind in _NEEDED_TO_RESUME.items() if not _is_filled(content.get(name), kind)),
     )
 
 
@@ -137,6 +154,27 @@ def epoch_of(path: Path) -> int:
         ReidError: if the file is not a checkpoint, or is damaged.
     """
     return read_checkpoint(path, read_content(path, mmap=True)).epoch  # without its tensors
+
+
+def _read_section(ours: Any) -> tuple[RunCard, int, tuple[int, int], int]:  # noqa: ANN401 (of a file)
+    """Card, epoch, position and number of processes.
+
+    Raises:
+        KeyError: if one is missing.
+        ReidError: if one is of another kind.
+    """
+    if not isinstance(ours, Mapping):
+        raise ReidError(f"its section {SECTION} must be a mapping, got {type(ours).__name__}")
+    values = {"data": "", "scales": [], "world_size": 1, **ours}
+    for name, rule in _RULES.items():
+        if not rule.holds(values[name]):
+            raise ReidError(f"its entry {name} must be {rule.text}, got {shorten(repr(values[name]), 80)}")
+    card = RunCard(**{field.name: values[field.name] for field in fields(RunCard)} | {"scales": (*values["scales"],)})
+    return card, values["epoch"], tuple(values["position"]), values["world_size"]
+
+
+def _is_filled(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and len(value) > 0  # type: ignore[arg-type]
 
 
 def _without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

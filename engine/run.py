@@ -38,6 +38,7 @@ from engine.builders.trainer import build_optimizer_config, build_trainer
 from engine.callbacks.checkpoints import Checkpoints
 from engine.callbacks.epoch_log import EpochLog, LastValidation
 from engine.callbacks.interruption import Interruption
+from engine.callbacks.restoration import Restoration
 from engine.checkpoint import RunCard
 from engine.hardware import check_hardware
 from engine.methods import Method
@@ -53,7 +54,7 @@ from engine.weights import (
     warn_of_scale,
 )
 from evaluation.protocols import EvaluationData, verify
-from evaluation.report.tables import console_summary, console_tables
+from evaluation.report.tables import console_summary, console_tables, notes
 from evaluation.report.write import write_outputs, write_summary
 from evaluation.results import Entry, EvaluationProtocol, Report, VerificationEntry
 from modelling.evaluator import Evaluator
@@ -105,18 +106,22 @@ def fit(method: Method, settings: Settings) -> FitResult:
     if checkpoint is not None:
         check_resumption(checkpoint, cfg, card)
     objective = build_objective(cfg, data.num_ids, network.dim)
-    if checkpoint is None:
-        initialize(network, cfg, weights)
-        initialize_objective(objective, weights, card.data)
+    initialize(network, cfg, weights)  # of a checkpoint too, whose tensors are checked here
+    initialize_objective(objective, None if checkpoint else weights, card.data)
     evaluator = Evaluator(protocols, splits.query, splits.gallery)
     module = ReidModule(network, build_input(cfg), evaluator, objective, optimizer_config, views)
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
     with run_folder(cfg, card, checkpoint) as folder, _workers_of(data):
         log = EpochLog(folder.logs, card.config, validation_set, sizes)
-        checkpoints = Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD)
-        trainer = build_trainer(cfg, folder, [LastValidation(), log, checkpoints, Interruption(checkpoints)])
+        checkpoints, restoration = (
+            Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD),
+            Restoration(checkpoint),
+        )
+        callbacks = [restoration, LastValidation(), log, checkpoints, Interruption(checkpoints)]
+        trainer = build_trainer(cfg, folder, callbacks)
         _announce(cfg, card, data, folder.logs)
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
+        with restoration.errors_named():
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
     return FitResult(trainer, folder.logs, module.entries)
 
 
@@ -131,7 +136,7 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     protocols = protocol_names(cfg)
     _compare_images(cfg, weights)
     network = build_network(cfg)
-    sets = [read_test_data(cfg, name) for name in evaluation_sets(cfg)]
+    sets = [read_test_data(cfg, name, trained_here=bool(weights.config)) for name in evaluation_sets(cfg)]
     if len({splits.name for splits in sets}) < len(sets):
         names = ", ".join(splits.name for splits in sets)
         raise ReidError(
@@ -231,5 +236,7 @@ def _compare_images(cfg: CfgNode, weights: Weights) -> None:
 
 def _print(report: Report) -> None:
     show_tables(*console_tables(report))
+    for note in notes(report):
+        show(f"note: {note}\n")
     if report.verification is not None:
         show(f"{report.verification.summary()}\n")

@@ -26,6 +26,7 @@ LOG = "log.txt"
 
 _LOCK = ".lock"
 _CHECKPOINT = re.compile(r"(\d+)(_last)?\.pth")
+_NOT_IN_NAMES = re.compile("[:\ud800-\udfff]")  # what Windows does not allow, and bytes that are no UTF-8
 _REPORT = re.compile(r"report_(\d+)\.json")
 
 
@@ -45,7 +46,7 @@ class RunFolder:
 def digest(samples: Sequence[Sample]) -> str:
     """A hash of the names, identities and cameras of the training files, whatever their folder."""
     lines = (f"{sample.path.name} {sample.person_id} {sample.camera_id}\n" for sample in samples)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def check_resumption(checkpoint: Checkpoint, cfg: CfgNode, card: RunCard) -> None:
@@ -83,7 +84,7 @@ def run_folder(cfg: CfgNode, card: RunCard, checkpoint: Checkpoint | None) -> It
     Raises:
         ReidError: if another process is at work on the resumed run, or has damaged its files.
     """
-    logs_dir, runs_dir, tail = Path(cfg.LOGS_DIR), Path(cfg.RUNS_DIR), Path(card.dataset, cfg.MODEL.NAME, card.method)
+    logs_dir, runs_dir, tail = Path(cfg.LOGS_DIR), Path(cfg.RUNS_DIR), _tail(cfg, card)
     if getattr(rank_zero_only, "rank", 0) != 0:  # only the first process writes
         yield RunFolder(logs_dir, runs_dir)
         return
@@ -116,6 +117,11 @@ def _resumed_run(cfg: CfgNode, checkpoint: Checkpoint, tail: Path, stack: ExitSt
         return folder
     logger.warning("a new folder begins: %s", reason)
     return None
+
+
+def _tail(cfg: CfgNode, card: RunCard) -> Path:
+    """{dataset}/{backbone}/{method} in names that every disk and TensorBoard take: ``timm:resnet18`` has a colon."""
+    return Path(*(_NOT_IN_NAMES.sub("_", name) for name in (card.dataset, cfg.MODEL.NAME, card.method)))
 
 
 def new_run(logs_dir: Path, runs_dir: Path, tail: Path) -> RunFolder:

@@ -47,6 +47,11 @@ class RankingResult:
     num_valid_queries: int
     num_gallery: int
 
+    def curve(self) -> dict[int, float]:
+        """CMC at every rank up to 50, or to the number of items."""
+        first = self.first_match_rank[self.first_match_rank > 0]
+        return {k: float((first <= k).mean()) for k in range(1, min(CMC_RANKS[-1], self.num_gallery) + 1)}
+
 
 def evaluate_ranking(  # noqa: PLR0913 (two sides of three arrays each are the problem itself)
     query: FeatureArray,

@@ -55,6 +55,11 @@ class EvaluationProtocol:
         additions = (f" +QE{self.expansion.k}" if self.expansion else "", " +rerank" if self.rerank else "")
         return self.name + "".join(additions) + ("" if self.camera_rule else " (all cameras)")
 
+    @property
+    def row(self) -> str:
+        """The label with the resolutions of query and gallery."""
+        return f"{self.label} x{self.query_scale} -> x{self.gallery_scale}"
+
     def as_dict(self) -> dict[str, Any]:
         """The protocol as report.json holds it."""
         reranking = asdict(self.rerank) if self.rerank else {}
@@ -78,8 +83,8 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """The label of the protocol with the resolutions of query and gallery."""
-        return f"{self.protocol.label} x{self.protocol.query_scale} -> x{self.protocol.gallery_scale}"
+        """As :attr:`EvaluationProtocol.row`."""
+        return self.protocol.row
 
     def summary(self) -> str:
         """One line for the log."""

@@ -3,5 +3,8 @@
 INDEX_KINDS = ("flat", "hnsw", "ivfpq", "milvus")
 """Kinds of index, see :mod:`inference.index`."""
 
+CAMERAS = ("name", "folder")
+"""What tells the camera of an image, see :mod:`inference.cameras`."""
+
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 """Of the backbone, see :func:`inference.device.choose_precision`."""

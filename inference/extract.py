@@ -183,9 +183,13 @@ class Extractor:
 
     def _check(self, batch: EmbeddedBatch) -> EmbeddedBatch:
         if not np.isfinite(batch.vectors).all():
+            remedy = (
+                "with these weights values grow beyond float32: take a checkpoint from before the training diverged"
+                if self.precision == "fp32"
+                else "set precision fp32"
+            )
             raise ReidError(
-                f"the network must give finite numbers, but does not in precision {self.precision}; "
-                "set precision fp32, or check the weights"
+                f"the network must give finite numbers, but does not in precision {self.precision}; {remedy}"
             )
         return batch
 

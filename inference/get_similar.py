@@ -1,4 +1,4 @@
-"""Search an embedded gallery for the images of a folder (DATASETS.ROOT_DIR).
+"""Search an embedded gallery for the images of a folder, or for one image (DATASETS.ROOT_DIR).
 
 python inference/get_similar.py --gallery_data output_dir DATASETS.ROOT_DIR ../datasets/market1501/query
     MODEL.PRETRAIN_PATH logs/market1501/resnet50/baseline/exp0/best.pth
@@ -6,7 +6,8 @@ python inference/get_similar.py --gallery_data output_dir DATASETS.ROOT_DIR ../d
 OUTPUT_DIR gets results.csv (query, rank, path, identity, camera, distance), results.npz (indices, distances),
 query_embeddings.npy and query_paths.npy; earlier ones are moved to earlier_1. The distance is the cosine distance, in
 [0, 2]; with --no-normalize_features the squared Euclidean distance of the embeddings as they are. The gallery must
-come from the same model. An index of another kind than flat is built once and kept beside the gallery.
+come from the same model. An index of another kind than flat is built once and kept beside the gallery. Of three
+queries or less the console shows the best matches too.
 """
 
 import argparse
@@ -14,17 +15,28 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if not __package__:  # run as a script: our packages come before any of the same names
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from engine.settings import Settings
-from inference.choices import INDEX_KINDS
+from inference.choices import CAMERAS, INDEX_KINDS
 from inference.script import build_options, embed_to_disk, extractor_for, run_with_options
-from utils.command_line import number
+from utils.command_line import number, show
 from utils.errors import ReidError
 
+if TYPE_CHECKING:
+    from inference.cameras import Cameras
+    from inference.extract import Extractor
+    from inference.gallery.store import Embeddings, Gallery
+    from inference.image_paths import ImagePaths
+    from inference.indexes.base import Index
+    from inference.results import SearchFilter
+
 logger = logging.getLogger(__name__)
+
+_ON_CONSOLE = 3  # queries whose best matches the console shows
 
 
 def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
@@ -41,25 +53,23 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
         ReidError: for settings, images, a gallery or an index that do not fit.
     """
     from inference.gallery.index import load_or_build_index
-    from inference.gallery.store import CSV, PICTURES, check_same_model, open_gallery
+    from inference.gallery.store import CSV, open_gallery
     from inference.images import list_images
     from inference.index import check_kind
-    from inference.ranked_pictures import write_ranked_pictures
     from inference.results import SearchFilter, write_results
 
     root, output = Path(settings.cfg.DATASETS.ROOT_DIR), Path(settings.cfg.OUTPUT_DIR)
     check_kind(options.index, options.index_uri)
-    search_filter = SearchFilter(options.topk, options.max_distance)
     gallery = open_gallery(options.gallery_data)
+    search_filter = SearchFilter(options.topk, options.max_distance, _cameras(gallery, options.other_cameras))
     if settings.is_explicit("MODEL.USE_CENTROIDS"):
         _check_kind(gallery.centroids, settings.cfg.MODEL.USE_CENTROIDS)
     extractor = extractor_for(settings, options.precision)
-    check_same_model(gallery.model, extractor.card)
-    if gallery.precision not in ("", extractor.precision):
-        there, here = gallery.precision, extractor.precision
-        logger.warning("the gallery was embedded in %s, the queries in %s; see --precision", there, here)
+    _compare_models(gallery, extractor)
     paths, junk = list_images(root, subfolders=options.images_in_subfolders, output=output)
     logger.info("%d queries (%d more are junk) in a gallery of %d", len(paths), junk, len(gallery.embeddings))
+    if search_filter.cameras is not None:
+        _warn_of_unknown_cameras(search_filter.cameras, paths)
     index = load_or_build_index(
         gallery,
         options.gallery_data,
@@ -71,13 +81,55 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
     index.resolve_k(search_filter.topk)  # refuses too many before the work
     with embed_to_disk(extractor, paths, output, strict=options.strict) as queries:
         num_without = write_results(output, queries, gallery, index, search_filter)
-        if options.visualize:
-            pictures = output / PICTURES
-            write_ranked_pictures(pictures, queries, gallery, index, search_filter, options.visualize)
+        _show(output, queries, gallery, index, search_filter, options.visualize)
     if num_without:
         logger.info("%d queries have no match", num_without)
     logger.info("results: %s", output / CSV)
     return output
+
+
+def _show(
+    output: Path,
+    queries: "Embeddings",
+    gallery: "Gallery",
+    index: "Index",
+    search_filter: "SearchFilter",
+    pictures: int,
+) -> None:
+    """Draw the lists of some queries, and print the best matches of a few."""
+    from inference.gallery.store import PICTURES
+    from inference.ranked_pictures import write_ranked_pictures
+    from inference.results import best_matches
+
+    if pictures:
+        write_ranked_pictures(output / PICTURES, queries, gallery, index, search_filter, pictures)
+    if len(queries) <= _ON_CONSOLE:
+        show(best_matches(queries, gallery, index, search_filter))
+
+
+def _compare_models(gallery: "Gallery", extractor: "Extractor") -> None:
+    """Refuse a gallery of another model, and warn of another precision."""
+    from inference.gallery.store import check_same_model
+
+    check_same_model(gallery.model, extractor.card)
+    if gallery.precision not in ("", extractor.precision):
+        there, here = gallery.precision, extractor.precision
+        logger.warning("the gallery was embedded in %s, the queries in %s; see --precision", there, here)
+
+
+def _warn_of_unknown_cameras(cameras: "Cameras", paths: "ImagePaths") -> None:
+    if unknown := int((cameras.of_queries(paths) < 0).sum()):
+        message = "%d of %d queries have no camera of the gallery: nothing is left out for them; see --other_cameras"
+        logger.warning(message, unknown, len(paths))
+
+
+def _cameras(gallery: "Gallery", source: str | None) -> "Cameras | None":
+    """What --other_cameras needs to know; None without it."""
+    from inference.cameras import Cameras
+
+    if source and gallery.centroids:
+        raise ReidError("--other_cameras needs a gallery of images, got centroids, which join cameras; leave it out")
+    return Cameras(source, gallery.embeddings.paths) if source else None
 
 
 def _check_kind(gallery_has_centroids: bool, use_centroids: bool) -> None:
@@ -100,6 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--topk", type=number(int, 0), default=100, metavar="K", help=topk)
     normalize = "cosine distance (default); without: squared Euclidean distance"
     add("--normalize_features", action=argparse.BooleanOptionalAction, default=True, help=normalize)
+    own = "leave out gallery images of the query's own camera, which the file's name or its folder tells"
+    add("--other_cameras", choices=CAMERAS, help=own)
     weaker = "drop weaker matches; test.py reports a threshold"
     add("--max_distance", type=number(float, 0), metavar="D", help=weaker)
     add("--index", choices=INDEX_KINDS, default="flat", help="flat: exact (default); hnsw, ivfpq: FAISS; milvus")

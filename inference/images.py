@@ -6,6 +6,7 @@ An image that cannot be read is an item of the data set that says why, not the e
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -24,7 +25,7 @@ from datasets.transforms import TestTransform
 from inference.gallery.store import PICTURES
 from inference.image_paths import ImagePaths, sorted_names
 from utils.errors import ReidError, one_line
-from utils.images import IMAGE_SUFFIXES, is_image, pixels_of, read_image
+from utils.images import IMAGE_SUFFIXES, is_image, other_ending, pixels_of, read_image, warn_left_out
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +47,13 @@ class ImageFiles(NamedTuple):
 
 
 def list_images(folder: str | Path, *, subfolders: bool = False, output: Path | None = None) -> ImageFiles:
-    """The images of a folder by their endings, in an order that does not depend on the file system.
+    """The images of a folder by their endings, in an order that does not depend on the file system; or one image.
 
     Junk (identity -1) and ambiguous persons (-2) of the Market-1501 pattern are left out; names without an
-    identity stay. So are hidden files.
+    identity stay. Hidden files are left out too. A warning counts files of other endings.
 
     Args:
-        folder: where they lie.
+        folder: where they lie; or the file of one image, whatever its name.
         subfolders: also those in its folders, however deep; else the folder alone.
         output: where results lie: our own pictures are no images to embed.
 
@@ -60,8 +61,13 @@ def list_images(folder: str | Path, *, subfolders: bool = False, output: Path | 
         ReidError: if the folder does not exist or holds no image.
     """
     root = os.path.abspath(folder)  # noqa: PTH100 (resolve() would go to where a link points)
+    if not os.path.exists(root):  # noqa: PTH110
+        raise ReidError(
+            f"folder of images {folder} must exist, but does not; set it, or an image (DATASETS.ROOT_DIR)"
+        )
     if not os.path.isdir(root):  # noqa: PTH112
-        raise ReidError(f"folder of images {folder} must exist, but does not; set it (DATASETS.ROOT_DIR)")
+        parent, name = os.path.split(root)
+        return ImageFiles(ImagePaths(parent, sorted_names([name])), 0)
     paths = ImagePaths(root, sorted_names(_names(root, subfolders, output)))
     if not len(paths):
         hint = (
@@ -175,13 +181,23 @@ def collate(items: Sequence[DecodedImage]) -> DecodedBatch:
 
 def _names(root: str, subfolders: bool, output: Path | None) -> Iterator[str]:
     """Images relative to ``root``."""
-    if not subfolders:
-        yield from (entry.name for entry in os.scandir(root) if is_image(entry.name) and entry.is_file())
-        return
-    for folder, inner, files in os.walk(root):
-        inner[:] = [name for name in inner if not _holds_results(folder, name, output)]
-        within = os.path.relpath(folder, root)
-        yield from (os.path.normpath(os.path.join(within, name)) for name in files if is_image(name))  # noqa: PTH118
+    endings, folders = Counter[str](), [""]
+    while folders:
+        within = folders.pop()
+        folder = os.path.join(root, within)  # noqa: PTH118 (text, not a Path)
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    name = os.path.join(within, entry.name)  # noqa: PTH118
+                    if entry.is_dir(follow_symlinks=False):
+                        folders += [name] if subfolders and not _holds_results(folder, entry.name, output) else []
+                    elif is_image(entry.name):
+                        yield name
+                    else:
+                        endings[other_ending(entry.name)] += 1
+        except OSError as error:
+            logger.warning("%s cannot be read, its images are left out: %s", folder, error.strerror)
+    warn_left_out(endings, root)
 
 
 def _holds_results(folder: str, name: str, output: Path | None) -> bool:

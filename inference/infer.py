@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Infer; return the exit code."""
     parser = build_options(__doc__)
     add = parser.add_argument
-    add("--query_dir", type=Path, required=True, metavar="DIR", help="folder of the query images")
+    add("--query_dir", type=Path, required=True, metavar="DIR", help="folder of the query images, or one image")
     beyond = "beyond it: no match; test.py reports a threshold"
     add("--max_distance", type=number(float, 0), metavar="D", help=beyond)
     return run_with_options(infer, parser, argv)

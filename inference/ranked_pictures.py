@@ -49,7 +49,7 @@ def write_ranked_pictures(
     sample = Embeddings(np.array(queries.vectors[rows]), queries.paths[rows])
     images = _images(sample.paths, *labels_of(sample.paths))
     first = replace(search_filter, topk=min(search_filter.topk, _LONGEST_LIST) or _LONGEST_LIST)
-    result = first.search(index, sample.vectors)
+    result = first.search(index, sample)
     precision = _average_precision(sample, gallery)
     files = []
     for place, (row, query) in enumerate(zip(rows.tolist(), images, strict=True)):

@@ -2,7 +2,7 @@
 
 import csv
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.readers.market import UNKNOWN_ID, labels_of
+from inference.cameras import Cameras, search_other_cameras
 from inference.gallery.store import CSV, NPZ, QUERY_PATHS, QUERY_VECTORS, RESULTS, Embeddings, Gallery
-from inference.indexes.base import NOT_FOUND, Index, SearchResult, Vectors
+from inference.indexes.base import NOT_FOUND, Index, SearchResult
 from inference.npy_writer import save_rows, write_npy
 from utils.blocks import row_blocks
 from utils.files import keep_previous, scratch_folder, written_aside
+from utils.text import as_rows, printable
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +25,7 @@ PREDICTIONS = "result.csv"
 
 _HEADER = ("query", "rank", "path", "identity", "camera", "distance")
 _PREDICTIONS_HEADER = ("query filename", "predicted class", "predicted path", "distance")
+_FEW_MATCHES = 10  # on the console
 _BYTES_PER_LINE = 1500  # of results.csv while it is put together
 
 
@@ -33,18 +36,24 @@ class SearchFilter:
     Attributes:
         topk: gallery images per query; 0 = all.
         max_distance: weaker matches are dropped; None = none is.
+        cameras: gallery images of a query's own camera are left out; None = none is.
     """
 
     topk: int = 100
     max_distance: float | None = None
+    cameras: Cameras | None = None
 
-    def search(self, index: Index, queries: Vectors) -> SearchResult:
-        """The neighbors of queries (Q, D) in an index.
+    def search(self, index: Index, queries: Embeddings) -> SearchResult:
+        """The neighbors of Q queries in an index.
 
         Raises:
             ReidError: as :meth:`inference.indexes.base.Index.search`.
         """
-        return self.drop_weak(index.search(queries, self.topk))
+        if self.cameras is None:
+            return self.drop_weak(index.search(queries.vectors, self.topk))
+        own = self.cameras.of_queries(queries.paths)
+        result = search_other_cameras(index, queries.vectors, self.topk, self.cameras.gallery, own)
+        return self.drop_weak(result)
 
     def drop_weak(self, result: SearchResult) -> SearchResult:
         """``result`` without the matches that are too weak: their index becomes :data:`NOT_FOUND`."""
@@ -96,10 +105,11 @@ def write_results(
         ):
             csv.writer(file).writerow(_HEADER)
             for rows in row_blocks(len(queries), k * _BYTES_PER_LINE):
-                result = search_filter.search(index, queries.vectors[rows])
+                block = Embeddings(queries.vectors[rows], queries.paths[rows])
+                result = search_filter.search(index, block)
                 distances.append(result.distances)
                 indices.append(result.indices)
-                _write_lines(file, queries.paths[rows], gallery, result)
+                _write_lines(file, block.paths, gallery, result, search_filter.cameras)
                 num_without += int((result.indices == NOT_FOUND).all(axis=1).sum())
         with npz.open("wb") as archive:
             np.savez(archive, **{name: np.load(path, mmap_mode="r") for name, path in numbers.items()})
@@ -109,6 +119,17 @@ def write_results(
         if earlier := keep_previous(folder, RESULTS):
             logger.info("the earlier results are now in %s", earlier)
     return num_without
+
+
+def best_matches(queries: Embeddings, gallery: Gallery, index: Index, search_filter: SearchFilter) -> str:
+    """The nearest gallery images of a few queries, as lines for the console: rank, distance, path."""
+    few = replace(search_filter, topk=min(search_filter.topk, _FEW_MATCHES) or _FEW_MATCHES)
+    lines = []
+    for query, distances, items in zip(queries.paths, *few.search(index, queries), strict=True):
+        paths = gallery.embeddings.paths[items[items != NOT_FOUND]].tolist()
+        matches = [f"{rank:4d}  {distances[rank - 1]:.4f}  {path}" for rank, path in enumerate(paths, start=1)]
+        lines += [f"{query}: rank, distance, gallery image", *(matches or [f"      {NO_MATCH}"])]
+    return "\n".join([*map(printable, lines), ""])
 
 
 def write_predictions(folder: Path, queries: Embeddings, gallery: Embeddings, result: SearchResult) -> None:
@@ -131,7 +152,7 @@ def write_predictions(folder: Path, queries: Embeddings, gallery: Embeddings, re
     )
     with written_aside(folder / PREDICTIONS) as aside:
         with open_table(aside) as file:
-            csv.writer(file).writerows([_PREDICTIONS_HEADER, *zip(*columns, strict=True)])
+            csv.writer(file).writerows(as_rows([_PREDICTIONS_HEADER, *zip(*columns, strict=True)]))
         if earlier := keep_previous(folder, (PREDICTIONS,)):
             logger.info("the earlier results are now in %s", earlier)
 
@@ -146,18 +167,21 @@ def open_table(path: Path) -> TextIO:
     return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
 
 
-def _write_lines(file: TextIO, paths: NDArray[np.str_], gallery: Gallery, result: SearchResult) -> None:
+def _write_lines(
+    file: TextIO, paths: NDArray[np.str_], gallery: Gallery, result: SearchResult, cameras: Cameras | None
+) -> None:
     has_line = result.indices != NOT_FOUND
     has_line[:, 0] = True  # a query without a match has a line too
     rows, places = np.nonzero(has_line)
     items = result.indices[rows, places]
     empty = items == NOT_FOUND
+    found = gallery.embeddings.paths[items]
     columns = (
         paths[rows],
         np.where(empty, "", (places + 1).astype(str)),
-        np.where(empty, NO_MATCH, gallery.embeddings.paths[items]),
+        np.where(empty, NO_MATCH, found),
         np.where(empty, "", label_texts(gallery.person_ids[items])),
-        np.where(empty, "", label_texts(gallery.camera_ids[items])),
+        np.where(empty, "", cameras.texts(found) if cameras else label_texts(gallery.camera_ids[items])),
         np.where(empty, "", np.char.mod("%.9f", result.distances[rows, places])),
     )
-    csv.writer(file).writerows(zip(*(column.tolist() for column in columns), strict=True))
+    csv.writer(file).writerows(as_rows(zip(*(column.tolist() for column in columns), strict=True)))

@@ -57,6 +57,17 @@ def test_the_command_of_the_readme(market: Path) -> None:
     assert json.loads((low / "makelr.json").read_text()) == mark
 
 
+def test_the_data_set_may_lie_beside_the_code(market: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "datasets" / "market1501"
+    data.parent.mkdir()
+    market.rename(data)
+    (tmp_path / "repository").mkdir()
+    monkeypatch.chdir(tmp_path / "repository")
+    assert run(Path("./market1501")) == 0
+    assert images(tmp_path / "datasets" / "market1501_x2") == images(data)
+    assert not list(Path().iterdir())
+
+
 def test_processes_write_what_one_writes(market: Path, tmp_path: Path) -> None:
     assert run(market, "--out_dir", str(tmp_path / "one")) == 0
     assert run(market, "--out_dir", str(tmp_path / "two"), "--workers", "2") == 0

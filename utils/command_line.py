@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from utils.errors import ReidError
 from utils.signals import InterruptedRun, ignore_signals, stop_on_signals
+from utils.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class OneLineParser(argparse.ArgumentParser):
 
     def fail(self, mistake: str) -> NoReturn:
         """Report a mistake that the list of options does not help with, and exit."""
-        self.exit(EXIT_USER_ERROR, f"error: {' '.join(mistake.split())}\n")
+        self.exit(EXIT_USER_ERROR, f"error: {printable(' '.join(mistake.split()))}\n")
 
 
 def number(kind: type[int] | type[float], lowest: float, highest: float = math.inf) -> Callable[[str], Any]:
@@ -111,7 +112,7 @@ def exit_code(work: Callable[[], object], interruption: str = "stopped") -> int:
         if (line := explain(error)) is None:
             raise
         with suppress(OSError):  # a stderr that is full or broken
-            tqdm.write(f"error: {line}", file=sys.stderr)  # not at the end of a progress bar
+            tqdm.write(f"error: {printable(line)}", file=sys.stderr)  # not at the end of a progress bar
         return EXIT_USER_ERROR
     finally:
         _drop_unwritten()

@@ -1,5 +1,6 @@
 """Atomic files, results of earlier runs, inter-process locks and temporary folders."""
 
+import difflib
 import os
 import shutil
 import uuid
@@ -45,6 +46,7 @@ def file_named(path: Path) -> Iterator[None]:
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
     with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8", errors="surrogateescape")
         aside.write_text(text, encoding="utf-8", errors="backslashreplace")  # of names that are no text
 
 
@@ -111,10 +113,43 @@ def absent_files(paths: Iterable[str]) -> list[str]:
     return absent
 
 
+def nearest_path(path: Path) -> Path | None:
+    """An existing path that differs from ``path`` in names that are similar; None if there is none.
+
+    Args:
+        path: of a file or folder that does not exist.
+    """
+    above = next((folder for folder in path.parents if folder.is_dir()), None)
+    return None if above is None else _descend(above, path.relative_to(above).parts)
+
+
+def _descend(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first existing path below ``folder`` whose parts are similar to ``names``."""
+    if not names:
+        return folder
+    entries = sorted(_listing(str(folder)))
+    close = [names[0]] if names[0] in entries else difflib.get_close_matches(names[0], entries, n=3, cutoff=0.5)
+    inner = (_descend(folder / name, names[1:]) for name in close)
+    return next((path for path in inner if path is not None), None)
+
+
+def folders_of(folder: str) -> list[str]:
+    """The names of the folders in a folder, and of links to folders; a link to itself is none."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries if _is_folder(entry)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def _listing(folder: str) -> frozenset[str]:
     try:
         return frozenset(os.listdir(folder))  # noqa: PTH208 (names only)
-    except OSError:
+    except (OSError, ValueError):  # the second: a name that holds a zero byte
         return frozenset()
 
 

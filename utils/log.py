@@ -13,12 +13,26 @@ from tqdm import tqdm
 
 from utils.command_line import explain
 from utils.errors import one_line
+from utils.text import printable
 
 # In Lightning's order, so that both agree on which process is the first.
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 
-_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+class LineFormatter(logging.Formatter):
+    """Time, level and message; a file name in the message can neither begin a new line nor command the terminal.
+
+    Args:
+        time: format of the time; None = with the date.
+    """
+
+    def __init__(self, time: str | None = "%H:%M:%S") -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", time)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (of logging)
+        """The line without a traceback, which follows it."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
 
 
 def _is_for_users(record: logging.LogRecord) -> bool:
@@ -28,6 +42,10 @@ def _is_for_users(record: logging.LogRecord) -> bool:
 
 class _BesideBars(logging.Handler):
     """Writes a line to stderr without breaking a progress bar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(LineFormatter())
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -58,7 +76,7 @@ def setup_logging(every_process: bool = False) -> None:
     for handler in handlers:
         handler.addFilter(_is_for_users)
     level = logging.INFO if every_process or _rank() == 0 else logging.ERROR
-    logging.basicConfig(level=level, format=_FORMAT, datefmt="%H:%M:%S", handlers=handlers, force=True)
+    logging.basicConfig(level=level, handlers=handlers, force=True)
     logging.raiseExceptions = False  # a message that cannot be written is no reason for a traceback
     for module in ("pytorch_lightning", "lightning_fabric", "torch.utils.data"):
         warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")
@@ -68,7 +86,7 @@ def setup_logging(every_process: bool = False) -> None:
 def log_file(path: Path) -> Iterator[None]:
     """Append the messages of the block to a file, after those that came before it, and the error that ends it."""
     handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setFormatter(LineFormatter(None))
     handler.addFilter(_is_for_users)
     root = logging.getLogger()
     for earlier in root.handlers[:]:

@@ -1,24 +1,21 @@
-"""``python -m datasets.convert prw|mot17 RAW OUT`` makes a data set from a release as it was downloaded."""
+"""``python -m datasets.convert prw|mot17|... RAW OUT`` makes a data set from a release as it was downloaded."""
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets.convert.crops import write_crops
-from datasets.convert.mot17 import DETECTORS, Mot17Rules, plan_mot17
-from datasets.convert.prw import plan_prw
 from utils.command_line import OneLineParser, exit_code, number
 from utils.errors import ReidError
+from utils.log import setup_logging
 from utils.processes import MAX_WORKERS, usable_cpus
 
 _DESCRIPTION = """\
 Cut people out of the frames of a release and write them in Market-1501 layout:
 
 python -m datasets.convert prw PRW-v16.04.20 ../datasets/PRW
-python -m datasets.convert mot17 MOT17 ../datasets/MOT17_reid
+python -m datasets.convert mot17 MOT17 ../datasets/MOT17_reid   (also mot16, mot20, dancetrack, sportsmot)
 
 OUT appears when it is complete; until then the files are in OUT.unfinished. Repeat a command that was stopped: it
 skips finished files and goes on. It never touches a folder that another command
@@ -28,29 +25,35 @@ began (convert.json in it tells). Exit code 2: a mistake, or files that cannot b
 
 def build_parser() -> OneLineParser:
     """The options of this script."""
+    from datasets.convert.mot17 import DETECTORS, Mot17Rules
+    from datasets.readers.market import TRACKING
+
     parser = OneLineParser(
         prog="python -m datasets.convert",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    releases = parser.add_subparsers(dest="release", required=True, metavar="prw|mot17")
+    releases = parser.add_subparsers(dest="release", required=True, metavar=f"prw|{'|'.join(TRACKING)}")
     prw, mot17 = (
-        releases.add_parser(name, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-        for name, text in (("prw", "PRW-v16.04.20"), ("mot17", "MOT17"))
+        releases.add_parser(name, aliases=more, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        for name, more, text in (
+            ("prw", (), "PRW-v16.04.20"),
+            (TRACKING[0], TRACKING[1:], "MOT17, MOT16, MOT20, DanceTrack, SportsMOT"),
+        )
     )
     prw.add_argument(
         "--keep-ambiguous", action="store_true", help="people without an identity (-2) join the gallery as 0000"
     )
     rules = Mot17Rules()
     add = mot17.add_argument
-    add("--detector", choices=DETECTORS, default=rules.detector, help="which copy of each sequence is read")
-    tests = "sequences to test on (default: the last third)"
+    add("--detector", choices=DETECTORS, default=rules.detector, help="which copy of each sequence of MOT17 is read")
+    tests = "numbers of the sequences to test on (default: the last third; the log tells the numbers)"
     add("--test-sequences", type=number(int, 1), nargs="+", default=argparse.SUPPRESS, metavar="N", help=tests)
     visible = "leave out people of whom less is visible, 0 to 1"
     add("--min-visibility", type=number(float, 0, 1), default=rules.min_visibility, metavar="X", help=visible)
     small = "leave out people who are smaller, in pixels"
     add("--min-height", type=number(int, 1), default=rules.min_height, metavar="N", help=small)
-    add("--every", type=number(int, 1), default=rules.every, metavar="N", help="take every N-th frame")
+    add("--every", type=number(int, 1, 10**6), default=rules.every, metavar="N", help="take every N-th frame")
     for release in (prw, mot17):
         release.add_argument("raw", type=Path, metavar="RAW", help="folder of the release")
         release.add_argument("out", type=Path, metavar="OUT", help="folder to make")
@@ -68,6 +71,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     Exits with code 2 and one line on stderr where an argument or a file cannot be used.
     """
+    # They import torch: seconds in which Ctrl-C would be a traceback outside of exit_code.
+    from datasets.convert.crops import write_crops
+    from datasets.convert.mot17 import Mot17Rules, plan_mot17
+    from datasets.convert.prw import plan_prw
+
     parser = build_parser()
     options = vars(parser.parse_args(argv))
     release, raw, out = options.pop("release"), options.pop("raw"), options.pop("out")
@@ -87,5 +95,5 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    setup_logging()
     sys.exit(exit_code(main))

@@ -41,7 +41,7 @@ def check_release(raw: Path) -> None:
     Raises:
         ReidError: if a file or folder is missing.
     """
-    if absent := [part for part in _PARTS if not (raw / part).exists()]:
+    if absent := [part for part in _PARTS if not ((raw / part).is_file() or (raw / part).is_dir())]:
         raise ReidError(
             f"RAW must be the folder of PRW-v16.04.20 with {', '.join(_PARTS)}, but {raw} has no {', '.join(absent)}"
         )

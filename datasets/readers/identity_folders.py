@@ -3,19 +3,23 @@
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.readers.market import MarketLayout
+from datasets.readers.market import MarketLayout, labels_in
 from datasets.readers.records import NOBODY, SPLITS, UNDECIDED, ImageRecord, root_of
 from datasets.sample import AMBIGUOUS_ID, DISTRACTOR_ID, JUNK_ID
 from utils.errors import ReidError
-from utils.images import is_image
+from utils.files import folders_of
+from utils.images import is_image, other_ending, warn_left_out
 
 logger = logging.getLogger(__name__)
 
 _MARKET_NAME = re.compile(MarketLayout().pattern)
+_FEW = 10  # fewer identities are hardly a data set
+_PLACE = re.compile(r"(c|ch|cams?|cameras?|channel|view|site|zone|room|floor|gate|door|entrance)[ _-]?\d+", re.I)
 _FORMS = (
     "a data set is a folder in Market-1501 layout (bounding_box_train, query, bounding_box_test), "
     "one folder per identity (train/ID/*.jpg, or ID/*.jpg directly), or a CSV file"
@@ -42,20 +46,26 @@ def identity_folder_images(folder: Path) -> list[ImageRecord]:
     """
     root = root_of(folder)
     top = _folders(root)
-    parts = [(entry.name.lower(), entry.path) for entry in top if entry.name.lower() in SPLITS]
+    parts = [(name.lower(), f"{root}/{name}") for name in top if name.lower() in SPLITS]
     if parts:
-        others = [entry.name for entry in top if entry.name.lower() not in SPLITS]
-        _warn_left_out(others, folder, f"beside {', '.join(sorted({split for split, _ in parts}))}")
+        others = [name for name in top if name.lower() not in SPLITS]
+        _warn_of_folders(others, folder, f"beside {', '.join(sorted({split for split, _ in parts}))}")
     groups: list[_Group] = []
     loose: list[str] = []
     nested: list[str] = []
+    endings = Counter[str]()
     for split, part in parts or [(UNDECIDED, root)]:
-        loose += _content(part)[0]
+        loose += [name for name in os.listdir(part) if is_image(name)]  # noqa: PTH208 (names only)
         for person in _folders(part):
-            names, folders = _content(person.path)
-            groups.append(_Group(split, person.name, person.path, names))
-            nested += [f"{person.path}/{name}"[len(root) + 1 :] for name in folders]
-    _warn_left_out(nested, folder, "within the folder of an identity")
+            at = f"{part}/{person}"
+            names = os.listdir(at)  # noqa: PTH208
+            groups.append(_Group(split, person, at, [name for name in names if is_image(name)]))
+            others = [name for name in names if not is_image(name)]
+            folders = {name for name in others if os.path.isdir(f"{at}/{name}")}  # noqa: PTH112
+            nested += [f"{at}/{name}"[len(root) + 1 :] for name in folders if not name.startswith(".")]
+            endings.update(other_ending(name) for name in others if name not in folders)
+    warn_left_out(endings, folder)
+    _warn_of_folders(nested, folder, "within the folder of an identity")
     if loose:
         raise ReidError(
             f"images of {folder} must lie in the folder of an identity, but {len(loose)} do not: "
@@ -63,6 +73,8 @@ def identity_folder_images(folder: Path) -> list[ImageRecord]:
         )
     if not any(group.names for group in groups):
         raise ReidError(f"data set folder {folder} must hold images, but has none; {_FORMS}")
+    if not parts:
+        _warn_of_places({group.person for group in groups if group.names}, folder)
     return _records(groups, folder)
 
 
@@ -105,26 +117,25 @@ def _cameras(group: _Group) -> list[int | None]:
     """The camera in each file name; None if the name does not fit, or has another identity than the folder."""
     if not re.fullmatch(r"-?\d+", group.person):
         return [None] * len(group.names)
-    matches = [_MARKET_NAME.match(name) for name in group.names]
-    return [int(m["camera"]) if m and int(m["id"]) == int(group.person) else None for m in matches]
+    labels = [labels_in(_MARKET_NAME.match(name)) for name in group.names]
+    return [pair[1] if pair and pair[0] == int(group.person) else None for pair in labels]
 
 
-def _folders(folder: str) -> Sequence[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+def _folders(folder: str) -> list[str]:
+    return [name for name in folders_of(folder) if not name.startswith(".")]
 
 
-def _content(folder: str) -> tuple[list[str], list[str]]:
-    """The names of the images and of the folders in a folder; only names that are no image's are examined."""
-    names = os.listdir(folder)  # noqa: PTH208 (names only)
-    images = [name for name in names if is_image(name)]
-    if len(images) == len(names):
-        return images, []
-    others = (name for name in names if not name.startswith(".") and not is_image(name))
-    return images, [name for name in others if os.path.isdir(f"{folder}/{name}")]  # noqa: PTH112 (as above)
+def _warn_of_places(people: Set[str], folder: Path) -> None:
+    """Folders of cameras or places look like folders of people; they are few, or are called so."""
+    if len(people) < _FEW or all(map(_PLACE.fullmatch, people)):
+        logger.warning(
+            "%d folders of %s are read as identities: %s; if they are cameras or places, make a folder for each "
+            "person, or a CSV file with person_id and camera_id",
+            *(len(people), folder, ", ".join(sorted(people)[:5])),
+        )
 
 
-def _warn_left_out(folders: Sequence[str], folder: Path, where: str) -> None:
+def _warn_of_folders(folders: Sequence[str], folder: Path, where: str) -> None:
     if folders:
         examples = ", ".join(sorted(folders)[:3])
         logger.warning("%d folders of %s are left out, %s: %s", len(folders), folder, where, examples)

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +13,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.sample import AMBIGUOUS_ID, JUNK_ID, NoTrainingImagesError, ReidSplits, Sample
+from datasets.sample import AMBIGUOUS_ID, JUNK_ID, LONGEST_NUMBER, NoTrainingImagesError, ReidSplits, Sample
 from utils.blocks import row_blocks
 from utils.errors import ReidError
-from utils.images import is_image
+from utils.images import is_image, other_ending, warn_left_out
 
 logger = logging.getLogger(__name__)
 
 CONVERSION_MARK = "convert.json"  # in each folder that datasets.convert made; it says how
 UNKNOWN_ID = -3  # identity or camera of a file whose name has none; -1 and -2 mean junk in a Market name
 _NO_FOLDER = "data set folder {} must exist, but does not; see the layout in README.md"
-_LONGEST_NUMBER = 18  # digits that fit into 64 bits
 _BYTES_PER_NAME = 4096  # of the memory budget, while a name is parsed
 
 
@@ -41,7 +41,10 @@ class MarketLayout:
     pattern: str = r"(?P<id>-?\d+)_c(?P<camera>\d+)"
 
 
-# MOT17 has one camera per sequence, so the cameras in its file names do not count.
+TRACKING = ("mot17", "mot16", "mot20", "dancetrack", "sportsmot")
+"""Releases that datasets.convert reads by the files of MOT17."""
+
+# They have one camera per sequence, so the cameras in their file names do not count.
 NO_CAMERAS = MarketLayout(pattern=r"(?P<id>-?\d+)_")
 
 
@@ -67,13 +70,13 @@ class MarketReader:
 
 
 def layout_of(folder: Path) -> MarketLayout:
-    """The layout of a folder by its mark: that of Market-1501, or without cameras for a converted MOT17."""
+    """The layout of a folder by its mark: that of Market-1501, or without cameras for converted tracking data."""
     try:
         mark = json.loads((folder / CONVERSION_MARK).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # only the images count, whoever made the folder
+    except (OSError, ValueError, RecursionError):  # only the images count, whoever made the folder
         mark = None
-    of_mot17 = isinstance(mark, dict) and mark.get("made_by") == "datasets.convert mot17"
-    return NO_CAMERAS if of_mot17 else MarketLayout()
+    maker = mark.get("made_by") if isinstance(mark, dict) else None
+    return NO_CAMERAS if maker in [f"datasets.convert {release}" for release in TRACKING] else MarketLayout()
 
 
 def read_market_layout(
@@ -127,10 +130,13 @@ def read_split(folder: Path, pattern: str) -> tuple[Sample, ...]:
     """
     if not folder.is_dir():
         raise ReidError(_NO_FOLDER.format(folder))
-    samples, unmatched = parse_names(os.listdir(folder), pattern, folder)  # noqa: PTH208 (names only)
+    names = os.listdir(folder)  # noqa: PTH208 (names only)
+    samples, unmatched = parse_names(names, pattern, folder)
+    others = [(name, ending) for name in names if (ending := other_ending(name))]
+    warn_left_out(Counter("folders" if (folder / name).is_dir() else ending for name, ending in others), folder)
     if unmatched:
         raise ReidError(
-            f"images in {folder} must be named like 0002_c1s1_000451_03.jpg (identity, camera), "
+            f"images in {folder} must be named like 0002_c1s1_000451_03.jpg (identity, camera: 18 digits at most), "
             f"but {len(unmatched)} are not: {', '.join(unmatched[:3])}; rename or remove them"
         )
     if not samples:
@@ -150,17 +156,25 @@ def parse_names(names: Iterable[str], pattern: str, folder: Path) -> tuple[list[
         The samples sorted by file name, without junk (-1) and ambiguous (-2) images, and the names of image files
         that do not fit the pattern. The camera is 0 if the pattern has none.
     """
-    compiled, cameras = re.compile(pattern), _has_cameras(pattern)
+    compiled = re.compile(pattern)
     samples, unmatched = [], []
     for name in sorted(names):
         if not is_image(name):
             continue
-        match = compiled.match(name)
-        if match is None:
+        labels = labels_in(compiled.match(name))
+        if labels is None:
             unmatched.append(name)
-        elif (person_id := int(match["id"])) not in (JUNK_ID, AMBIGUOUS_ID):
-            samples.append(Sample(folder / name, person_id, int(match["camera"]) if cameras else 0))
+        elif labels[0] not in (JUNK_ID, AMBIGUOUS_ID):
+            samples.append(Sample(folder / name, *labels))
     return samples, unmatched
+
+
+def labels_in(match: re.Match[str] | None) -> tuple[int, int] | None:
+    """Identity and camera (0 without one) of a name that fits a pattern; None if it does not, or exceeds 64 bits."""
+    if match is None:
+        return None
+    numbers = match["id"], match.groupdict().get("camera", "0")
+    return None if max(map(len, numbers)) > LONGEST_NUMBER else (int(numbers[0]), int(numbers[1]))
 
 
 class Names(Protocol):
@@ -183,14 +197,9 @@ def labels_of(names: Names) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     person_ids, camera_ids = np.empty(len(names), np.int64), np.empty(len(names), np.int64)
     for rows in row_blocks(len(names), _BYTES_PER_NAME):
         matches = (match(name, max(name.rfind("/"), name.rfind("\\")) + 1) for name in map(str, names[rows]))
-        person_ids[rows], camera_ids[rows] = np.array([*map(_label, matches)], np.int64).T
+        labels = [labels_in(of_name) or (UNKNOWN_ID, UNKNOWN_ID) for of_name in matches]
+        person_ids[rows], camera_ids[rows] = np.array(labels, np.int64).reshape(-1, 2).T
     return person_ids, camera_ids
-
-
-def _label(match: re.Match[str] | None) -> tuple[int, int]:
-    if match is None or max(len(match["id"]), len(match["camera"])) > _LONGEST_NUMBER:
-        return UNKNOWN_ID, UNKNOWN_ID
-    return int(match["id"]), int(match["camera"])
 
 
 def _has_cameras(pattern: str) -> bool:

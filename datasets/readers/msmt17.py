@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from datasets.readers.market import check_folder
-from datasets.sample import NoTrainingImagesError, ReidSplits, Sample
+from datasets.sample import LONGEST_NUMBER, NoTrainingImagesError, ReidSplits, Sample
 from utils.errors import ReidError
 from utils.files import absent_files
 
@@ -61,8 +61,10 @@ def _read_list(file: Path, images: Path, first: int) -> list[Sample]:
             continue
         try:
             path, label = line.rsplit(maxsplit=1)
-            camera = int(os.path.basename(path).split("_")[2])  # noqa: PTH119 (a Path per line is slow)
-            samples.append(Sample(images / path, first + int(label), camera))
+            camera = os.path.basename(path).split("_")[2]  # noqa: PTH119 (a Path per line is slow)
+            if max(len(label), len(camera)) > LONGEST_NUMBER:
+                raise ValueError("it exceeds 64 bits")
+            samples.append(Sample(images / path, first + int(label), int(camera)))
         except (ValueError, IndexError) as error:
             raise ReidError(
                 f"{file} line {number} must read like 0000/0000_000_01_0303morning_0008_0.jpg 0, got {line!r}"

@@ -5,6 +5,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from datasets.readers.csv_file import parse_csv, write_csv
 from datasets.readers.records import GALLERY, NOBODY, QUERY, TEST, TRAIN, UNDECIDED, ImageRecord
@@ -15,37 +16,59 @@ logger = logging.getLogger(__name__)
 _ByCamera = dict[int | None, list[str]]  # an identity's paths by camera; all under None if cameras do not matter
 
 
-def resolve_split(
-    images: Sequence[ImageRecord], file: Path, seed: int, *, with_train: bool = True
-) -> list[ImageRecord]:
+class SplitRule(NamedTuple):
+    """What a split is for.
+
+    Attributes:
+        seed: of a random split.
+        with_train: False = only the test counts.
+        trained_here: False = the network that is tested comes from another project.
+    """
+
+    seed: int = 0
+    with_train: bool = True
+    trained_here: bool = True
+
+
+def resolve_split(images: Sequence[ImageRecord], file: Path, rule: SplitRule) -> list[ImageRecord]:
     """Decide the undecided splits, once and for all.
 
     Images that have query and gallery (or test) stay as they are. For others this function draws a split
     (:func:`draw_split`), saves it and reads it again next time. So later files do not change the split: they are left
-    out with a warning, and so are lines whose image is gone. A test that finds no saved split draws one without
-    saving it, and warns each time, because the network may have been trained on its people.
+    out with a warning, and so are lines whose image is gone. A test that finds no saved split takes all identities,
+    saves nothing, and warns each time, because the network may have been trained on some of them. So does a test of a
+    network that was trained elsewhere, without a warning and whatever is saved.
 
     Args:
         images: of all splits.
         file: the CSV file of the random split, a data set of its own.
-        seed: of the random split.
-        with_train: False = only the test counts.
+        rule: what the split is for.
 
     Raises:
         ReidError: if the file cannot be written, is not a whole split, or contradicts the labels of ``images``.
     """
+    seed, with_train, trained_here = rule
     if not _undecided(images):
         return list(images)
-    if file.exists():
-        return _select(_read_split(file), images, file, with_train=with_train)
-    split = draw_split(images, seed)
-    if not with_train and not _has_test(images):
-        logger.warning(
-            "no saved split %s: a new one is drawn with seed %d, and people of the training set may be in its test; "
-            "copy %s from the data set on which the network was trained",
-            *(file, seed, file.name),
-        )
+    if not with_train and not _has_test(images) and not (trained_here and file.exists()):
+        split = draw_split(images, seed, with_train=False)
+        count = len({image.person for image in split} - {NOBODY})
+        if trained_here:
+            logger.warning(
+                "no saved split %s: all %d identities are tested, with queries drawn by seed %d; if the network was "
+                "trained on some of them, copy %s from the data set on which it was trained",
+                *(file, count, seed, file.name),
+            )
+        else:
+            logger.info("all %d identities are tested, with queries drawn by seed %d", count, seed)
         return split
+    if file.exists():
+        split = _select(_read_split(file), images, file, with_train=with_train)
+        if not with_train:
+            tested = {image.person for image in split if image.split != TRAIN} - {NOBODY}
+            logger.info("%d identities are tested, those of the saved split %s", len(tested), file)
+        return split
+    split = draw_split(images, seed)
     try:
         write_csv(file, split)
     except OSError as error:
@@ -57,18 +80,20 @@ def resolve_split(
     return split
 
 
-def draw_split(images: Sequence[ImageRecord], seed: int) -> list[ImageRecord]:
+def draw_split(images: Sequence[ImageRecord], seed: int, *, with_train: bool = True) -> list[ImageRecord]:
     """Draw the undecided parts: test identities, then queries.
 
     Without any test images (no split at all, or ``train`` only) half of the identities, rounded down, become the
-    test, among them half of those that can give a query, rounded up; otherwise ``train`` stays as it is. One image of
-    each test identity is a query, the others are gallery. With cameras, one image of each of its cameras is a query,
-    as long as the gallery keeps an image of another camera for every query; if no identity has two cameras, cameras
-    do not matter. So identities with a single image go to the gallery, and so do distractors.
+    test, among them half of those that can give a query, rounded up, or all of them where nothing is to be trained;
+    otherwise ``train`` stays as it is. One image of each test identity is a query, the others are gallery. With
+    cameras, one image of each of its cameras is a query, as long as the gallery keeps an image of another camera for
+    every query; if no identity has two cameras, cameras do not matter. So identities with a single image go to the
+    gallery, and so do distractors.
 
     Args:
         images: of all splits.
         seed: of the draw; the order of ``images`` does not matter.
+        with_train: False = all identities are the test, unless there are test images.
 
     Raises:
         ReidError: if there are fewer than 2 identities, or if no query can be drawn.
@@ -79,6 +104,8 @@ def draw_split(images: Sequence[ImageRecord], seed: int) -> list[ImageRecord]:
     people = _by_person(image for image in ordered if not has_test or image.split != TRAIN)
     if has_test:
         train = {image.path for image in ordered if image.split == TRAIN}
+    elif not with_train:
+        train = set()
     else:
         if len(people) < 2:
             raise ReidError(f"a split can be drawn from 2 identities on, but the data set has {len(people)}")
@@ -142,7 +169,7 @@ def _queries_of(by_camera: _ByCamera, rng: random.Random) -> set[str]:
 
 
 def _read_split(file: Path) -> list[ImageRecord]:
-    split = list(parse_csv(file).values())
+    split = list(parse_csv(file, saved=True).values())
     if _undecided(split) or any(image.split == UNDECIDED for image in split):
         raise ReidError(
             f"the saved split {file} must have a split column with queries and gallery, but does not; delete it to "

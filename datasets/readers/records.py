@@ -37,7 +37,7 @@ class ImageRecord(NamedTuple):
 
 def root_of(folder: Path) -> str:
     """A folder as a prefix of the paths of its images: absolute, without ``..``; links stay."""
-    return os.path.abspath(folder)  # noqa: PTH100 (resolve() would go to where a link points)
+    return os.path.abspath(folder).replace(os.sep, "/")  # noqa: PTH100 (resolve() would go to where a link points)
 
 
 def number_identities(name: str, images: Iterable[ImageRecord], folder: Path, *, with_train: bool) -> ReidSplits:

@@ -11,6 +11,7 @@ from datasets.synthetic.dataset import draw_dataset
 from datasets.synthetic.plan import SyntheticSpec, plan_images
 from utils.command_line import OneLineParser, exit_code
 from utils.errors import ReidError
+from utils.log import setup_logging
 
 logger = logging.getLogger(__name__)
 
@@ -43,5 +44,5 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    setup_logging()
     sys.exit(exit_code(main))

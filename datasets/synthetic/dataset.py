@@ -12,6 +12,7 @@ from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 from datasets.synthetic.image import encode_image
 from datasets.synthetic.plan import GALLERY, QUERY, TRAIN, SyntheticSpec, plan_images
 from utils.errors import ReidError
+from utils.files import file_named, write_text
 
 SPEC_FILE = "synthetic.json"
 # Raised when the same arguments begin to give other pictures: an older folder is then refused.
@@ -64,8 +65,9 @@ def _draw_all(folder: Path, spec: SyntheticSpec, progress: bool) -> None:
     ):
         person, camera, number = image.person, image.camera, image.number
         encoded = encode_image(spec.seed, person, camera, number, size, misplaced=image.misplaced)
-        (folder / image.path).write_bytes(encoded)
-    (folder / SPEC_FILE).write_text(json.dumps(_record(spec), indent=2) + "\n", encoding="utf-8")
+        with file_named(folder / image.path):
+            (folder / image.path).write_bytes(encoded)
+    write_text(folder / SPEC_FILE, json.dumps(_record(spec), indent=2) + "\n")
 
 
 def _record(spec: SyntheticSpec) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from pytorch_lightning.utilities import rank_zero_only
 from yacs.config import CfgNode
 
-from datasets.checks import check_files, check_test, check_train, refuse_shared_identities
+from datasets.checks import check_files, check_test, check_train, find_copies, find_few, refuse_shared_identities
 from datasets.datamodule import LoaderSettings, ReidDataModule
 from datasets.low_resolution import LowResolutionFiles, find_low_resolution_files
-from datasets.readers import read_dataset
+from datasets.readers import own_data, read_dataset
 from datasets.readers.concat import concat_datasets
 from datasets.sample import ReidSplits
 from datasets.transforms import Augmentation, NetworkInput
@@ -54,23 +55,30 @@ def read_training_data(cfg: CfgNode) -> TrainingData:
     for warning in check_train(splits, cfg.SOLVER.IMS_PER_BATCH // instances, instances):
         logger.warning("%s", warning)
     _check_test(cfg, replace(splits, name=first.name))
+    _warn_of_copies(splits)
     return TrainingData(splits, first.name)
 
 
-def read_test_data(cfg: CfgNode, name: str) -> ReidSplits:
+def read_test_data(cfg: CfgNode, name: str, *, trained_here: bool = True) -> ReidSplits:
     """Read query and gallery of a data set, without its training images, and check them before anything runs.
+
+    Args:
+        cfg: the configuration.
+        name: of the data set.
+        trained_here: False = the network comes from another project: all of a folder of identities is its test.
 
     Raises:
         ReidError: for a missing folder, a bad file, or splits that cannot work.
     """
-    splits = _with_good_files(cfg, _read(cfg, name, with_train=False))
+    splits = _with_good_files(cfg, _read(cfg, name, with_train=False, trained_here=trained_here))
     _check_test(cfg, splits)
+    _warn_of_copies(splits)
     return splits
 
 
 def evaluation_sets(cfg: CfgNode) -> list[str]:
     """The data sets of an evaluation; training validates on the first."""
-    return _names(cfg.DATASETS.TEST_NAMES) or _training_names(cfg)
+    return _names(cfg.DATASETS.TEST_NAMES, cfg) or _training_names(cfg)
 
 
 def camera_rule(cfg: CfgNode, splits: ReidSplits) -> bool:
@@ -79,17 +87,20 @@ def camera_rule(cfg: CfgNode, splits: ReidSplits) -> bool:
 
 
 def _training_names(cfg: CfgNode) -> list[str]:
-    return _names(cfg.DATASETS.NAMES) or [cfg.DATASETS.NAMES]  # read_dataset refuses an empty name
+    return _names(cfg.DATASETS.NAMES, cfg) or [cfg.DATASETS.NAMES]  # read_dataset refuses an empty name
 
 
-def _names(text: str) -> list[str]:
-    """One name, or several as a tuple or list in Python's syntax; ``('market1501')`` is one name too."""
+def _names(text: str, cfg: CfgNode) -> list[str]:
+    """One name, or several as a tuple or list in Python's syntax; ``('market1501')`` is one name too.
+
+    What exists is a name, whatever it begins with: ``(old) set``.
+    """
     text = text.strip()
-    if not text.startswith(("(", "[", "'", '"')):
+    if not text.startswith(("(", "[", "'", '"')) or own_data(text, Path(cfg.DATASETS.ROOT_DIR)):
         return [text] if text else []
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = ()
     value = [value] if isinstance(value, str) else value if isinstance(value, (tuple, list)) else ()
     names = [name.strip() if isinstance(name, str) else "" for name in value]
@@ -101,8 +112,9 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _read(cfg: CfgNode, name: str, *, with_train: bool) -> ReidSplits:
-    return read_dataset(name, Path(cfg.DATASETS.ROOT_DIR), with_train=with_train, seed=cfg.DATASETS.SPLIT_SEED)
+def _read(cfg: CfgNode, name: str, *, with_train: bool, trained_here: bool = True) -> ReidSplits:
+    root, seed = Path(cfg.DATASETS.ROOT_DIR), cfg.DATASETS.SPLIT_SEED
+    return read_dataset(name, root, with_train=with_train, seed=seed, trained_here=trained_here)
 
 
 def _with_good_files(cfg: CfgNode, splits: ReidSplits) -> ReidSplits:
@@ -124,8 +136,14 @@ def _check_test(cfg: CfgNode, splits: ReidSplits) -> None:
         logger.warning(
             "%s tells no cameras: the camera rule is off, a query may find images of its own camera", splits.name
         )
-    for warning in warnings:
+    for warning in (*warnings, *find_few(splits)):
         logger.warning("%s", warning)
+
+
+def _warn_of_copies(splits: ReidSplits) -> None:
+    if getattr(rank_zero_only, "rank", 0) == 0:  # of several processes, one is enough
+        for warning in find_copies(splits):
+            logger.warning("%s", warning)
 
 
 def build_datamodule(

@@ -1,6 +1,7 @@
 """The curves of a run in TensorBoard."""
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,9 +11,14 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 logger = logging.getLogger(__name__)
 
+_VALIDATION = re.compile("^val/")  # TensorBoard sorts groups of curves by name: the validation comes first
+
 
 class Board(TensorBoardLogger):
     """Lightning's logger, which ends with a warning where its folder is full or gone; metrics.csv has all figures.
+
+    TensorBoard shows curves by their names: those of the validation come first. Lightning adds the number of the
+    epoch to all values; that is no curve anybody needs.
 
     Args:
         folder: of the event files.
@@ -24,8 +30,9 @@ class Board(TensorBoardLogger):
         threading.excepthook = _leave_to_main
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add points to the curves."""
-        self._try(super().log_metrics, metrics, step)
+        """Add points to the curves; those of ``val/`` become ``evaluation/``."""
+        values = {_VALIDATION.sub("evaluation/", name): value for name, value in metrics.items() if name != "epoch"}
+        self._try(super().log_metrics, values, step)
 
     def save(self) -> None:
         """Flush the files."""

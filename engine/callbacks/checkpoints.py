@@ -63,8 +63,9 @@ class Checkpoints(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best mAP so far; in a new folder the first validation is the best."""
-        if (self._folder / BEST).exists():
-            self._best = state_dict["best"]
+        best = float(state_dict["best"])
+        if (self._folder / BEST).exists() and not math.isnan(best):
+            self._best = best
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the run's card and the random states."""

@@ -24,11 +24,13 @@ class Picture:
         title: plain text above the picture, such as a file name.
         caption: plain text beside the title; may be empty.
         png: the content of a PNG file.
+        alt: the words of who cannot see the picture; empty = the title.
     """
 
     title: str
     caption: str
     png: bytes
+    alt: str = ""
 
     @property
     def source(self) -> str:
@@ -42,7 +44,9 @@ class _HeatMap(NamedTuple):
     rows: list[tuple[int, list[tuple[str, str]]]]  # query scale, and text and style of each cell
 
 
-def write_html(path: Path, report: Report, pictures: Sequence[Picture], *, plots: Sequence[Picture] = ()) -> None:
+def write_html(
+    path: Path, report: Report, pictures: Sequence[Picture], *, plots: Sequence[Picture] = (), row: str = ""
+) -> None:
     """Write the report as one self-contained file, whole or not at all.
 
     The file holds the data set, the checkpoint, the table of results, heat maps of the main figures for each protocol
@@ -54,13 +58,14 @@ def write_html(path: Path, report: Report, pictures: Sequence[Picture], *, plots
         report: what was measured.
         pictures: ranked lists, in the order to show.
         plots: curves, shown before the ranked lists.
+        row: name of the ranking that the lists show.
     """
     loader = FileSystemLoader(Path(__file__).parent)
     page = Environment(
         autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     text = page.get_template("report.html.j2").render(
-        report=report, tables=tables, heat_maps=_heat_maps(report), pictures=pictures, plots=plots
+        report=report, tables=tables, heat_maps=_heat_maps(report), pictures=pictures, plots=plots, row=row
     )
     write_text(path, text.encode("utf-8", "replace").decode())  # file names may hold any byte
 

@@ -14,6 +14,7 @@ from matplotlib.font_manager import fontManager
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
+from evaluation.ranking import CMC_RANKS
 from evaluation.verification import FALSE_POSITIVE_RATES, VerificationCurve
 from utils.errors import ReidError
 
@@ -37,7 +38,7 @@ def cmc_plot(curves: Mapping[str, Mapping[int, float]]) -> bytes:
     """Cumulative matching characteristic: the share of queries with a match among the first k.
 
     Args:
-        curves: name -> {k: share in [0, 1]}, as in :attr:`evaluation.ranking.RankingResult.cmc`.
+        curves: name -> {k: share in [0, 1]}, as :meth:`evaluation.ranking.RankingResult.curve` gives them.
 
     Returns:
         The content of a PNG file.
@@ -48,12 +49,16 @@ def cmc_plot(curves: Mapping[str, Mapping[int, float]]) -> bytes:
     _check_curves(curves)
     figure, axes = _axes("Cumulative matching characteristic", "rank k", "queries with a match up to rank k [%]")
     handles: list[Line2D] = []
+    last = max(rank for curve in curves.values() for rank in curve)
+    ticks = sorted({*(rank for rank in CMC_RANKS if rank < last), last})
     for number, curve in enumerate(curves.values()):
         ranks = sorted(curve)
         shares = [100 * curve[rank] for rank in ranks]
-        handles += axes.plot(ranks, shares, marker=_MARKERS[number % len(_MARKERS)], **_style(number))
+        marked = [place for place, rank in enumerate(ranks) if rank in ticks]
+        marker = _MARKERS[number % len(_MARKERS)]
+        handles += axes.plot(ranks, shares, marker=marker, markevery=marked, **_style(number))
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(sorted({rank for curve in curves.values() for rank in curve})))
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(ScalarFormatter())
     lowest = min(share for curve in curves.values() for share in curve.values())
@@ -124,7 +129,8 @@ def _style(number: int) -> dict[str, Any]:
 
 def _legend(figure: Figure, handles: list[Line2D], labels: list[str], title: str | None = None) -> None:
     """A legend below the axes, where it hides no curve; the figure grows by its height."""
-    plain = [label.replace("$", r"\$") for label in labels]  # a dollar sign starts a formula
+    # A name may hold any byte, and a dollar sign starts a formula.
+    plain = [label.encode("utf-8", "replace").decode().replace("$", r"\$") for label in labels]
     num_lines = sum(label.count("\n") + 1 for label in labels)
     width, height = _SIZE
     figure.set_size_inches(width, height + _LINE_HEIGHT * (num_lines + 1))

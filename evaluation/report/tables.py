@@ -5,13 +5,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.box import SIMPLE
 from rich.table import Table
+from rich.text import Text
 
 from evaluation.results import FIGURES, Entry, Report, VerificationEntry
+from utils.text import printable
 
 NOTES: dict[str, str] = {
     "centroid_ctl2021": (
         "centroid_ctl2021 is the published procedure of 2021 with its wrong camera index: its figures flatter a "
-        "model, and are not comparable to instance figures."
+        "model, are not comparable to instance figures, and depend on the order of the files (here: sorted by name)."
     )
 }
 """Protocol -> a note that must stand beside its figures."""
@@ -28,6 +30,7 @@ VERIFICATION_COLUMNS: tuple[str, ...] = (
 
 Scales = tuple[int, int]  # of query and gallery
 
+_FEW_QUERIES = 10
 _MISSING = "–"
 _MARKDOWN_SIGNS = re.compile(r"([\\`*\[\]<>|])")  # an underscore within a word has no meaning
 _SOURCES = {"online": "of the network's input", "disk": "files, median"}
@@ -53,9 +56,16 @@ def result_rows(report: Report) -> list[list[str]]:
 
 
 def notes(report: Report) -> list[str]:
-    """The notes of all protocols that have a row."""
+    """The notes of all protocols that have a row, and one on figures of a handful of queries."""
     names = {entry.protocol.name for entry in report.entries}
-    return [note for name, note in NOTES.items() if name in names]
+    remarks = [note for name, note in NOTES.items() if name in names]
+    queries = min((entry.result.num_valid_queries for entry in report.entries), default=_FEW_QUERIES)
+    if queries < _FEW_QUERIES:
+        remarks.append(
+            f"only {queries} queries count, each of which moves a figure by up to {100 / queries:.0f} points: so few "
+            "say next to nothing about a model."
+        )
+    return remarks
 
 
 def resolutions_text(report: Report) -> str:
@@ -169,7 +179,8 @@ def _console_results(report: Report) -> Table:
 
 
 def _console_table(title: str, columns: Sequence[str], rows: Sequence[list[str]]) -> Table:
-    table = Table(title=f"{title}, percent", box=SIMPLE, padding=0, title_justify="left")
+    title_text = Text(f"{printable(title)}, percent", "table.title")  # text: a name may hold [ and ]
+    table = Table(title=title_text, box=SIMPLE, padding=0, title_justify="left")
     num_text = len(columns) - len(result_columns()) + NUM_TEXT_COLUMNS
     for number, column in enumerate(zip(columns, *rows, strict=True)):
         # As narrow as the words allow, except the first: a narrow window wraps it, but never cuts a figure.

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from evaluation.protocols import EvaluationData, instance
+from evaluation.ranking import RankingResult
 from evaluation.report.html import Picture, write_html
 from evaluation.report.pictures import write_pictures
 from evaluation.report.plots import cmc_plot, roc_plot
@@ -61,7 +60,7 @@ def write_outputs(
     write_text(folder / "report.md", markdown_page([report]))
     if settings is not None:
         lists = _draw_lists(folder / _RANKED_LISTS, report, data, baseline, settings)
-        write_html(folder / "report.html", report, lists, plots=_draw_plots(folder, report))
+        write_html(folder / "report.html", report, lists, plots=_draw_plots(folder, report), row=baseline.row)
         logger.info("pictures: %s", folder / "report.html")
 
 
@@ -88,27 +87,24 @@ def _draw_lists(
     folder: Path, report: Report, data: EvaluationData, baseline: EvaluationProtocol, settings: PictureSettings
 ) -> list[Picture]:
     retrieval = data.retrieval(*baseline.scales)
-    precision = _average_precision(report, retrieval, baseline)
-    selection = select_queries(precision, settings.number)
+    result = _baseline_result(report, retrieval, baseline)
+    selection = select_queries(result.average_precision, settings.number)
     lists = ranked_lists(retrieval, selection.rows, k=settings.topk, camera_rule=baseline.camera_rule)
-    files = write_pictures(folder, selection, lists, data.query, data.gallery, precision)
+    files = write_pictures(folder, selection, lists, data.query, data.gallery, result)
     return [
-        Picture(f"{choice.group} {choice.place}", data.query[choice.row].path.name, file.read_bytes())
+        Picture(f"{choice.group} {choice.place}", "", file.read_bytes(), alt=data.query[choice.row].path.name)
         for choice, file in zip(selection, files, strict=True)
     ]
 
 
-def _average_precision(report: Report, retrieval: Retrieval, baseline: EvaluationProtocol) -> np.ndarray:
-    """AP of each query in the baseline's ranking, from the report or computed if the report has no such row."""
+def _baseline_result(report: Report, retrieval: Retrieval, baseline: EvaluationProtocol) -> RankingResult:
+    """The baseline's ranking, from the report or computed if the report has no such row."""
     results = [entry.result for entry in report.entries if entry.protocol == baseline]
-    return (results[0] if results else instance(retrieval, baseline)).average_precision
+    return results[0] if results else instance(retrieval, baseline)
 
 
 def _draw_plots(folder: Path, report: Report) -> list[Picture]:
-    curves = {
-        f"{entry.protocol.label} x{entry.protocol.query_scale} to x{entry.protocol.gallery_scale}": entry.result.cmc
-        for entry in report.entries
-    }
+    curves = {entry.name: entry.result.curve() for entry in report.entries}
     plots = [("cmc.png", "CMC", "share of queries with a match among the first k", cmc_plot(curves))]
     if report.verification is not None:
         roc = roc_plot({report.dataset: report.verification.curve})

@@ -15,7 +15,7 @@ from inference.gallery.store import META, PATHS, VECTORS, Embeddings, ModelCard,
 from inference.image_paths import ImagePaths, write_paths
 from inference.npy_writer import write_npy
 from utils.errors import ReidError
-from utils.files import keep_previous
+from utils.files import keep_previous, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def _write_files(
     fingerprint = _replace_by_centroids(job.folder, names) if centroids else hasher.finish(names)
     counts = {"images": len(file), "unreadable": len(paths) - len(file)}
     text = meta_text(model, fingerprint, centroids=centroids, origin={**origin, **counts})
-    (job.folder / META).write_text(text, encoding="utf-8")
+    write_text(job.folder / META, text)
     return fingerprint
 
 

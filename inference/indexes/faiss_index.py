@@ -87,9 +87,9 @@ class FaissIndex:
         return result
 
     def save(self, path: Path) -> None:
-        """Write it to ``path``, whole or not at all."""
-        with written_aside(path) as aside:
-            _faiss().write_index(self._content, str(aside))
+        """Write it to ``path``, whole or not at all; FAISS would not notice that a disk is full at the end."""
+        with written_aside(path) as aside, aside.open("wb") as file:
+            _faiss().write_index(self._content, _faiss().PyCallbackIOWriter(file.write))
 
     @property
     def _bytes_per_candidate(self) -> int:

@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from utils.errors import ReidError
+from utils.files import nearest_path
 
 # Checkpoints of centroids-reid (Lightning 1.1, yacs) hold objects of these classes beside their tensors. They are
 # dictionaries or never used, so a plain dictionary replaces each of them and none of their code runs.
@@ -20,14 +21,37 @@ _BOOKKEEPING = (
     "pytorch_lightning.utilities.parsing.AttributeDict",
     "yacs.config.CfgNode",
 )
+# torchreid stores its best rank-1 as a number of NumPy. Nothing reads such numbers, so our class stands for each, and
+# no code of NumPy runs on what the file says.
+_NUMBERS = (
+    *(f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")),
+    "numpy.dtype",
+)
 # First bytes of a file of torch.save: a zip archive, or a pickle of protocol 2 before torch 1.6.
 _BEGINNINGS = (b"PK\x03\x04", b"\x80\x02")
+# The keys under which files store their tensors: torchreid and Lightning, our first version, fast-reid, others.
+_WRAPPERS = (
+    *("state_dict", "model_state_dict", "model", "net", "network", "module", "params"),
+    *("state_dict_ema", "model_ema", "ema", "params_ema"),
+)
+_LEVELS = 4  # of mappings in one another
+
+
+class NumPyNumber:
+    """Stands for a number or a dtype of NumPy in a file."""
+
+    def __init__(self, *_: object) -> None:
+        """Take what NumPy would be called with."""
+
+    def __setstate__(self, _: object) -> None:
+        """Take the state of a dtype."""
 
 
 def read_content(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     """Read the mapping that a file holds, its tensors on the CPU.
 
-    The file is read with ``weights_only=True``; the bookkeeping of centroids-reid comes as plain dictionaries.
+    The file is read with ``weights_only=True``; the bookkeeping of centroids-reid comes as plain dictionaries, and a
+    number of NumPy as a :class:`NumPyNumber`.
 
     Args:
         path: of a file that ``torch.save`` wrote.
@@ -38,13 +62,12 @@ def read_content(path: Path, *, mmap: bool = False) -> dict[str, Any]:
             a mapping.
     """
     if not path.is_file():
-        beside = ", ".join(sorted(file.name for file in path.parent.glob("*.pth"))) if path.parent.is_dir() else ""
-        hint = f"; its folder has {beside}" if beside else ""
-        raise ReidError(f"MODEL.PRETRAIN_PATH must be an existing file, got {path}{hint}")
+        raise ReidError(f"MODEL.PRETRAIN_PATH must be an existing file, got {path}{_proposal(path)}")
+    known: list[Any] = [*((OrderedDict, name) for name in _BOOKKEEPING), *((NumPyNumber, name) for name in _NUMBERS)]
     try:
-        with torch.serialization.safe_globals([(OrderedDict, name) for name in _BOOKKEEPING]), catch_warnings():
+        with torch.serialization.safe_globals(known), catch_warnings():
             simplefilter("ignore")  # the error says all
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)  # noqa: TID251 (the one place)
     except Exception as error:  # other files may raise anything
         raise ReidError(
             f"{path} cannot be loaded as plain tensors (weights_only=True): {_reason(path, error)}"
@@ -52,6 +75,65 @@ def read_content(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ReidError(f"{path} must hold a mapping of tensors, got {type(content).__name__}")
     return content
+
+
+def is_state(content: object) -> bool:
+    """Whether it is what ``state_dict()`` gives: names and plain tensors, one at least."""
+    return (
+        isinstance(content, Mapping)
+        and len(content) > 0
+        and all(isinstance(name, str) and _is_plain(tensor) for name, tensor in content.items())
+    )
+
+
+def states(content: Mapping[Any, Any]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
+    """Every mapping of names to tensors in a file, the outer ones first, and under which keys it lies.
+
+    Of mappings side by side those under the usual keys come first: an average over the training (``ema``) is taken
+    where the file has no other weights.
+    """
+    level: list[tuple[str, Mapping[Any, Any]]] = [("", content)]
+    for _ in range(_LEVELS):
+        yield from ((keys, mapping) for keys, mapping in level if is_state(mapping))
+        level = [
+            (f"{keys}.{key}".strip("."), mapping[key])
+            for keys, mapping in level
+            for key in sorted(mapping, key=_rank)
+            if isinstance(mapping[key], Mapping)
+        ]
+
+
+def _rank(key: object) -> int:
+    return _WRAPPERS.index(key) if isinstance(key, str) and key in _WRAPPERS else len(_WRAPPERS)
+
+
+def _is_plain(tensor: object) -> bool:
+    """Whether it is a tensor of real numbers that lie in memory, one after another."""
+    return (
+        isinstance(tensor, Tensor)
+        and tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and not (tensor.is_complex() or tensor.is_quantized)
+    )
+
+
+def check_finite(tensors: Mapping[str, Tensor], origin: str) -> None:
+    """Refuse tensors that hold NaN or infinity.
+
+    Args:
+        tensors: that fit a network of float32, by name.
+        origin: what the message calls the file.
+
+    Raises:
+        ReidError: if one does; the message names the first three.
+    """
+    names = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor.to(torch.float32)).all())]
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise ReidError(
+            f"{origin} must hold finite numbers, but has NaN or infinity in {', '.join(names[:3])}{more}: its "
+            "training diverged; take an earlier checkpoint, or train anew with a lower SOLVER.BASE_LR"
+        )
 
 
 def check_fit(target: Mapping[str, Tensor], tensors: Mapping[str, Tensor], optional: Set[str], origin: str) -> None:
@@ -80,6 +162,14 @@ def check_fit(target: Mapping[str, Tensor], tensors: Mapping[str, Tensor], optio
     if problems:
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ReidError(f"{origin} does not fit the network of MODEL.NAME: {'; '.join(problems[:3])}{more}")
+
+
+def _proposal(path: Path) -> str:
+    """The end of a message about a file that is missing: what lies in its folder, or else the nearest path."""
+    if path.parent.is_dir() and (beside := sorted(file.name for file in path.parent.glob("*.pth"))):
+        return f"; its folder has {', '.join(beside)}"
+    near = nearest_path(path)
+    return f"; did you mean {near}?" if near else ""
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -9,19 +9,24 @@ from torch import Tensor
 
 from datasets.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from modelling.backbones import backbone
+from modelling.weights.file import states
 from modelling.weights.formats import FORMATS, IMAGENET_FORMAT, Format, plain_format
-from modelling.weights.names import network_name, with_our_osnet_names
+from modelling.weights.names import (
+    network_name,
+    with_our_osnet_names,
+    without_common_prefix,
+    without_wrappers,
+)
 from modelling.weights.weights import Weights
 from utils.errors import ReidError
 from utils.resolution import SMALLEST_SIDE
 
 logger = logging.getLogger(__name__)
 
-# The keys under which files store their tensors: torchreid and Lightning, our first version, fast-reid.
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
 _FIRST_VERSION = "model_state_dict"  # only files of our first version have it
 _SETTINGS = ("hyper_parameters", "hparams")  # where Lightning stores the settings of a run, by its version
 _IMAGENET_CLASSES = 1000
+_LARGEST_SIDE = 4096  # of an input in pixels; a larger one is a damaged number
 
 
 def recognize(content: Mapping[str, Any], path: Path, model_name: str = "") -> Weights | None:
@@ -39,17 +44,18 @@ def recognize(content: Mapping[str, Any], path: Path, model_name: str = "") -> W
     Raises:
         ReidError: if it is a ResNet of unknown depth, or ``model_name`` is unknown.
     """
-    tensors = _tensors(content)
-    if not tensors:
-        return None
-    tensors = with_our_osnet_names(tensors)
-    layout = next((layout for layout in FORMATS if layout.fits(tensors)), None)
-    if model_name and (layout is None or layout.plain):
+    candidates = [(keys, without_wrappers(tensors)) for keys, tensors in states(content)]
+    matches = [(keys, *match) for keys, tensors in candidates if (match := _recognize_format(tensors))]
+    keys, layout, tensors = matches[0] if matches else ("", None, {})
+    if candidates and model_name and (layout is None or layout.plain):
         record = backbone(model_name)
         if not record.known_by_tensors:
             layout = plain_format(f"plain {model_name} backbone", model_name, record.classifiers)
+            keys, tensors = candidates[0]
     if layout is None:
         return None
+    if len(matches) > 1:
+        logger.info("%s holds weights under %s: those of %s are taken", path, [match[0] for match in matches], keys)
     if layout.imagenet_too and _num_ids(layout, tensors) == _IMAGENET_CLASSES:
         layout = IMAGENET_FORMAT
     return _translate(layout, tensors, content, path)
@@ -73,16 +79,21 @@ def imagenet_weights(name: str) -> Weights:
     return _translate(plain_format("ImageNet weights", name, record.classifiers), record.weights(), {}, Path(name))
 
 
-def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a file by name; empty if anything else stands in their place."""
-    inner = next((content[name] for name in _WRAPPERS if isinstance(content.get(name), Mapping)), content)
-    if not all(isinstance(value, Tensor) for value in inner.values()):
-        return {}
-    return {name.removeprefix("module."): tensor for name, tensor in inner.items()}
+def _recognize_format(tensors: Mapping[str, Tensor]) -> tuple[Format, Mapping[str, Tensor]] | None:
+    """The first format that fits, and the tensors without the prefix that all of their names have in common there."""
+    stripped: Mapping[str, Tensor] | None = tensors
+    while stripped is not None:
+        names = with_our_osnet_names(stripped)
+        for layout in FORMATS:
+            if layout.fits(names):
+                return layout, names
+        stripped = without_common_prefix(stripped)
+    return None
 
 
 def _num_ids(layout: Format, tensors: Mapping[str, Tensor]) -> int | None:
-    return next((len(tensors[name]) for name in layout.classifiers if name in tensors), None)
+    weights = (tensors[name] for name in layout.classifiers if name in tensors)
+    return next((len(weight) for weight in weights if weight.ndim), None)
 
 
 def _translate(layout: Format, tensors: Mapping[str, Tensor], content: Mapping[str, Any], path: Path) -> Weights:
@@ -92,7 +103,7 @@ def _translate(layout: Format, tensors: Mapping[str, Tensor], content: Mapping[s
     has_ibn = any(".IN." in inner for inner in state)
     architecture: dict[str, Any] = {"name": name}
     preprocessing = None
-    if num_ids is not None:
+    if num_ids is not None or any(name.startswith("head.") for name in state):
         options = {
             "last_stride": layout.last_stride,
             "stem_relu": has_ibn or not layout.bare_stem,
@@ -118,7 +129,8 @@ def _read_preprocessing(layout: Format, tensors: Mapping[str, Tensor], content: 
     """From the settings (centroids-reid) or the tensors (fast-reid) of a file; the usual values for the rest."""
     mean, std = _read_numbers(content, "PIXEL_MEAN", 3, 0.0), _read_numbers(content, "PIXEL_STD", 3, 1e-6)
     if {"pixel_mean", "pixel_std"} <= tensors.keys():  # in [0, 255]
-        mean, std = (tuple((tensors[name].flatten().double() / 255).tolist()) for name in ("pixel_mean", "pixel_std"))
+        channels = [(tensors[name].flatten()[:4].double() / 255).tolist() for name in ("pixel_mean", "pixel_std")]
+        mean, std = _numbers(channels[0], 3, 0.0), _numbers(channels[1], 3, 1e-6)
     scale = content.get("scale") if _FIRST_VERSION in content else None
     return Preprocessing(
         _read_size(content) or Preprocessing().size,
@@ -140,8 +152,15 @@ def _read_numbers(content: Mapping[str, Any], key: str, length: int, lowest: flo
     for settings in (content[name] for name in _SETTINGS if isinstance(content.get(name), Mapping)):
         section = settings.get("INPUT")
         value = section.get(key) if isinstance(section, Mapping) else settings.get(f"INPUT.{key}")
-        if not isinstance(value, (list, tuple)) or len(value) != length:
-            continue
-        if all(isinstance(number, (int, float)) and number >= lowest for number in value):
-            return tuple(float(number) for number in value)
+        if (numbers := _numbers(value, length, lowest)) is not None:
+            return numbers
     return None
+
+
+def _numbers(value: object, length: int, lowest: float) -> tuple[float, ...] | None:
+    """``length`` numbers that an image may have as its size or its colors; None if the value is anything else."""
+    if not isinstance(value, (list, tuple)) or len(value) != length:
+        return None
+    if not all(isinstance(number, (int, float)) and lowest <= number <= _LARGEST_SIDE for number in value):
+        return None
+    return tuple(float(number) for number in value)

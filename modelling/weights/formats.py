@@ -117,6 +117,12 @@ FORMATS: list[Format] = [
         imagenet_too=True,
     ),
     Format(
+        kind="plain OSNet backbone",
+        prefixes=("conv1.conv.", "conv5.conv."),
+        left_out=("fc.", "classifier."),
+        plain=True,
+    ),
+    Format(
         kind="plain ResNet backbone",
         prefixes=("conv1.weight", "layer4."),
         left_out=("fc.",),

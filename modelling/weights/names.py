@@ -19,6 +19,7 @@ _RESNET_DEPTHS: dict[tuple[tuple[int, ...], bool], str] = {
     ((3, 4, 23, 3), True): "resnet101",
     ((3, 8, 36, 3), True): "resnet152",
 }
+_WRAPPERS = ("module", "_orig_mod")
 _STEM_CHANNELS = {64: "x1_0", 48: "x0_75", 32: "x0_5", 16: "x0_25"}
 
 
@@ -33,6 +34,22 @@ def network_name(state: Mapping[str, Tensor]) -> str | None:
     if any(name.startswith(BASE + "layer1.") for name in state):
         return _resnet_name(state)
     return None
+
+
+def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Remove what wrappers add to names anywhere: ``module.`` (several GPUs, averages), ``_orig_mod.`` (compiled)."""
+    return {
+        ".".join(part for part in name.split(".") if part not in _WRAPPERS): tensor
+        for name, tensor in state.items()
+        if name != "n_averaged"  # torch.optim.swa_utils counts here
+    }
+
+
+def without_common_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """Remove the first part of the names if all have the same one (``model.``, ``net.``); None if they differ."""
+    if len({name.partition(".")[0] for name in state}) != 1 or not all("." in name for name in state):
+        return None
+    return {name.partition(".")[2]: tensor for name, tensor in state.items()}
 
 
 def with_our_osnet_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -68,7 +85,7 @@ def _resnet_name(state: Mapping[str, Tensor]) -> str:
 
 
 def _osnet_name(state: Mapping[str, Tensor]) -> str:
-    stem = len(state[BASE + "conv1.conv.weight"])
+    stem = next(iter(state[BASE + "conv1.conv.weight"].shape), 0)
     width = _STEM_CHANNELS.get(stem)
     variant = ""
     if BASE + "conv2.0.IN.weight" in state:

@@ -1,7 +1,7 @@
 """One interface for every kind of weight file."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from datasets.preprocessing import Preprocessing
 from modelling.backbones import backbone
-from modelling.weights.file import check_fit
-from modelling.weights.names import BASE
+from modelling.weights.file import check_finite, check_fit
+from modelling.weights.names import BASE, without_common_prefix
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +49,11 @@ class Weights:
 
     @property
     def is_reid_model(self) -> bool:
-        """Whether they were trained on identities and can be tested; a backbone alone can only start a training."""
-        return self.num_ids is not None
+        """Whether they were trained on identities and can be tested; a backbone alone can only start a training.
+
+        A classifier tells it, or, where that was cut off, a head.
+        """
+        return self.num_ids is not None or self.has_head
 
     @property
     def scales(self) -> frozenset[int]:
@@ -69,19 +72,20 @@ class Weights:
             network: has ``backbone`` and ``head``.
 
         Raises:
-            ReidError: if a tensor is missing, unknown or of another shape; the message names it.
+            ReidError: if a tensor is missing, unknown, of another shape or not finite; the message names it.
         """
         target, tensors = network.state_dict(), self._tensors_for(network)
         optional = frozenset() if self.has_head else {name for name in target if name.startswith("head.")}
         if self.is_reid_model:  # a fresh linear layer would scramble the embeddings
             optional -= {"head.linear.weight"}
         check_fit(target, tensors, optional, f"{self.path} ({self.kind})")
+        check_finite(tensors, str(self.path))
         network.load_state_dict(tensors, strict=False)
         logger.info(
             "%s (%s%s): %d tensors loaded%s; left out: %s",
             self.path,
             self.kind,
-            f", {self.num_ids} identities" if self.is_reid_model else "",
+            f", {self.num_ids} identities" if self.num_ids is not None else "",
             len(tensors),
             "" if self.has_head else " into the backbone, the head is fresh",
             ", ".join(self.left_out) or "nothing",
@@ -89,10 +93,21 @@ class Weights:
 
     def _tensors_for(self, network: nn.Module) -> Mapping[str, Tensor]:
         """The tensors, adapted by the backbone's record to the input size that the network was built for."""
-        fit = backbone(self.architecture["name"]).fit if "name" in self.architecture else None
-        if fit is None:
-            return self.state
         base = {name.removeprefix(BASE): tensor for name, tensor in self.state.items() if name.startswith(BASE)}
         head = {name: tensor for name, tensor in self.state.items() if not name.startswith(BASE)}
-        base = fit(network.backbone.base, {**base, **self.left_out})  # type: ignore[union-attr, arg-type]
+        target: nn.Module = network.backbone.base  # type: ignore[union-attr, assignment]
+        record = backbone(self.architecture["name"]) if "name" in self.architecture else None
+        if record is not None and not record.known_by_tensors:
+            base = _stripped(base, target.state_dict().keys(), record.classifiers)
+        if record is not None and record.fit is not None:
+            base = record.fit(target, {**base, **self.left_out})
         return {**{BASE + name: tensor for name, tensor in base.items()}, **head}
+
+
+def _stripped(base: Mapping[str, Tensor], own: Set[str], classifiers: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors without a prefix that all names have in common and the backbone's names ``own`` do not have."""
+    names, stripped = dict(base), without_common_prefix(base)
+    while stripped is not None and own.isdisjoint(names):
+        names, stripped = stripped, without_common_prefix(stripped)
+    prefixes = tuple(f"{module}." for module in classifiers)
+    return {name: tensor for name, tensor in names.items() if name in own or not name.startswith(prefixes)}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs import SCHEMA, read_config
+from configs import SCHEMA, get_cfg, read_config, to_yaml, with_values
 from utils.errors import ReidError
 
 FRAGMENTS = [
@@ -31,6 +31,21 @@ def test_any_text_gives_keys_or_one_clear_line(text: str, lenient: bool) -> None
     except ReidError as error:
         values, message = {}, str(error)
     assert values.keys() <= SCHEMA.keys()
+    assert len(message.splitlines()) <= 1
+
+
+@settings(deadline=5000)
+@given(st.data())
+def test_a_configuration_with_one_piece_replaced_is_read_or_one_clear_line(data: st.DataObject) -> None:
+    whole = to_yaml(get_cfg())
+    first = data.draw(st.integers(0, len(whole)))
+    last = data.draw(st.integers(first, min(len(whole), first + 20)))
+    piece = data.draw(st.lists(st.sampled_from(FRAGMENTS), max_size=3).map("".join) | st.text(max_size=5))
+    message = ""
+    try:
+        with_values(get_cfg(), read_config(whole[:first] + piece + whole[last:]))
+    except ReidError as error:
+        message = str(error)
     assert len(message.splitlines()) <= 1
 
 

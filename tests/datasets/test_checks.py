@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from datasets.checks import check_files, check_test, check_train, refuse_shared_identities
+from datasets.checks import check_files, check_test, check_train, find_copies, find_few, refuse_shared_identities
 from datasets.sample import ReidSplits, Sample
 from utils.errors import ReidError
 
@@ -89,6 +89,41 @@ def test_no_match_at_all_is_an_error_with_the_remedy() -> None:
         ReidError, match=r"query identities 3, 5; gallery identities 1, 2, 4, \.\.\.; check the split"
     ):
         check_test(splits(GOOD_TRAIN, ((3, 1), (5, 1)), ((4, 1), (1, 1), (2, 1), (6, 1))), camera_rule=True)
+
+
+def test_a_gallery_of_one_person_is_refused() -> None:
+    data = splits(GOOD_TRAIN, ((3, 1), (3, 2)), ((3, 2), (3, 3)))
+    with pytest.raises(ReidError, match=r"gallery of toy must show two identities or more, but shows one \(3\).*add"):
+        check_test(data, camera_rule=True)
+
+
+def test_few_queries_or_people_are_told() -> None:
+    people = tuple(range(1, 11))
+    gallery = tuple((person, 2) for person in people)
+    assert find_few(splits((), tuple((person, 1) for person in people), gallery)) == []
+    (warning,) = find_few(splits((), ((1, 1), (2, 1)), gallery))
+    assert "2 queries and 10 identities" in warning
+    (warning,) = find_few(splits((), ((1, 1),) * 12, (*gallery[:9], (0, 1))))
+    assert "12 queries and 9 identities" in warning
+
+
+def test_copies_of_files_are_counted_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = {"q1": b"same", "q2": b"abcd", "g1": b"same", "g2": b"efgh", "t1": b"efgh", "t2": b"long enough"}
+    for name, content in contents.items():
+        (tmp_path / f"{name}.jpg").write_bytes(content)
+    train, query, gallery = (
+        tuple(Sample(tmp_path / f"{part}{number}.jpg", number, 1) for number in (1, 2)) for part in "tqg"
+    )
+    in_test, in_train = find_copies(ReidSplits("toy", train, query, gallery))
+    assert "1 of 2 query images of toy are gallery images too" in in_test
+    assert "q1.jpg" in in_test
+    assert "g1.jpg" in in_test
+    assert "1 of 2 training images of toy are test images too" in in_train
+    monkeypatch.chdir(tmp_path)
+    here = ReidSplits("toy", (), (Sample(Path("q1.jpg"), 1, 1),), (Sample(Path("g1.jpg"), 1, 2),))
+    assert len(find_copies(here)) == 1
+    gone = tuple(Sample(tmp_path / f"gone{number}.jpg", 1, 1) for number in (1, 2))
+    assert find_copies(ReidSplits("toy", (), (*query[1:], gone[0]), (*gallery[1:], gone[1]))) == []
 
 
 def test_examples_tell_the_folder_of_the_image() -> None:

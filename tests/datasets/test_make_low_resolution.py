@@ -13,6 +13,7 @@ from datasets.make_low_resolution import LOW_RESOLUTION_MARK, ImageTask, Target,
 from tests.datasets.support import noise, save_image
 from utils.errors import ReidError
 from utils.files import write_text
+from utils.images import IMAGE_SUFFIXES
 from utils.resolution import low_resolution_size
 
 
@@ -105,11 +106,11 @@ def test_the_content_decides_the_format_and_an_orientation_stays(tmp_path: Path)
 
 def test_damaged_and_foreign_files_are_named_and_nothing_is_written(tmp_path: Path) -> None:
     whole = save_image(tmp_path / "whole.jpg", noise(64, 32)).read_bytes()
-    half, text, gif = tmp_path / "cut.jpg", tmp_path / "text.jpg", tmp_path / "gif.jpg"
+    half, text, drawn = tmp_path / "cut.jpg", tmp_path / "text.jpg", tmp_path / "eps.jpg"
     half.write_bytes(whole[: len(whole) // 2])
     text.write_text("no image")
-    Image.fromarray(noise(64, 32)).save(gif, "GIF")
-    for path in (half, text, gif, tmp_path / "absent.jpg"):
+    Image.fromarray(noise(64, 32)).save(drawn, "EPS")
+    for path in (half, text, drawn, tmp_path / "absent.jpg"):
         fault = make_images(ImageTask(path, (Target(tmp_path / "low" / path.name, 2),)), 95)
         assert fault.startswith(f"cannot read image {path}: ")
     assert not (tmp_path / "low").exists()
@@ -218,3 +219,25 @@ def test_sources_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(ReidError, match=r"all folders in --data_dir must be readable, but .*Permission denied"):
         make_plan(source, [], 95)
+
+
+def test_links_in_a_circle_have_an_end(tmp_path: Path) -> None:
+    save_image(tmp_path / "data" / "a" / "1.png", noise(40, 24))
+    save_image(tmp_path / "data" / "b" / "2.png", noise(40, 24))
+    for link, target in (("a/up", "."), ("a/over", "b"), ("b/over", "a")):
+        (tmp_path / "data" / link).symlink_to(tmp_path / "data" / target)
+    (tmp_path / "data" / "self.png").symlink_to(tmp_path / "data" / "self.png")
+    images = {
+        str(task.source.relative_to(tmp_path / "data"))
+        for task in make_plan(tmp_path / "data", [Target(tmp_path / "low", 2)], 95).tasks
+    }
+    assert images == {"a/1.png", "b/2.png", "a/over/2.png", "b/over/1.png", "self.png"}
+
+
+@pytest.mark.parametrize("ending", ["gif", "ppm", "jfif", "avif"])
+def test_every_format_stays_what_it_is(tmp_path: Path, ending: str) -> None:
+    if f".{ending}" not in IMAGE_SUFFIXES:
+        pytest.skip("this Pillow does not know the format")
+    path = save_image(tmp_path / f"a.{ending}", noise(64, 32).repeat(2, 0).repeat(2, 1))
+    with Image.open(path) as image, Image.open(downsampled(path, tmp_path / "low")) as low:
+        assert (low.format, low.size) == (image.format, (32, 64))

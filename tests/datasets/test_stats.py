@@ -73,6 +73,11 @@ def test_the_table_and_the_picture(market: Path, tmp_path: Path, capsys: pytest.
     assert (sheet == draw_contact_sheet(read_dataset(str(market), market))).all()
 
 
+def test_the_name_of_a_data_set_is_text_and_no_markup(market: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([str(market.rename(market.with_name("[red] \x1bset")))])
+    assert r"[red] \x1bset" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("layout", ["market", "folders", "msmt17"])
 def test_a_set_without_training_images_is_counted(
     market: Path, layout: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]

@@ -85,19 +85,52 @@ def test_terms_of_a_file_from_before_their_list(method: str, weights: dict[str, 
 
 
 def test_what_a_resumption_lacks_is_told() -> None:
-    parts = {"optimizer_states": [], "loops": {}, "callbacks": {}, "rng": {}}
+    parts = {
+        "optimizer_states": [{}],
+        "loops": {"fit_loop": {}},
+        "callbacks": {"a": {}},
+        "rng": {"cpu": torch.ones(1)},
+    }
     assert read({**content(), **parts}).lacking == ()
-    del parts["loops"]
-    assert read({**content(), **parts}).lacking == ("loops",)
-    assert read(content()).lacking == ("optimizer_states", "loops", "callbacks", "rng")
+    for name, value in parts.items():
+        for nothing in (type(value)(), None, "text", torch.ones(3)):
+            assert read({**content(), **parts, name: nothing}).lacking == (name,)
+    assert read(content()).lacking == tuple(parts)
 
 
 @pytest.mark.parametrize("name", ["config", "epoch", "position", "num_ids"])
-def test_a_damaged_file_is_named(name: str) -> None:
+def test_an_entry_that_is_missing_is_named(name: str) -> None:
     damaged = content()
     del damaged[SECTION][name]
-    with pytest.raises(ReidError, match=rf"{PATH} is a damaged checkpoint: \w+ .*{name}"):
+    with pytest.raises(ReidError, match=rf"{PATH} is a damaged checkpoint: it lacks '{name}'; .*another checkpoint$"):
         read(damaged)
+
+
+@pytest.mark.parametrize("value", [None, -1, 2**40, 1.5, True, "text", [], {}, [1], [3, "a"], torch.ones(2), b"x"])
+@pytest.mark.parametrize(
+    "name", ["config", "dataset", "num_ids", "scale", "method", "data", "scales", "epoch", "position", "world_size"]
+)
+def test_an_entry_of_another_kind_is_named(name: str, value: object) -> None:
+    damaged = content()
+    damaged[SECTION][name] = value
+    is_text = isinstance(value, str) and name in ("dataset", "method", "data")
+    if is_text or (name == "scales" and value in ([], [1])):
+        read(damaged)
+        return
+    with pytest.raises(ReidError, match=rf"^{PATH} is a damaged checkpoint: .*{name if value != 'text' else ''}"):
+        read(damaged)
+
+
+@pytest.mark.parametrize("section", [None, 3, [], "text", torch.ones(1)])
+def test_a_section_of_another_kind_is_named(section: object) -> None:
+    with pytest.raises(ReidError, match=rf"{PATH} is a damaged checkpoint: its section {SECTION} must be a mapping"):
+        read({**content(), SECTION: section})
+
+
+@pytest.mark.parametrize("state", [None, {}, {3: torch.ones(1)}, {"network.a": 3}, [torch.ones(1)], "text"])
+def test_tensors_of_another_kind_are_named(state: object) -> None:
+    with pytest.raises(ReidError, match=rf"{PATH} is a damaged checkpoint: its state_dict must hold names and plain"):
+        read({**content(), "state_dict": state})
 
 
 def test_the_epoch_of_a_file(tmp_path: Path) -> None:

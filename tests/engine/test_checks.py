@@ -108,7 +108,7 @@ def test_a_protocol_may_have_a_camera_rule_of_its_own(monkeypatch: pytest.Monkey
 def test_memory_is_pinned_for_the_device_in_use(tiny_market: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU that is there and not asked for stays untouched."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    splits = read_dataset(str(tiny_market), None, with_train=False, seed=0)  # type: ignore[arg-type]
+    splits = read_dataset(str(tiny_market), Path(), with_train=False, seed=0)
     data = ReidDataModule(splits, LoaderSettings(workers=0))
     data.trainer = build_trainer(with_values(get_cfg(), {"TRAINER.ACCELERATOR": "cpu"}))
     assert not data.val_dataloader().pin_memory

@@ -47,6 +47,18 @@ def test_wrong_words_are_named(argv: tuple[str, ...], message: str) -> None:
         settings_of(*argv)
 
 
+def test_an_error_is_one_line_whatever_a_name_in_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\n12:00:00 INFO forged\x1b[2J.yml"
+    assert evaluation_script.main(["MODEL.PRETRAIN_PATH", name]) == 2
+    assert train_script.main(["--config_file", name]) == 2
+    with pytest.raises(SystemExit):
+        train_script.main(["--\x1b[2J"])
+    *_, of_path, of_config, of_option = capsys.readouterr().err.splitlines()
+    assert r"got a\n12:00:00 INFO forged\x1b[2J.yml" in of_path
+    assert r"got a\n12:00:00 INFO forged\x1b[2J.yml" in of_config
+    assert r"--\x1b[2J" in of_option
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize(
     ("argv", "message"),

@@ -124,6 +124,73 @@ def test_pictures(queries: Path, checkpoint: Path, output: Path) -> None:
         assert picture.width > 7 * 64
 
 
+def test_one_photo_is_a_query(
+    queries: Path, checkpoint: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search(queries / "stranger.png", checkpoint, output, "--topk", "2") == 0
+    assert [Path(line["query"]).name for line in lines(output)] == ["stranger.png"] * 2
+    shown = capsys.readouterr().out.splitlines()
+    assert "stranger.png" in shown[0]
+    assert [line.split()[-1] for line in shown[1:]] == [line["path"] for line in lines(output)]
+    assert search(queries / "stranger.png", checkpoint, output, "--max_distance", "0") == 0
+    assert "no match" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source", ["name", "folder"])
+@pytest.mark.parametrize("index", ["flat", "hnsw"])
+def test_the_own_camera_is_left_out(
+    checkpoint: Path,
+    draw: Callable[..., Path],
+    tmp_path: Path,
+    source: str,
+    index: str,
+) -> None:
+    pytest.importorskip({"hnsw": "faiss"}.get(index, "numpy"))
+    places = ("gate", "lobby", "yard")
+    for number in range(30):
+        camera = number % 3
+        draw(tmp_path / "photos" / places[camera] / f"{number:04d}_c{camera}.jpg", number)
+    for number, place in enumerate((*places, "attic")):
+        draw(tmp_path / "queries" / place / f"0001_c{number}.jpg", 100 + number)
+    gallery, found = tmp_path / "gallery", tmp_path / "found"
+    embed = [*settings(tmp_path / "photos", checkpoint, gallery), "--precision", "fp32", "--images_in_subfolders"]
+    assert create_embeddings.main(embed) == 0
+    options = ("--other_cameras", source, "--images_in_subfolders", "--index", index, "--topk", "10")
+    command = [
+        *settings(tmp_path / "queries", checkpoint, found),
+        "--gallery_data",
+        str(gallery),
+        "--precision",
+        "fp32",
+    ]
+    assert get_similar.main([*command, *options]) == 0
+    table = lines(found)
+    assert len(table) == 40
+    for line in table:
+        assert Path(line["path"]).parent.name != Path(line["query"]).parent.name
+        assert line["camera"] == (
+            Path(line["path"]).parent.name if source == "folder" else Path(line["path"]).stem[-1]
+        )
+    assert get_similar.main([*command, *options[2:], "--topk", "0"]) == 0
+    by_query = {}
+    for line in lines(found):
+        if Path(line["path"]).parent.name != Path(line["query"]).parent.name:
+            by_query.setdefault(line["query"], []).append(line["path"])
+    ours = {}
+    for line in table:
+        ours.setdefault(line["query"], []).append(line["path"])
+    assert ours == {query: paths[:10] for query, paths in by_query.items()}
+
+
+def test_centroids_have_no_camera_to_leave_out(
+    queries: Path, images: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "people"
+    assert create_embeddings.main([*settings(images, checkpoint, folder), "MODEL.USE_CENTROIDS", "True"]) == 0
+    assert search(queries, checkpoint, folder, "--other_cameras", "name") == 2
+    assert "--other_cameras needs a gallery of images" in capsys.readouterr().err
+
+
 def test_mistakes_are_one_line(
     queries: Path,
     checkpoint: Path,

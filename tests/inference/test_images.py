@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from inference.images import image_sequence, list_images
+from tests.support import message_with
 from utils.errors import ReidError
 
 Make = Callable[..., Path]
@@ -31,13 +32,39 @@ def test_subfolders(tmp_path: Path, draw: Make) -> None:
     assert list_images(tmp_path).paths.tolist() == [str(tmp_path / "0003_c1.jpg")]
 
 
+def test_one_image_is_meant_whatever_its_name(tmp_path: Path, draw: Make) -> None:
+    path = draw(tmp_path / "-1_c1.jpg", 1)
+    assert list_images(path).paths.tolist() == [str(path)]
+    assert list_images(path.rename(tmp_path / "suspect.photo").rename(tmp_path / "suspect")).junk == 0
+
+
+def test_other_endings_are_counted(tmp_path: Path, draw: Make, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.jpg", "b.heic", "c.HEIC", "d.txt", ".hidden.heic", "deep/e.heic", "deep/f.JFIF"):
+        path = draw(tmp_path / "x" / (name + ".png"), 1)
+        path.rename(path.with_name(path.name.removesuffix(".png")))
+    assert len(list_images(tmp_path / "x").paths) == 1
+    assert message_with(caplog, "3 files of", "2 .heic", "1 .txt")
+    caplog.clear()
+    assert len(list_images(tmp_path / "x", subfolders=True).paths) == 2
+    assert message_with(caplog, "4 files of", "3 .heic", "1 .txt")
+
+
+def test_links_to_themselves_end_nothing(tmp_path: Path, draw: Make) -> None:
+    good = draw(tmp_path / "a.jpg", 1)
+    for name in ("b.jpg", "c"):
+        (tmp_path / name).symlink_to(tmp_path / name)
+    (tmp_path / "d").symlink_to(tmp_path)
+    for subfolders in (False, True):
+        assert list_images(tmp_path, subfolders=subfolders).paths.tolist() == [str(good), str(tmp_path / "b.jpg")]
+
+
 def test_a_relative_folder_gives_absolute_paths(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(images.parent)
     assert list_images("images").paths.tolist() == list_images(images).paths.tolist()
 
 
 def test_nothing_to_list(tmp_path: Path, draw: Make) -> None:
-    with pytest.raises(ReidError, match=r"folder of images .*nowhere must exist, but does not; set it"):
+    with pytest.raises(ReidError, match=r"folder of images .*nowhere must exist, but does not; set it, or an image"):
         list_images(tmp_path / "nowhere")
     draw(tmp_path / "junk" / "-1_c1.jpg", 1)
     with pytest.raises(ReidError, match=r"has none; images in its folders count with --images_in_subfolders"):

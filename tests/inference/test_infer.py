@@ -31,6 +31,17 @@ def lines(output: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
+def test_a_name_that_a_spreadsheet_would_compute_is_text(
+    images: Path, checkpoint: Path, tmp_path: Path, draw: Callable[..., Path]
+) -> None:
+    name = "=cmd()|'x'!A0.jpg"
+    for folder in (images, tmp_path / "queries"):
+        draw(folder / name, 9)
+    assert run(tmp_path / "queries", images, checkpoint, tmp_path / "output") == 0
+    (row,) = lines(tmp_path / "output")[1:]
+    assert (row[0], row[2]) == (f"'{name}", f"'{name}")
+
+
 def test_the_file_and_the_accuracy(
     queries: Path, images: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

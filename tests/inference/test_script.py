@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 from engine.cli import exit_code
 from engine.settings import Settings
+from inference import create_embeddings, get_similar, infer
 from inference.script import build_options, extractor_for, run_with_options
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,3 +135,21 @@ def test_a_process_group_that_is_terminated(
     else:
         assert last.endswith("WARNING stopped; what is done is kept: repeat the command to go on")
         assert [path.name for path in output.iterdir()] == ["embeddings.part"]
+
+
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        (create_embeddings, ("--shard", "--images_in_subfolders")),
+        (get_similar, ("--gallery_data", "--topk", "--index", "--visualize", "--other_cameras")),
+        (infer, ("--query_dir", "--max_distance")),
+    ],
+)
+def test_the_usage_line_has_the_options_of_the_script(
+    script: ModuleType, options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        script.main(["--help"])
+    usage = capsys.readouterr().out.partition("\n\n")[0]
+    for option in (*options, "--config_file", "--precision", "KEY VALUE"):
+        assert option in usage

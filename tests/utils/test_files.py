@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from utils.errors import ReidError
-from utils.files import has_mark, keep_previous, write_text, written_aside
+from utils.files import has_mark, keep_previous, nearest_path, write_text, written_aside
 from utils.images import read_image
 
 
@@ -49,7 +49,7 @@ def test_unreadable_images_are_named(tmp_path: Path) -> None:
     with pytest.raises(ReidError, match=r"cannot read image .*gone\.jpg: no such file"):
         read_image(tmp_path / "gone.jpg")
     (tmp_path / "text.jpg").write_text("text")
-    with pytest.raises(ReidError, match=r"cannot read image .*text\.jpg: cannot identify"):
+    with pytest.raises(ReidError, match=r"cannot read image .*text\.jpg: its content is no image"):
         read_image(tmp_path / "text.jpg")
 
 
@@ -115,3 +115,22 @@ def test_an_error_without_a_file_gets_its_name(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="other") as error:
         fail(errno.ENOENT, "gone", "other.txt")
     assert error.value.filename == "other.txt"
+
+
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [
+        ("logs/people/resnet50/base/exp0/best.pth", "logs/people/resnet50/baseline/exp0/best.pth"),
+        ("logs/people/resnet18/baseline/exp1/besst.pth", "logs/people/resnet50/baseline/exp0/best.pth"),
+        ("log/people/resnet50/ctl/exp0/3.pth", "logs/people/resnet50/ctl/exp0/30.pth"),
+        ("logs/people/resnet50/quite_another/exp0/best.pth", None),
+        ("elsewhere/best.pth", None),
+        ("logs/people/resnet50/baseline/exp0/best.pth/x", None),
+    ],
+)
+def test_the_nearest_path(tmp_path: Path, path: str, near: str | None) -> None:
+    for name in ("baseline/exp0/best.pth", "ctl/exp0/30.pth"):
+        file = tmp_path / "logs/people/resnet50" / name
+        file.parent.mkdir(parents=True)
+        file.touch()
+    assert nearest_path(tmp_path / path) == (tmp_path / near if near else None)

@@ -21,6 +21,25 @@ def test_a_line_does_not_break_a_progress_bar(capsys: pytest.CaptureFixture[str]
     assert line[8:] == " INFO in between"  # a line of its own after the time
 
 
+def test_a_file_name_neither_forges_a_line_nor_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logging()
+    name = "a.jpg\n12:00:00 ERROR forged\x1b[2J\u202e"
+    logging.getLogger("somebody").warning("cannot read %s", name)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line[8:] == r" WARNING cannot read a.jpg\n12:00:00 ERROR forged\x1b[2J\u202e"
+
+
+def test_a_traceback_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logging()
+    try:
+        raise ValueError("inside")
+    except ValueError:
+        logging.getLogger("somebody").exception("it failed")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].endswith("ERROR it failed")
+    assert lines[-1] == "ValueError: inside"
+
+
 @pytest.mark.parametrize(
     ("environment", "first"),
     [

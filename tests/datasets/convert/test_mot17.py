@@ -48,13 +48,13 @@ CROPS = {
 RULES = ("--every", "2", "--min-height", "60")
 
 
-def draw_sequence(folder: Path, rows: str) -> None:
+def draw_sequence(folder: Path, rows: str, digits: int = 6) -> None:
     (folder / "img1").mkdir(parents=True)
     (folder / "gt").mkdir()
     random = np.random.default_rng(len(rows))
     for frame in range(1, 6):
         pixels = random.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / "img1" / f"{frame:06d}.jpg")
+        Image.fromarray(pixels).save(folder / "img1" / f"{frame:0{digits}d}.jpg")
     (folder / "gt" / "gt.txt").write_text(rows)
     (folder / "seqinfo.ini").write_bytes(INFO.encode())
 
@@ -129,6 +129,38 @@ def test_another_detector_and_plain_names(release: Path) -> None:
     assert crops(convert(plain)) == expected(release)
 
 
+@pytest.mark.parametrize(
+    ("release_name", "names", "numbers", "digits"),
+    [
+        ("mot16", ("MOT16-02", "MOT16-04"), (2, 4), 6),
+        ("mot20", ("MOT20-02", "MOT20-04"), (2, 4), 6),
+        ("dancetrack", ("dancetrack0002", "dancetrack0004"), (2, 4), 8),
+        ("sportsmot", ("v_-6Os86HzwCs_c001", "v_1yHWGw8DH4A_c001"), (1, 2), 6),
+    ],
+)
+def test_releases_of_the_same_form(
+    tmp_path: Path, release_name: str, names: tuple[str, str], numbers: tuple[int, int], digits: int
+) -> None:
+    raw = tmp_path / "raw"
+    for rows, name in zip(ROWS.values(), names, strict=True):
+        draw_sequence(raw / "train" / name, rows, digits)
+    out = main([release_name, str(raw), str(tmp_path / "out"), *RULES, "--workers", "1"])
+    splits = read_dataset(str(out), tmp_path)
+    assert [s.person_id for s in splits.query] == [10_000 * numbers[1] + 1]
+    assert {s.person_id // 10_000 for s in splits.train} == {numbers[0]}
+    assert (len(splits.train), len(splits.gallery), splits.cameras) == (4, 3, False)
+
+
+@pytest.mark.parametrize("every", [3, 5, 10**6])
+def test_an_interval_that_is_too_large_names_one_that_does(
+    release: Path, capsys: pytest.CaptureFixture[str], every: int
+) -> None:
+    message = refusal(arguments(release, "--test-sequences", "2", "--every", str(every)), capsys)
+    assert f"--every {every} must leave an image to train on and two images of a test identity" in message
+    assert "sequence 2 has 5, 4 has 5 frames; set --every to 2 or less" in message
+    assert crops(convert(release, "--test-sequences", "2", "--every", "2"))
+
+
 def test_the_last_third_of_the_sequences_is_the_test(release: Path) -> None:
     for number in (5, 9, 10, 11, 13):
         shutil.copytree(release / "train" / "MOT17-04-FRCNN", release / "train" / f"MOT17-{number:02d}-FRCNN")
@@ -184,13 +216,13 @@ def test_missing_and_damaged_files_are_named(
     [
         (["--test-sequences", "3"], "--test-sequences must be some of 2, 4 and leave one to train on, got 3"),
         (["--test-sequences", "2", "4"], "must be some of 2, 4 and leave one to train on, got 2, 4"),
-        (["--detector", "SDP"], "RAW must be the folder of MOT17 with sequences such as train/MOT17-02-SDP"),
+        (["--detector", "SDP"], "RAW must be the folder of a release with sequences such as train/MOT17-02-SDP"),
         (["--detector", "YOLO"], "argument --detector: invalid choice: 'YOLO'"),
         (["--min-visibility", "2"], "argument --min-visibility: must be a number from 0 to 1, got '2'"),
-        (["--every", "0"], "argument --every: must be a whole number of 1 or more, got '0'"),
+        (["--every", "0"], "argument --every: must be a whole number from 1 to 1000000, got '0'"),
         (
             ["--min-height", "200"],
-            "each split must have images, but bounding_box_train, query, bounding_box_test would",
+            "sequence 2 has 5, 4 has 5 frames; lower --min-visibility or --min-height",
         ),
     ],
 )
@@ -203,4 +235,4 @@ def test_one_sequence_is_too_few(release: Path, capsys: pytest.CaptureFixture[st
     shutil.rmtree(release / "train" / "MOT17-04-FRCNN")
     message = refusal(arguments(release), capsys)
     assert "there must be two sequences or more, for training and test, but there is only 2" in message
-    assert "RAW must be the folder of MOT17" in refusal(arguments(release / "nowhere"), capsys)
+    assert "RAW must be the folder of a release" in refusal(arguments(release / "nowhere"), capsys)

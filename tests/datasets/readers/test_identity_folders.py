@@ -102,7 +102,8 @@ def test_folders_that_do_not_fit_are_counted_and_named(tmp_path: Path, caplog: p
     assert len(read_dataset(str(root), Path()).train) == 1
     assert message_with(caplog, f"2 folders of {root}", "beside gallery, query, train", "extra, val")
     assert message_with(caplog, f"2 folders of {root}", "within", "train/a/cam1, train/b/cam2")
-    assert len(caplog.messages) == 2
+    assert message_with(caplog, f"1 files of {root}", ".txt")
+    assert len(caplog.messages) == 3
 
 
 def test_junk_and_distractor_folders_without_market_names_are_people(
@@ -118,3 +119,29 @@ def test_junk_and_distractor_folders_without_market_names_are_people(
     )
     assert len(read_dataset(str(root), Path()).gallery) == 3
     assert message_with(caplog, "-1, 0000 in own", "leave junk out")
+
+
+def test_folders_of_places_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    identity_folder_images(touch(tmp_path / "few", "gate/1.jpg", "lobby/1.jpg", "yard/1.jpg"))
+    assert message_with(caplog, "3 folders", "read as identities: gate, lobby, yard", "CSV file with person_id")
+    caplog.clear()
+    identity_folder_images(touch(tmp_path / "many", *(f"cam_{number:02d}/1.jpg" for number in range(12))))
+    assert message_with(caplog, "12 folders", "cam_00")
+    caplog.clear()
+    identity_folder_images(touch(tmp_path / "people", *(f"{number:04d}/1.jpg" for number in range(12))))
+    assert not caplog.messages
+
+
+def test_other_endings_are_counted_over_all_identities(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = touch(
+        tmp_path, *(f"train/p{i}/{i}.{ending}" for i in range(3) for ending in ("jpg", "HEIC", "jfif", "x.txt"))
+    )
+    assert len(identity_folder_images(root)) == 6
+    assert message_with(caplog, "6 files of", "3 .heic", "3 .txt")
+
+
+def test_a_link_to_itself_is_no_identity(tmp_path: Path) -> None:
+    root = touch(tmp_path, "a/1.jpg", "a/2.jpg", "b/1.jpg")
+    (root / "loop").symlink_to(root / "loop")
+    (root / "b" / "loop.jpg").symlink_to(root / "b" / "loop.jpg")
+    assert {image.person for image in identity_folder_images(root)} == {"a", "b"}

@@ -121,7 +121,7 @@ def test_training_stays_where_only_the_test_is_to_be_divided(
 
 
 @pytest.mark.parametrize("csv", [True, False])
-def test_a_test_that_has_to_draw_warns_each_time_and_saves_nothing(
+def test_a_test_without_a_saved_split_takes_everyone(
     tmp_path: Path, csv: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = people(tmp_path / "own")
@@ -132,14 +132,19 @@ def test_a_test_that_has_to_draw_warns_each_time_and_saves_nothing(
         name, split_file = str(tmp_path / "own.csv"), tmp_path / "own_split_seed0.csv"
     for _ in range(2):
         caplog.clear()
-        split = read_dataset(name, Path(), with_train=False)
-        assert message_with(caplog, str(split_file), "seed 0", f"copy {split_file.name} from the data set")
+        everyone = read_dataset(name, Path(), with_train=False)
+        assert (len(everyone.query), len(everyone.gallery), everyone.train) == (6, 12, ())
+        assert message_with(caplog, str(split_file), "all 6 identities", f"copy {split_file.name} from the data set")
         assert not split_file.exists()
-    again = read_dataset(name, Path())
-    assert (again.query, again.gallery) == (split.query, split.gallery)
+    trained = read_dataset(name, Path())
     caplog.clear()
-    assert read_dataset(name, Path(), with_train=False).query == split.query
-    assert not caplog.messages
+    assert read_dataset(name, Path(), with_train=False).query == trained.query
+    assert len(trained.query) == 3
+    pretrained = read_dataset(
+        name, Path(), with_train=False, trained_here=False
+    )  # the saved split is of another network
+    assert (pretrained.query, pretrained.gallery) == (everyone.query, everyone.gallery)
+    assert not [text for text in caplog.messages if "split" in text]
 
 
 def test_given_test_identities_cannot_leak_and_their_queries_are_kept(

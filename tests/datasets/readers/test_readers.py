@@ -2,15 +2,22 @@ import gc
 import os
 import re
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from datasets.checks import check_test
 from datasets.readers import READERS, read_dataset
 from datasets.sample import ReidSplits
+from inference.images import list_images
 from tests.datasets.support import touch
+from tests.support import message_with, silent_log
 from utils.errors import ReidError
+from utils.files import absent_files
 
 ODD = ("Thumbs.db", "._0001_c1s1_000001_00.jpg", "-1_c1s1_000003_00.jpg", "-2_c1s1_000003_00.jpg")
 MARKET = {
@@ -84,7 +91,9 @@ def test_mot17_names(tmp_path: Path) -> None:
     ("mark", "cameras"),
     [
         ('{"made_by": "datasets.convert mot17", "every": 10}', False),
+        ('{"made_by": "datasets.convert dancetrack"}', False),
         ('{"made_by": "datasets.convert prw"}', True),
+        ("[" * 100_000, True),
         ("[1]", True),
         ("{half", True),
     ],
@@ -160,11 +169,83 @@ def test_mot17_has_no_cameras_and_so_no_camera_rule(tmp_path: Path) -> None:
     make(tmp_path / "MOT17_reid", parts)
     with pytest.raises(ReidError, match=r"1 are not: 40002\.jpg"):
         read_dataset("MOT17", tmp_path)
-    (tmp_path / "MOT17_reid/bounding_box_test/40002.jpg").unlink()
+    (tmp_path / "MOT17_reid/bounding_box_test/40002.jpg").rename(
+        tmp_path / "MOT17_reid/bounding_box_test/40002_1.jpg"
+    )
     splits = read_dataset("MOT17", tmp_path)
-    assert labels(splits) == {"train": [(20001, 0)], "query": [(40001, 0)], "gallery": [(40001, 0)]}
+    assert labels(splits) == {"train": [(20001, 0)], "query": [(40001, 0)], "gallery": [(40001, 0), (40002, 0)]}
     assert not splits.cameras
     assert check_test(splits, camera_rule=True) == []
+
+
+def test_a_name_is_looked_for_beside_the_code_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "data" / "mine", MARKET)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert read_dataset("mine", Path("../data")).query[0].path.is_relative_to(Path("../data"))
+    (tmp_path / "data" / "mine.csv").write_text("path,person_id,split\na.jpg,a,query\nb.jpg,a,gallery\n")
+    touch(tmp_path / "data", "a.jpg", "b.jpg")
+    assert len(read_dataset("mine.csv", Path("../data"), with_train=False).test) == 2
+    make(Path("mine"), MARKET)
+    assert read_dataset("mine", Path("../data")).query[0].path.is_relative_to(Path("mine"))
+
+
+def test_names_that_are_no_utf8_are_read_and_split(tmp_path: Path) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    for person in ("\udce9ve ", " bob", "eve"):
+        touch(root / person, *(f"{shot}\udcff.jpg" for shot in range(3)))
+    with silent_log():
+        first = read_dataset(str(root), Path())
+        assert len(first.train) == 6
+        assert read_dataset(str(root), Path()) == first
+
+
+@pytest.mark.parametrize("file", ["bounding_box_test/{}_c1s1.jpg", "query/0003_c{}s1.jpg"])
+def test_numbers_beyond_64_bits_are_refused_where_they_are_read(tmp_path: Path, file: str) -> None:
+    make(tmp_path / "data", MARKET)
+    touch(tmp_path / "data", file.format(10**20))
+    with pytest.raises(ReidError, match=f"18 digits at most.*1 are not: .*{10**20}.*rename or remove"):
+        read_dataset(str(tmp_path / "data"), Path())
+
+
+def test_files_of_other_endings_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make(tmp_path / "data", MARKET)
+    touch(tmp_path / "data/query", "0003_c1.heic", "0004_c1.HEIC", "note", "0003_c1.JFIF", "0004_c1.ppm")
+    touch(tmp_path / "data/query/more", "0003_c3s1.jpg")
+    assert {"0003_c1.JFIF", "0004_c1.ppm"} < {s.path.name for s in read_dataset(str(tmp_path / "data"), Path()).query}
+    assert message_with(caplog, "4 files of", "query", "2 .heic", "1 no ending", "1 folders")
+
+
+_NAMES = st.one_of(
+    st.text(st.characters(exclude_characters="\0/", codec="utf-8"), min_size=1, max_size=20).map(str.encode),
+    st.binary(min_size=1, max_size=12).map(lambda name: name.replace(b"\0", b"x").replace(b"/", b"\\")),
+    st.sampled_from(
+        [b"0001_c1s1.jpg", b"-1_c1.png", b"0000_c2.gif", b"0002_c1_0.JFIF", b"12_c" + b"9" * 30 + b".jpg"]
+    ),
+    st.sampled_from(
+        [b"train", b"query", b"Gallery", b"test", b"0001", b"-1", b"0000", b"bounding_box_test", b"a\\b.jpg"]
+    ),
+)
+
+
+@given(
+    st.lists(st.lists(_NAMES.filter(lambda name: name not in (b".", b"..")), min_size=1, max_size=3), max_size=12),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_names_of_files_end_in_anything_but_an_error_of_ours(paths: list[list[bytes]], market: bool) -> None:
+    with TemporaryDirectory() as folder, silent_log():
+        for parts in paths:
+            inner = [b"bounding_box_train", b"query", b"bounding_box_test"][len(parts[0]) % 3 :][:1] if market else []
+            with suppress(OSError):  # a file where a folder is wanted
+                touch(Path(folder), os.fsdecode(b"/".join([*inner, *parts])))
+        for with_train in (True, False, True):
+            with suppress(ReidError):
+                read_dataset(folder, Path(folder), with_train=with_train)
+        for subfolders in (True, False):
+            with suppress(ReidError):
+                paths_of_images = list_images(folder, subfolders=subfolders).paths
+                assert not absent_files(paths_of_images.tolist())
 
 
 def test_a_wrong_name_lists_the_right_ones_and_the_nearest(tmp_path: Path) -> None:
@@ -176,7 +257,7 @@ def test_a_wrong_name_lists_the_right_ones_and_the_nearest(tmp_path: Path) -> No
             ReidError, match=rf"market1501, .*MOT17, an existing folder.*'{wrong}'; did you mean {right}\?"
         ):
             read_dataset(wrong, tmp_path)
-    with pytest.raises(ReidError, match=r"existing \.csv file, got 'gone\.csv'$"):
+    with pytest.raises(ReidError, match=r"existing \.csv file, here or in .*, got 'gone\.csv'$"):
         read_dataset("gone.csv", tmp_path)
     with pytest.raises(
         ReidError, match=r"data set PRW must lie in .*PRW, which does not exist; set DATASETS\.ROOT_DIR"

@@ -90,6 +90,16 @@ def test_pictures_lie_in_the_file_in_their_order(tmp_path: Path) -> None:
         assert text in html.text
 
 
+def test_lists_say_which_ranking_they_show(tmp_path: Path) -> None:
+    write_html(
+        tmp_path / "a.html", report(entry("instance", 1, 1, 0.5)), [Picture("worst 1", "", b"x", "a.jpg")], row="R"
+    )
+    html = Page(tmp_path / "a.html")
+    assert "in the ranking of the row R" in html.text
+    assert "a.jpg" not in html.text  # it stands on the picture
+    assert [attributes["alt"] for tag, attributes in html.tags if tag == "img"] == ["a.jpg"]
+
+
 def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
     html = page(tmp_path, report(entry("instance", 1, 1, 0.5)), Picture("a", "b", b"c"))
     assert not re.search(r"https?:|//|url\(|@import", html.source.replace("</", "<"))

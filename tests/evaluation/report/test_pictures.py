@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
+from evaluation.ranking import RankingResult
 from evaluation.report.pictures import draw_ranked_list, write_pictures
 from evaluation.report.ranked_lists import RankedList, Selection
 from utils.errors import ReidError
@@ -77,13 +78,22 @@ def test_a_mark_tells_them_apart_without_color(images: list[Image]) -> None:
 
 
 def test_texts_name_everything(images: list[Image], texts: list[str]) -> None:
-    draw_ranked_list(ranked([True, False]), images, images, average_precision=0.7321)
-    assert texts[:3] == ["query", "id 10", "c0"]
-    assert texts[3:9] == ["1", "id 11", "c1  0.114", "2", "id 12", "c2  0.214"]
-    assert "0000_c0.png" in texts[9]
-    assert "AP 73.2 %" in texts[9]
+    draw_ranked_list(ranked([True, False]), images, images, average_precision=0.7321, first_match_rank=4)
+    assert texts[:6] == ["query", "id 10", "c0", "1", "id 11", "c1  0.114"]
+    assert texts.index("2") < texts.index("id 12") < texts.index("c2  0.214")
+    for name in ("0001_c1.png", "0002_c2.png"):  # of the gallery, on as many lines as it needs
+        assert name in "".join(texts[6:-1])
+    assert "0000_c0.png" in texts[-1]
+    assert "AP 73.2 %, first match at rank 4" in texts[-1]
     draw_ranked_list(ranked([False]), images, images, average_precision=float("nan"))
     assert "no match in the gallery" in texts[-1]
+
+
+def test_what_is_not_known_is_left_out(images: list[Image], texts: list[str]) -> None:
+    strangers = [Image(image.path, -3, -3) for image in images]
+    draw_ranked_list(ranked([False]), strangers, strangers, average_precision=None)
+    assert texts[:3] == ["query", "1", "0.114"]
+    assert not [text for text in texts if "?" in text or text.startswith("id")]
 
 
 def test_a_long_name_is_shortened_in_its_middle(images: list[Image], tmp_path: Path, texts: list[str]) -> None:
@@ -138,6 +148,12 @@ def test_too_small_a_height_is_refused(images: list[Image]) -> None:
 SELECTION = Selection(worst=(3, 1), median=(), best=(0,))
 
 
+def result(precision: np.ndarray) -> RankingResult:
+    """Of these queries, whose first match is at rank 7."""
+    number = len(precision)
+    return RankingResult(0.5, 0.5, {1: 0.0}, precision, np.full(number, 7), number, number, 100)
+
+
 def lists() -> list[RankedList]:
     return [ranked([True, False], row) for row in SELECTION.rows]
 
@@ -145,18 +161,20 @@ def lists() -> list[RankedList]:
 def test_files_are_named_by_group_place_and_query(images: list[Image], tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     precision = np.linspace(0, 1, len(images))
-    paths = write_pictures(folder, SELECTION, lists(), images, images, precision, height=64)
+    paths = write_pictures(folder, SELECTION, lists(), images, images, result(precision), height=64)
     names = ["worst_0001_0003_c3.png", "worst_0002_0001_c1.png", "best_0001_0000_c0.png"]
     assert paths == [folder / name for name in names]
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
-    picture = draw_ranked_list(lists()[0], images, images, average_precision=float(precision[3]), height=64)
+    picture = draw_ranked_list(
+        lists()[0], images, images, average_precision=float(precision[3]), first_match_rank=7, height=64
+    )
     np.testing.assert_array_equal(cv2.imread(str(paths[0]))[:, :, ::-1], picture)
 
 
 def test_a_very_long_stem_is_cut(images: list[Image], tmp_path: Path) -> None:
     long = [Image(tmp_path / f"{'人' * 80}.jpg", 1, 1), *images[1:]]
     precision = np.ones(len(images))
-    paths = write_pictures(tmp_path / "out", SELECTION, lists(), long, images, precision, height=64)
+    paths = write_pictures(tmp_path / "out", SELECTION, lists(), long, images, result(precision), height=64)
     assert paths[2].name == f"best_0001_{'人' * 40}.png"
     assert paths[2].is_file()
 
@@ -164,13 +182,13 @@ def test_a_very_long_stem_is_cut(images: list[Image], tmp_path: Path) -> None:
 def test_pictures_of_two_runs_are_not_mixed(images: list[Image], tmp_path: Path) -> None:
     precision = np.ones(len(images))
     (tmp_path / "empty").mkdir()
-    write_pictures(tmp_path / "empty", SELECTION, lists(), images, images, precision, height=64)
+    write_pictures(tmp_path / "empty", SELECTION, lists(), images, images, result(precision), height=64)
     for folder in (tmp_path / "empty", images[0].path):
         with pytest.raises(ReidError, match=r"folder must be absent or empty, got .*; remove it or give"):
-            write_pictures(folder, SELECTION, lists(), images, images, precision, height=64)
+            write_pictures(folder, SELECTION, lists(), images, images, result(precision), height=64)
 
 
 def test_lists_of_other_queries_are_refused(images: list[Image], tmp_path: Path) -> None:
     with pytest.raises(ReidError, match=r"lists must be those of the selected queries \(3, 1, 0\), got \(1, 0\)"):
-        write_pictures(tmp_path / "out", SELECTION, lists()[1:], images, images, np.ones(6))
+        write_pictures(tmp_path / "out", SELECTION, lists()[1:], images, images, result(np.ones(6)))
     assert not (tmp_path / "out").exists()

@@ -66,6 +66,14 @@ def test_cmc_shows_each_curve_by_ascending_rank(figures: list[Figure]) -> None:
     assert len({color for color, _, _ in styles}) == len({dash for _, dash, _ in styles}) == 2
 
 
+def test_a_whole_curve_has_marks_and_ticks_at_the_usual_ranks(figures: list[Figure]) -> None:
+    cmc_plot({"whole": {rank: rank / 50 for rank in range(1, 51)}})
+    axes = figures[0].axes[0]
+    assert len(axes.lines[0].get_xdata()) == 50
+    assert [axes.lines[0].get_xdata()[place] for place in axes.lines[0].get_markevery()] == [1, 5, 10, 20, 50]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "5", "10", "20", "50"]
+
+
 def test_the_same_curves_give_the_same_file() -> None:
     assert cmc_plot(CURVES) == cmc_plot(CURVES)
 

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,12 @@ def on_console(content: Report, width: int = 80) -> str:
     for table in console_tables(content):
         console.print(table)
     return console.file.getvalue()
+
+
+def test_the_name_of_a_data_set_is_text_and_no_markup() -> None:
+    for name in ("[/x] set", "[red]people", ":smile:"):
+        assert f"{name}, percent" in on_console(replace(report("instance"), dataset=name))
+    assert r"a\x1b[2J\nb, percent" in on_console(replace(report("instance"), dataset="a\x1b[2J\nb"))
 
 
 def cells(line: str) -> list[str]:
@@ -84,7 +91,20 @@ def test_additions_to_a_protocol_are_named_everywhere(
 
 def test_the_published_procedure_never_stands_without_its_note() -> None:
     assert "wrong camera index" in markdown_table(report("instance", "centroid_ctl2021"))
+    assert "depend on the order of the files" in markdown_table(report("instance", "centroid_ctl2021"))
     assert "wrong camera index" not in markdown_table(report("instance", "centroid"))
+
+
+def test_figures_of_a_handful_of_queries_never_stand_without_a_note() -> None:
+    result = RankingResult(1.0, 1.0, {1: 1.0, 5: 1.0, 10: 1.0}, np.ones(1), np.ones(1, int), 4, 1, 100)
+    text = markdown_table(Report("shop", "a.pth", (Entry(EvaluationProtocol(), result),)))
+    assert "only 1 queries count" in text
+    assert "by up to 100 points" in text
+    assert "queries count" not in markdown_table(report("instance"))
+
+
+def test_a_name_with_brackets_is_shown_as_it_is() -> None:
+    assert "[x] set [/bold], percent" in on_console(Report("[x] set [/bold]", "a.pth", report("instance").entries))
 
 
 def test_verification_follows_from_the_highest_rate_down() -> None:

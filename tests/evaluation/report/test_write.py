@@ -44,7 +44,7 @@ def test_lists_go_by_plain_instance_retrieval(
     precisions: list[np.ndarray] = []
 
     def spy(*arguments: Any) -> list[Path]:  # noqa: ANN401 (arguments of another)
-        precisions.append(arguments[-1])
+        precisions.append(arguments[-1].average_precision)
         return write_pictures(*arguments)
 
     monkeypatch.setattr("evaluation.report.write.write_pictures", spy)

@@ -2,7 +2,9 @@ import argparse
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -177,3 +179,15 @@ def test_the_job_is_described(tmp_path: Path) -> None:
     EmbeddingJob(tmp_path, {"model": {"sha256": "ab"}}, 4000)
     job = json.loads((tmp_path / FOLDER / "job.json").read_text())
     assert job == {"model": {"sha256": "ab"}, "chunk_length": 512}
+
+
+@given(
+    st.text(max_size=60) | st.sampled_from(["[" * 100_000, '{"chunk_length": 1e999}', '{"chunk_length": "4"}', "{}"])
+)
+@settings(max_examples=60, deadline=None)
+def test_no_card_of_a_job_ends_in_anything_but_an_error_of_ours(text: str) -> None:
+    with TemporaryDirectory() as folder:
+        EmbeddingJob(Path(folder), {"rows": 3}, 3)
+        (Path(folder) / FOLDER / "job.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+        with suppress(ReidError):
+            EmbeddingJob(Path(folder), {"rows": 3}, 3)

@@ -1,10 +1,15 @@
 import json
 import re
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from datasets.preprocessing import Preprocessing
 from datasets.readers.market import UNKNOWN_ID
@@ -99,6 +104,32 @@ def test_any_entry_of_meta_may_be_damaged(value: object, tmp_path: Path) -> None
         except ReidError:
             refusals += 1
     assert refusals >= 8
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=5), values, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), _JSON), min_size=1, max_size=3), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_no_card_ends_in_anything_but_an_error_of_ours(changes: list[tuple[int, object]], whole: bool) -> None:
+    with TemporaryDirectory() as folder:
+        path = write(Path(folder)) / "meta.json"
+        meta: Any = json.loads(path.read_text())
+        for place, value in changes:
+            if whole:
+                meta = value
+            else:
+                tables = [meta, *(entry for entry in meta.values() if isinstance(entry, dict) and entry)]
+                names = [(table, name) for table in tables for name in table]
+                table, name = names[place % len(names)]
+                table[name] = value
+        path.write_text(json.dumps(meta))
+        with suppress(ReidError):
+            check_same_model(open_gallery(folder).model, CARD)
 
 
 @pytest.mark.parametrize("name", ["embeddings.npy", "paths.npy"])

@@ -8,7 +8,7 @@ import pytest
 
 from inference.indexes.faiss_index import FaissIndex, build_faiss, load_faiss, parameters_for
 from inference.indexes.flat import FlatIndex
-from tests.support import memory_budget
+from tests.support import largest_file, memory_budget
 from utils.errors import ReidError
 
 pytest.importorskip("faiss")
@@ -141,3 +141,13 @@ def test_more_candidates_than_the_budget_holds(people: Data) -> None:
                 index.resolve_k(k)
         assert index.search(people[1][:2], 1998).indices.shape == (2, 1998)
         assert build_faiss(people[0], "hnsw").resolve_k(0) == 10_000
+
+
+@pytest.mark.parametrize("missing", [1, 100_000])
+def test_a_full_disk_leaves_no_half_index(index: FaissIndex, tmp_path: Path, missing: int) -> None:
+    """Also where FAISS has handed over everything: its last bytes wait in a buffer, whose loss it does not report."""
+    index.save(tmp_path / "a.faiss")
+    size = (tmp_path / "a.faiss").stat().st_size
+    with largest_file(size - missing), pytest.raises(OSError, match=r"b\.faiss"):
+        index.save(tmp_path / "b.faiss")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.faiss"]

@@ -2,6 +2,7 @@ import pickle
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytorch_lightning
 import torch
@@ -93,6 +94,37 @@ def test_a_whole_model_is_refused_by_its_class(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2), tmp_path / "model.pth")
     with pytest.raises(ReidError, match=r"holds an object of torch\.nn\.modules\.linear\.Linear"):
         read_content(tmp_path / "model.pth")
+
+
+@pytest.mark.parametrize("core", ["core", "_core"])
+def test_numbers_of_numpy_are_read(tmp_path: Path, core: str) -> None:
+    """As torchreid writes them, with NumPy 1 and 2; another dtype than the name says changes nothing."""
+    numbers = {"rank1": np.float64(0.5), "best": np.float32(2), "epoch": np.int64(3), "kind": np.dtype("f8")}
+    file = tmp_path / "a.pth"
+    torch.save({"a": torch.ones(2), **numbers}, file, _use_new_zipfile_serialization=False)
+    content = file.read_bytes()
+    assert b"cnumpy._core.multiarray\nscalar\n" in content
+    file.write_bytes(content.replace(b"cnumpy._core.", f"cnumpy.{core}.".encode()))
+    read = read_content(file)
+    assert torch.equal(read["a"], torch.ones(2))
+    assert not any(isinstance(read[name], (np.generic, np.dtype)) for name in numbers)
+
+
+def test_arrays_of_numpy_are_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}, "array": np.ones(2)}, tmp_path / "array.pth")
+    with pytest.raises(ReidError, match=r"holds an object of numpy\S*multiarray\._reconstruct"):
+        read_content(tmp_path / "array.pth")
+
+
+def test_the_nearest_file_is_proposed(tmp_path: Path) -> None:
+    """The README of the first version has `base` for `baseline`."""
+    file = tmp_path / "logs/people/resnet50/baseline/exp0/best.pth"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    with pytest.raises(ReidError, match=rf"got \S+/base/exp0/best\.pth; did you mean {re.escape(str(file))}\?$"):
+        read_content(tmp_path / "logs/people/resnet50/base/exp0/best.pth")
+    with pytest.raises(ReidError, match=r"got \S+/0\.pth; its folder has best\.pth$"):
+        read_content(file.with_name("0.pth"))
 
 
 def test_what_is_no_weight_file_is_said(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,6 +158,124 @@ def test_counters_that_old_files_lack_are_no_mistake(network: type, twin_of: Twi
     receiver = twin_of(weights)
     weights.fill(receiver)
     assert torch.equal(receiver(images).bn, donor(images).bn)
+
+
+@pytest.mark.parametrize(
+    "rename",
+    [
+        "module.{}", "_orig_mod.{}", "model.{}", "net.{}", "model.net.{}", "module._orig_mod.{}", "_orig_mod.module.{}",
+        "any_name_of_theirs.{}",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("has_head", [True, False])
+def test_a_prefix_that_all_names_have_comes_off(
+    rename: str, has_head: bool, network: type, twin_of: Twin, images: Tensor
+) -> None:
+    donor = network("resnet18", "bnneck" if has_head else "fresh", stem_relu=not has_head)
+    state = centroids_reid(donor) if has_head else donor.backbone.base.state_dict()
+    weights = recognize({"state_dict": {rename.format(name): tensor for name, tensor in state.items()}}, FILE)
+    assert weights is not None
+    assert weights.is_reid_model == has_head
+    receiver = twin_of(weights)
+    weights.fill(receiver)
+    assert torch.equal(receiver(images).raw, donor(images).raw)
+
+
+def test_wrappers_within_names_come_off_and_their_counter_too(network: type, twin_of: Twin, images: Tensor) -> None:
+    donor = network("resnet18", "bnneck", stem_relu=False)
+    state = {name.replace("base.", "_orig_mod.base.module."): t for name, t in centroids_reid(donor).items()}
+    averaged = {"n_averaged": torch.tensor(3), **under("module.", state)}
+    weights = recognize(averaged, FILE)
+    assert weights is not None
+    receiver = twin_of(weights)
+    weights.fill(receiver)
+    assert torch.equal(receiver(images).bn, donor(images).bn)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "ema",
+        "params",
+        "params_ema",
+        "net",
+        "model.state_dict",
+        "checkpoint.model",
+        "any.thing.of.theirs",
+        "state_dict",
+    ],
+)
+def test_tensors_are_found_within_mappings(keys: str, network: type) -> None:
+    content: object = centroids_reid(network("resnet18", "bnneck"))
+    for key in reversed(keys.split(".")[:3]):
+        content = {
+            "epoch": 3,
+            "optimizer": {"state": {0: {"step": torch.ones(1)}}, "param_groups": [{}]},
+            key: content,
+        }
+    weights = recognize(content, FILE)  # type: ignore[arg-type]
+    assert weights is not None
+    assert (weights.kind, weights.num_ids) == ("checkpoint of centroids-reid", 7)
+
+
+def test_weights_come_before_their_average(network: type, caplog: pytest.LogCaptureFixture) -> None:
+    trained, average = (centroids_reid(network("resnet18", "bnneck")) for _ in range(2))
+    with caplog.at_level(logging.INFO):
+        weights = recognize({"ema": average, "model": trained}, FILE)
+    assert weights is not None
+    assert torch.equal(weights.state["backbone.base.conv1.weight"], trained["backbone.base.conv1.weight"])
+    assert message_with(caplog, "x.pth", "model", "ema")
+
+
+def test_a_file_of_a_network_that_its_names_do_not_tell_loses_its_prefix(network: type, twin_of: Twin) -> None:
+    pytest.importorskip("timm")
+    donor = network("timm:convnext_atto", "fresh")
+    state = under("model.", {**donor.backbone.base.state_dict(), "head.fc.weight": torch.ones(2, 2)})
+    weights = recognize({"state_dict": under("module.", state)}, FILE, "timm:convnext_atto")
+    assert weights is not None
+    receiver = twin_of(weights)
+    weights.fill(receiver)
+    name = "backbone.base.stem.0.weight"
+    assert torch.equal(receiver.state_dict()[name], donor.state_dict()[name])
+
+
+def test_an_osnet_without_head_and_classifier_starts_a_training(network: type, twin_of: Twin) -> None:
+    weights = recognize(network("osnet_x0_25", "fresh").backbone.base.state_dict(), FILE)
+    assert weights is not None
+    assert (weights.architecture, weights.is_reid_model) == ({"name": "osnet_x0_25"}, False)
+    weights.fill(twin_of(weights))
+
+
+def test_weights_that_are_not_finite_are_refused(network: type, twin_of: Twin) -> None:
+    state = centroids_reid(network("resnet18", "bnneck"))
+    state["backbone.base.conv1.weight"][0, 0, 0, 0] = torch.nan
+    state["bn.running_var"][3] = torch.inf
+    weights = recognize(state, FILE)
+    assert weights is not None
+    with pytest.raises(
+        ReidError,
+        match=r"x\.pth .*NaN or infinity in backbone\.base\.conv1\.weight, head\.bn\.running_var: its training",
+    ):
+        weights.fill(twin_of(weights))
+
+
+@pytest.mark.parametrize(
+    "value", [torch.ones(3).to_sparse(), torch.ones(3, device="meta"), torch.ones(3) + 1j, 3.5, None, "text", [1]]
+)
+def test_what_is_no_plain_tensor_makes_no_network(value: object, network: type) -> None:
+    state = centroids_reid(network("resnet18", "bnneck"))
+    assert recognize({**state, "bn.weight": value}, FILE) is None
+    assert recognize({**state, 3: torch.ones(1)}, FILE) is None
+
+
+@pytest.mark.parametrize(
+    "size", [[1e300, 2], [math.inf, 256], [math.nan, 3], ["a", 2], [256, 128, 3], 10**30, [0, 0]]
+)
+def test_a_size_that_no_image_has_is_no_size(size: object, network: type) -> None:
+    content = {"state_dict": centroids_reid(network("resnet18", "bnneck")), "hparams": {"INPUT": {"SIZE_TEST": size}}}
+    weights = recognize(content, FILE)
+    assert weights is not None
+    assert weights.preprocessing == Preprocessing()
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,29 @@ def test_features_of_a_foreign_file_come_back(
     assert len(weights.left_out) + len(weights.state) == len(foreign)
 
 
+@pytest.mark.parametrize(
+    ("name", "head", "options", "rename"), [case[1:5] for case in CASES if case[0] != "ResNet of torchreid"]
+)
+def test_a_trained_model_whose_classifier_was_cut_off_is_one(
+    name: str,
+    head: str,
+    options: dict[str, object],
+    rename: Callable[[nn.Module], State],
+    network: type,
+    twin_of: Callable[[Weights], nn.Module],
+    images: Tensor,
+) -> None:
+    donor = network(name, head, **options)
+    classifier = re.compile(r"(fc_query|center_loss|classifier|heads\.weight|heads\.classifier)\b")
+    weights = recognize({name: t for name, t in rename(donor).items() if not classifier.match(name)}, Path("a.pth"))
+    assert weights is not None
+    assert (weights.is_reid_model, weights.num_ids) == (True, None)
+    assert weights.preprocessing is not None
+    receiver = twin_of(weights)
+    weights.fill(receiver)
+    assert torch.equal(receiver(images).bn, donor(images).bn)
+
+
 def test_a_learned_gem_and_the_files_own_pixels_are_read(network: type) -> None:
     state = fast_reid("bottleneck.0", "weight")(network("resnet18", "bnneck", stem_pool="ceil"))
     weights = recognize({"model": {**state, "heads.pool_layer.p": torch.tensor([3.0])}}, Path("a.pth"))
