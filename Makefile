@@ -6,13 +6,14 @@ PY := $(BIN)/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Vulnerabilities that do not concern us, each with its reason: --ignore-vuln ID
 AUDIT_IGNORE =
+TRIALS ?= 1
 BENCHMARKS = training_step losses ranking reranking opening embedding search
 DEMO_RUN = $$(ls -td logs/synthetic/resnet18/baseline/exp*/ | head -n 1)
 
-.PHONY: help install demo test check audit bench clean
+.PHONY: help install demo test test-faults check audit bench clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed  ## Create .venv and install requirements.txt
 
@@ -42,6 +43,9 @@ demo: $(VENV)/.installed  ## Draw synthetic people, train, test, embed, search: 
 
 test: $(VENV)/.installed-dev  ## Run all tests that need no GPU
 	$(PY) -m pytest -n auto
+
+test-faults: $(VENV)/.installed-dev  ## Kills, full disks, broken streams, signals, damaged files: TRIALS seeds of each
+	$(PY) -m pytest -n auto tests/faults --trials $(TRIALS)
 
 check: $(VENV)/.installed-dev  ## Style, types, import rules and known vulnerabilities
 	$(BIN)/ruff check .

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 from configs import SCHEMA
-from datasets.make_low_resolution import make_low_resolution, targets_of
 from utils.command_line import OneLineParser, exit_code, number
 from utils.errors import ReidError
 from utils.log import setup_logging
@@ -53,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _make(options: argparse.Namespace) -> None:
+    # It imports torch: seconds in which Ctrl-C would be a traceback outside of exit_code.
+    from datasets.make_low_resolution import make_low_resolution, targets_of
+
     source = _find(options.data_dir)
     targets = targets_of(source, options.scale, options.out_dir)
     faults = make_low_resolution(source, targets, quality=options.quality, workers=options.workers)

@@ -41,6 +41,16 @@ class NpyWriter:
             npy.write_array_header_1_0(self._file, header)
 
 
+def save_rows(file: BinaryIO, rows: np.ndarray) -> None:
+    """Write rows (N, ...) as a .npy file.
+
+    ``numpy.save`` does not notice that a full disk takes a part of the last bytes only.
+    """
+    writer = NpyWriter(file)
+    writer.append(rows)
+    writer.write_header()
+
+
 @contextmanager
 def write_npy(path: Path) -> Iterator[NpyWriter]:
     """Write a .npy file of any length, whole or not at all; ``numpy.load(path, mmap_mode="r")`` reads it.

@@ -13,7 +13,7 @@ from datasets.readers.market import UNKNOWN_ID, labels_of
 from inference.cameras import Cameras, search_other_cameras
 from inference.gallery.store import CSV, NPZ, QUERY_PATHS, QUERY_VECTORS, RESULTS, Embeddings, Gallery
 from inference.indexes.base import NOT_FOUND, Index, SearchResult
-from inference.npy_writer import write_npy
+from inference.npy_writer import save_rows, write_npy
 from utils.blocks import row_blocks
 from utils.files import keep_previous, scratch_folder, written_aside
 from utils.text import as_rows, printable
@@ -115,7 +115,7 @@ def write_results(
             np.savez(archive, **{name: np.load(path, mmap_mode="r") for name, path in numbers.items()})
         for path, array in ((query_vectors, queries.vectors), (query_paths, queries.paths)):
             with path.open("wb") as copy:
-                np.save(copy, array, allow_pickle=False)
+                save_rows(copy, array)
         if earlier := keep_previous(folder, RESULTS):
             logger.info("the earlier results are now in %s", earlier)
     return num_without

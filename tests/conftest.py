@@ -21,6 +21,14 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 WORKSHOP = Path(os.environ.get("REID_WORKSHOP", REPOSITORY.parent / "shared"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of tests/faults, which pytest knows only if they are added here."""
+    trials = "seeds of each random trial in tests/faults; 0 (default): a short form"
+    parser.addoption("--trials", type=int, default=0, metavar="N", help=trials)
+    table = "write the outcomes of the trials, by kind, as JSON"
+    parser.addoption("--trials-table", metavar="FILE", help=table)
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     """Every test draws the same numbers, whatever ran before it."""

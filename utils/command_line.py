@@ -103,6 +103,7 @@ def exit_code(work: Callable[[], object], interruption: str = "stopped") -> int:
         finally:
             ignore_signals()
     except InterruptedRun as stop:
+        ignore_signals()  # once more: the signal may have come within the first call
         logger.warning("%s", stop)
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from utils.errors import ReidError
+from utils.text import printable
 
 PART = ".part"
 """Ending of a file that is being written. Its name begins with a dot, so no reader takes it for an image."""
@@ -66,7 +67,7 @@ def has_mark(folder: Path, name: str, mark: str, option: str) -> bool:
     if text != mark and (text or folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
         raise ReidError(
             f"{folder} must be absent, empty, or begun by the same command with the mark {mark}, but it holds "
-            f"{' '.join(text.split())[:200] or 'something else'}; remove it or give another {option}"
+            f"{printable(' '.join(text.split()))[:200] or 'something else'}; remove it or give another {option}"
         )
     for part in folder.rglob(f".*{PART}"):
         part.unlink(missing_ok=True)

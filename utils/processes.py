@@ -20,7 +20,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from utils.errors import ReidError
-from utils.signals import ignore_signals
+from utils.signals import deferred_signals, ignore_signals
 
 MAX_WORKERS = 256
 """Processes that one option may ask for; more of them only wait for one another."""
@@ -63,7 +63,9 @@ def each(work: Callable[[T], R], items: Sequence[T], workers: int, title: str, u
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     pool = ProcessPoolExecutor(workers, context, _begin, (os.getpid(),))
     try:
-        return list(progress(pool.map(work, items, chunksize=_CHUNK)))
+        with deferred_signals():  # the processes are forked here
+            results = pool.map(work, items, chunksize=_CHUNK)
+        return list(progress(results))
     except BrokenProcessPool as error:
         raise ReidError(
             f"{title}: all {workers} processes must finish, but the system ended one, usually because memory ran "
@@ -74,8 +76,9 @@ def each(work: Callable[[T], R], items: Sequence[T], workers: int, title: str, u
 
 
 def _begin(parent: int) -> None:
-    """Ignore Ctrl-C, which the parent handles, and end when the parent ends, even if it is killed."""
+    """Leave Ctrl-C to the parent, and end on its SIGTERM or when it ends, even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 

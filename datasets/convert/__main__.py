@@ -6,10 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets.convert.crops import write_crops
-from datasets.convert.mot17 import DETECTORS, Mot17Rules, plan_mot17
-from datasets.convert.prw import plan_prw
-from datasets.readers.market import TRACKING
 from utils.command_line import OneLineParser, exit_code, number
 from utils.errors import ReidError
 from utils.log import setup_logging
@@ -29,6 +25,9 @@ began (convert.json in it tells). Exit code 2: a mistake, or files that cannot b
 
 def build_parser() -> OneLineParser:
     """The options of this script."""
+    from datasets.convert.mot17 import DETECTORS, Mot17Rules
+    from datasets.readers.market import TRACKING
+
     parser = OneLineParser(
         prog="python -m datasets.convert",
         description=_DESCRIPTION,
@@ -72,6 +71,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     Exits with code 2 and one line on stderr where an argument or a file cannot be used.
     """
+    # They import torch: seconds in which Ctrl-C would be a traceback outside of exit_code.
+    from datasets.convert.crops import write_crops
+    from datasets.convert.mot17 import Mot17Rules, plan_mot17
+    from datasets.convert.prw import plan_prw
+
     parser = build_parser()
     options = vars(parser.parse_args(argv))
     release, raw, out = options.pop("release"), options.pop("raw"), options.pop("out")

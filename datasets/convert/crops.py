@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -158,9 +159,11 @@ def _write_frame(frame: Frame, folder: Path, quality: int) -> str:
         return f"{frame.path} is {height} x {width} pixels, not {frame.height} x {frame.width} (height x width)"
     for crop in frame.crops:
         image = Image.fromarray(pixels[crop.box.y0 : crop.box.y1, crop.box.x0 : crop.box.x1])
+        content = BytesIO()  # Pillow itself would not notice that a full disk takes a part of the last bytes only
+        # Chroma at full resolution: a distant person's clothes are a few pixels wide.
+        image.save(content, "JPEG", quality=quality, subsampling=0)
         with written_aside(folder / crop.split / crop.name) as aside:
-            # Chroma at full resolution: a distant person's clothes are a few pixels wide.
-            image.save(aside, "JPEG", quality=quality, subsampling=0)
+            aside.write_bytes(content.getvalue())
     return ""
 
 

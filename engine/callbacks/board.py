@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 logger = logging.getLogger(__name__)
 
-_VALIDATION = re.compile("^val/")  # TensorBoard sorts groups of curves by name: the validation comes first
+_VALIDATION = re.compile("^val/")
 
 
 class Board(TensorBoardLogger):

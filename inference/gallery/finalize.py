@@ -15,7 +15,7 @@ from inference.gallery.store import META, PATHS, VECTORS, Embeddings, ModelCard,
 from inference.image_paths import ImagePaths, write_paths
 from inference.npy_writer import write_npy
 from utils.errors import ReidError
-from utils.files import keep_previous, write_text, written_aside
+from utils.files import keep_previous, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +91,6 @@ def _replace_by_centroids(folder: Path, paths: NDArray[np.str_]) -> Fingerprint:
     """Means over each identity, each with the path of its first image."""
     people = centroid_embeddings(Embeddings(np.load(folder / VECTORS, mmap_mode="r"), paths))
     for name, array in ((VECTORS, people.vectors), (PATHS, people.paths)):
-        with written_aside(folder / name) as aside, aside.open("wb") as file:  # aside: the old file is still mapped
-            np.save(file, array, allow_pickle=False)
+        with write_npy(folder / name) as file:  # the old file is still mapped
+            file.append(array)
     return fingerprint_of(people.vectors, people.paths)

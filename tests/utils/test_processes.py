@@ -44,6 +44,27 @@ def test_processes_end_with_a_killed_parent() -> None:
     assert not any(_runs(pid) for pid in pids)
 
 
+AT_FORK = """
+import os, signal
+from utils.processes import each
+from utils.signals import InterruptedRun, stop_on_signals
+stop_on_signals("stopped by a signal")
+os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGTERM))
+try:
+    each(abs, range(100), 2, "numbers")
+except InterruptedRun as stop:
+    print(stop)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_a_signal_while_processes_begin_is_not_swallowed() -> None:
+    command = [sys.executable, "-c", AT_FORK]
+    run = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60)
+    assert run.stdout == "stopped by a signal\n", run.stderr
+    assert "Exception ignored" not in run.stderr
+
+
 def _runs(pid: str) -> bool:
     """Not so if it waits, dead, for somebody to ask after it."""
     status = Path(f"/proc/{pid}/stat")
