@@ -61,7 +61,7 @@ class Restoration(Callback):
             has_moments = any(group.get("betas") or group.get("momentum") for group in optimizer.param_groups)
             if has_moments and not optimizer.state:
                 raise self._error(f"the state of its {type(optimizer).__name__} is empty")
-        batches = trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         position = trainer.current_epoch, 0 if self._checkpoint.position[1] == 0 else batches
         if position != self._checkpoint.position:
             raise self._error(f"its loops are at {position}, it says {self._checkpoint.position} (epoch, batch)")
