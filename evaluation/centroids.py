@@ -67,7 +67,7 @@ def rank_centroids(retrieval: Retrieval, *, camera_rule: bool = True) -> Ranking
         for rows, distances in blocks:
             column, exists = own_item(rows)
             centroids = by_camera.centroids(*members(rows))[:, None]
-            # Only the change is computed anew, so a centroid that does not change keeps its exact distance.
+            # Only the change is computed again, so a centroid that does not change keeps its exact distance.
             change = F.normalize(items.gallery[column], dim=2) - F.normalize(centroids, dim=2)
             change = (F.normalize(retrieval.query[rows])[:, None] * change).sum(2).to(distances.dtype)
             own_distances = distances.gather(1, column) + torch.where(exists, change + tolerance, 0.0)

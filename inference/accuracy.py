@@ -19,7 +19,7 @@ class Accuracy:
         num_queries: all.
         num_known: those whose names tell an identity.
         nearest: share of those whose nearest gallery image has their identity, pictures of their own camera
-            counting too, as the seed counted it; None where no name tells an identity.
+            counting too, as the original code counts; None where no name tells an identity.
         rank1: rank-1 as ``test.py`` reports it: without gallery images of the query's person and camera, over
             the queries that have a match left; None where there are none.
         num_valid: those queries.
@@ -83,7 +83,7 @@ def count_accuracy(
     if centroids:
         reason = "since a centroid joins cameras; test.py counts them (TEST.PROTOCOLS \"['centroid']\")"
         return Accuracy(len(queries), num_known, correct, centroids=True, reason=reason)
-    # Whoever is not known matches nobody, as a distractor.
+    # An unknown identity matches nobody, like a distractor.
     ids = np.where(gallery_ids == UNKNOWN_ID, 0, gallery_ids)
     vectors = queries.vectors if has_id.all() else queries.vectors[has_id]
     try:

@@ -64,8 +64,7 @@ class Extractor:
     """A trained network that embeds files, folders, PIL images and arrays.
 
     The backbone computes in ``precision``, the head always in float32. Images are decoded in processes beside the
-    network. On CUDA the next batch is queued before the vectors of one, copied as soon as they are computed, are
-    waited for.
+    network. On CUDA the extractor queues the next batch before it waits for the vectors of the present one.
 
     Args:
         checkpoint: a checkpoint of ours or a trained model of another project; or one that

@@ -138,7 +138,7 @@ def _check_kind(gallery_has_centroids: bool, use_centroids: bool) -> None:
         rows = "one row per identity" if gallery_has_centroids else "one row per image"
         raise ReidError(
             f"MODEL.USE_CENTROIDS is decided by the gallery, which has {rows}, got {use_centroids}; leave it out, or "
-            "make the gallery anew with create_embeddings.py"
+            "make the gallery again with create_embeddings.py"
         )
 
 

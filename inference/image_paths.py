@@ -51,7 +51,7 @@ class ImagePaths:
         return list(self)
 
     def without(self, mask: NDArray[np.bool_]) -> "ImagePaths":
-        """Those that are not marked in ``mask`` (N,)."""
+        """The paths that ``mask`` (N,) does not mark."""
         return ImagePaths(self._start, self._names[~mask]) if mask.any() else self
 
     def digest_of_names(self) -> str:

@@ -70,7 +70,7 @@ def extractor_for(settings: Settings, precision: str) -> "Extractor":
     device: str = cfg.TRAINER.ACCELERATOR
     if device != "cpu" and "LOCAL_RANK" in os.environ and torch.cuda.is_available():
         device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
-        # What asks for no device by name, as the loader's pinning thread, would else take memory of the first one.
+        # Otherwise code that names no device, e.g. the loader's pinning thread, takes memory of the first one.
         torch.cuda.set_device(device)
     workers = cfg.DATALOADER.NUM_WORKERS if settings.is_explicit("DATALOADER.NUM_WORKERS") else None
     return Extractor(load_model(settings), device, cfg.TEST.IMS_PER_BATCH, precision, workers)

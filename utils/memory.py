@@ -10,7 +10,7 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 def keep_freed_memory() -> bool:
     """Let the process keep the memory of freed tensors for the next ones instead of returning it to the system.
 
-    A network on the CPU frees and asks for tens of megabytes in each layer. glibc maps such pieces anew each time,
+    A network on the CPU frees and asks for tens of megabytes in each layer. glibc maps such pieces again each time,
     and the kernel fills every page with zeros, which takes two fifths of the time of a ResNet-50 in fp32. The price:
     memory, once used, stays with the process until its end. The setting holds for the whole process, so the
     scripts call this function when they compute on the CPU, and a library does not.

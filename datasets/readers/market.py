@@ -117,7 +117,7 @@ def check_folder(folder: Path, name: str) -> None:
     if not folder.is_dir():
         raise ReidError(
             f"data set {name} must lie in {folder}, which does not exist; "
-            f"set DATASETS.ROOT_DIR to the folder that contains {folder.name}"
+            f"set DATASETS.ROOT_DIR (python -m datasets.stats: --root) to the folder that contains {folder.name}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Vectors of a gallery while they are computed: interrupted at any moment, the work goes on from there.
+"""Store the vectors of a gallery while they are computed, so that interrupted work can go on.
 
 OUTPUT_DIR/embeddings.part/ holds job.json (what is computed, and how many images make a chunk) and for each chunk of
 consecutive images one file of their vectors, written whole or not at all. What exists is done: a process that is
@@ -115,7 +115,7 @@ class EmbeddingJob:
         return (self.folder / _JOB).is_file()
 
     def remove(self) -> None:
-        """Delete the work; chunks without a job are nobody's."""
+        """Delete the work: the job first, because chunks without a job are ignored."""
         (self.folder / _JOB).unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -31,8 +31,8 @@ def finalize(
     """Write the gallery into OUTPUT_DIR and remove the job, unless chunks are missing: another process computes them.
 
     An earlier gallery is moved to ``earlier_1`` and stays in its place until then; so are its indices and results,
-    which do not belong to the new one. The files are written within the folder of unfinished work: of a process that
-    is killed here nothing is left outside it.
+    which do not belong to the new one. The files are written inside the folder of unfinished work, so a process that
+    is killed here leaves nothing outside it.
 
     Args:
         job: what was computed.

@@ -16,7 +16,7 @@ _BYTES_PER_PATH = 256
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Of a set of vectors, and of the paths of their images where they have some.
+    """Identifies a set of vectors, together with the paths of their images where there are some.
 
     Attributes:
         rows: N.

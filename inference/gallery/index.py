@@ -68,7 +68,7 @@ def _in_faiss(
         if _read_mark(mark).get("vectors") != asdict(fingerprint):
             raise ReidError(
                 f"the index beside {mark} must belong to the embeddings of its folder, but it was built from others "
-                "(or its JSON file is damaged); delete both files to build it anew"
+                "(or its JSON file is damaged); delete both files to build it again"
             )
         logger.info("index: %s", path)
         return load_faiss(path, vectors, normalize=normalize)

@@ -143,11 +143,11 @@ def open_gallery(folder: str | Path) -> Gallery:
         raise
     except Exception as error:  # a damaged file may raise anything
         reason = f"{type(error).__name__}: {one_line(error)[:200]}"
-        raise ReidError(f"{folder} holds a damaged gallery ({reason}); make it anew") from error
+        raise ReidError(f"{folder} holds a damaged gallery ({reason}); make it again") from error
     if embeddings.vectors.shape != (rows, model.dim):
         raise ReidError(
             f"the files of {folder} disagree: {META} says {rows} x {model.dim}, {VECTORS} has "
-            f"{embeddings.vectors.shape}; make it anew"
+            f"{embeddings.vectors.shape}; make it again"
         )
     person_ids, camera_ids = labels_of(embeddings.paths)
     if centroids:
@@ -195,7 +195,7 @@ def check_same_model(gallery: ModelCard, query: ModelCard) -> None:
         fields = "; ".join(f"{row.name} {row.own} and {row.other}" for row in differences)
         raise ReidError(
             f"gallery and queries must come from one model, got {gallery} and {query}"
-            f"{f', which differ in {fields}' if fields else ''}; embed the gallery anew, or search with its model"
+            f"{f', which differ in {fields}' if fields else ''}; embed the gallery again, or search with its model"
         )
     if ours.scale != theirs.scale:
         logger.warning("the gallery was embedded at resolution x%d, the queries at x%d", ours.scale, theirs.scale)

@@ -47,7 +47,7 @@ class FaissIndex:
 
     @property
     def parameters(self) -> dict[str, int]:
-        """With which it was built."""
+        """The parameters with which the index was built."""
         if self._refines:
             return {"lists": self._content.nlist, "bytes": self._content.pq.M}
         hnsw = self._content.hnsw
@@ -107,7 +107,7 @@ class FaissIndex:
         return _unit(rows) if self._normalize else rows
 
     def _distances(self, scores: np.ndarray) -> np.ndarray:
-        """From inner products; from squared distances, which earlier versions stored of unit vectors too."""
+        """Turn inner products, or the squared distances that earlier versions stored, into distances."""
         if self._content.metric_type == _faiss().METRIC_INNER_PRODUCT:
             return 1.0 - scores
         return scores / 2 if self._normalize else scores
@@ -194,12 +194,12 @@ def load_faiss(path: Path, vectors: Vectors, *, normalize: bool = True) -> Faiss
     except RuntimeError as error:
         reason = one_line(error)[-120:]
         raise ReidError(
-            f"{path} must be an index, but cannot be read ({reason}); delete it to build it anew"
+            f"{path} must be an index, but cannot be read ({reason}); delete it to build it again"
         ) from error
     if (content.ntotal, content.d) != tuple(matrix.shape):
         raise ReidError(
             f"{path} must belong to the embeddings ({len(matrix)} x {matrix.shape[1]}), got an index of "
-            f"{content.ntotal} x {content.d}; delete it to build it anew"
+            f"{content.ntotal} x {content.d}; delete it to build it again"
         )
     return FaissIndex(content, matrix, normalize=normalize)
 

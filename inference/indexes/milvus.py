@@ -75,7 +75,7 @@ class MilvusIndex:
         try:
             if self._ask("has_collection"):
                 self._check_collection()
-                self._ask("load_collection")  # a file that was closed, or a server started anew, has it on disk only
+                self._ask("load_collection")  # a file that was closed, or a restarted server, has it on disk only
             else:
                 self._create()
         except BaseException:
@@ -87,7 +87,7 @@ class MilvusIndex:
         return int(self._ask("query", filter="", output_fields=["count(*)"])[0]["count(*)"])
 
     def close(self) -> None:
-        """Let the connection go, and the local file for other processes; the index is of no use then."""
+        """Close the connection and release the local file; the index cannot be used afterwards."""
         if self._client is not None:
             self._server.disconnect(self._client)
         self._client = None

@@ -31,7 +31,7 @@ class Server:
         token: ``user:password`` or a key, where the server asks for one; the environment's MILVUS_TOKEN.
         timeout: seconds that one request may take.
         attempts: tries, one at least, before a server that does not answer is an error. pymilvus repeats requests
-            too, but not where nobody listens, as while a server starts anew.
+            too, but not where nobody listens, as while a server restarts.
     """
 
     uri: str

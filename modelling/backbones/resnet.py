@@ -28,7 +28,7 @@ class ResNetBackbone(nn.Module):
         input_size: height and width; a ResNet takes any and ignores it.
         last_stride: of the last stage, 1 or 2; 1 keeps twice the resolution (Luo et al., CVPRW 2019).
         stem_relu: False leaves out the ReLU after the first normalization, like the networks behind the
-            checkpoints of the seed, centroids-reid and reid-strong-baseline.
+            checkpoints of the original code, centroids-reid and reid-strong-baseline.
         stem_pool: where the windows of the stem's maximum pooling begin: ``padded`` (torchvision) one pixel outside
             the map, ``ceil`` (fast-reid) on it. With the wrong choice the maps are off by one pixel.
 

@@ -130,7 +130,7 @@ def check_finite(tensors: Mapping[str, Tensor], origin: str) -> None:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise ReidError(
             f"{origin} must hold finite numbers, but has NaN or infinity in {', '.join(names[:3])}{more}: its "
-            "training diverged; take an earlier checkpoint, or train anew with a lower SOLVER.BASE_LR"
+            "training diverged; take an earlier checkpoint, or train again with a lower SOLVER.BASE_LR"
         )
 
 

@@ -65,7 +65,7 @@ def test_an_index_of_other_embeddings_is_refused(tmp_path: Path) -> None:
             load_or_build_index(gallery(), tmp_path, "hnsw")
 
 
-def test_an_unfinished_index_is_built_anew(tmp_path: Path) -> None:
+def test_an_unfinished_index_is_built_again(tmp_path: Path) -> None:
     require("hnsw")
     (tmp_path / "index_hnsw_cosine.faiss").write_text("unfinished")
     index = load_or_build_index(gallery(), tmp_path, "hnsw")

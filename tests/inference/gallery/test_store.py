@@ -74,14 +74,14 @@ def test_files_that_disagree_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ReidError, match="says 3 x 5"):
         open_gallery(write(tmp_path, card=replace(CARD, dim=5)))
     np.save(write(tmp_path) / "paths.npy", PATHS[:2])
-    with pytest.raises(ReidError, match=r"damaged gallery .*must have one row per image, got 3, 2\); make it anew"):
+    with pytest.raises(ReidError, match=r"damaged gallery .*must have one row per image, got 3, 2\); make it again"):
         open_gallery(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "[" * 100_000, "\xff", '{"rows": 3}'])
 def test_a_damaged_meta_is_named(tmp_path: Path, text: str) -> None:
     (write(tmp_path) / "meta.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(ReidError, match=r"holds a damaged gallery \(.+\); make it anew"):
+    with pytest.raises(ReidError, match=r"holds a damaged gallery \(.+\); make it again"):
         open_gallery(tmp_path)
 
 

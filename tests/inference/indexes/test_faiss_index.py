@@ -121,7 +121,7 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ReidError, match=r"must belong to the embeddings \(4 x 5\), got an index of 5 x 5; delete it"):
         load_faiss(path, np.eye(5, dtype=np.float32)[:4])
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(ReidError, match=r"must be an index, but cannot be read .* delete it to build it anew"):
+    with pytest.raises(ReidError, match=r"must be an index, but cannot be read .* delete it to build it again"):
         load_faiss(path, np.eye(5, dtype=np.float32))
 
 
