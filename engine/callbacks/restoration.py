@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import OutOfMemoryError
 
 from engine.checkpoint import Checkpoint
+from utils.command_line import explain
 from utils.errors import ReidError, one_line
 
 
@@ -32,10 +32,8 @@ class Restoration(Callback):
         """
         try:
             yield
-        except (ReidError, OSError, OutOfMemoryError):
-            raise
         except Exception as error:  # Lightning and torch check little of what they restore, and fail anywhere
-            if self._checkpoint is None or self._is_training:
+            if self._checkpoint is None or self._is_training or explain(error) is not None:
                 raise
             raise self._error(f"{type(error).__name__}: {one_line(error)[:200]}") from error
 
@@ -63,7 +61,7 @@ class Restoration(Callback):
             has_moments = any(group.get("betas") or group.get("momentum") for group in optimizer.param_groups)
             if has_moments and not optimizer.state:
                 raise self._error(f"the state of its {type(optimizer).__name__} is empty")
-        batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current.processed
         position = trainer.current_epoch, 0 if self._checkpoint.position[1] == 0 else batches
         if position != self._checkpoint.position:
             raise self._error(f"its loops are at {position}, it says {self._checkpoint.position} (epoch, batch)")

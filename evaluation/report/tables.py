@@ -188,7 +188,7 @@ def _console_table(title: str, columns: Sequence[str], rows: Sequence[list[str]]
         table.add_column(column[0], justify="left" if number < num_text else "right", width=width)
     table.columns[0].overflow = "fold"
     for cells in rows:
-        table.add_row(*cells)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
 
 

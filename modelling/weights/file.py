@@ -78,11 +78,9 @@ def read_content(path: Path, *, mmap: bool = False) -> dict[str, Any]:
 
 
 def is_state(content: object) -> bool:
-    """Whether it is what ``state_dict()`` gives: names and plain tensors, one at least."""
-    return (
-        isinstance(content, Mapping)
-        and len(content) > 0
-        and all(isinstance(name, str) and _is_plain(tensor) for name, tensor in content.items())
+    """Whether it is what ``state_dict()`` gives: names and plain tensors."""
+    return isinstance(content, Mapping) and all(
+        isinstance(name, str) and _is_plain(tensor) for name, tensor in content.items()
     )
 
 
@@ -94,7 +92,7 @@ def states(content: Mapping[Any, Any]) -> Iterator[tuple[str, Mapping[str, Tenso
     """
     level: list[tuple[str, Mapping[Any, Any]]] = [("", content)]
     for _ in range(_LEVELS):
-        yield from ((keys, mapping) for keys, mapping in level if is_state(mapping))
+        yield from ((keys, mapping) for keys, mapping in level if mapping and is_state(mapping))
         level = [
             (f"{keys}.{key}".strip("."), mapping[key])
             for keys, mapping in level

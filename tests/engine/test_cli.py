@@ -54,8 +54,8 @@ def test_an_error_is_one_line_whatever_a_name_in_it_holds(capsys: pytest.Capture
     with pytest.raises(SystemExit):
         train_script.main(["--\x1b[2J"])
     *_, of_path, of_config, of_option = capsys.readouterr().err.splitlines()
-    assert r"got a\n12:00:00 INFO forged\x1b[2J.yml" in of_path
-    assert r"got a\n12:00:00 INFO forged\x1b[2J.yml" in of_config
+    assert r"got a 12:00:00 INFO forged\x1b[2J.yml" in of_path
+    assert r"got a 12:00:00 INFO forged\x1b[2J.yml" in of_config
     assert r"--\x1b[2J" in of_option
 
 
