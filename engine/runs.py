@@ -82,8 +82,10 @@ def run_folder(cfg: CfgNode, card: RunCard, checkpoint: Checkpoint | None) -> It
     No other process can go on with the run during the block, whose messages are in log.txt.
 
     Raises:
-        ReidError: if another process is at work on the resumed run, or has damaged its files.
+        ReidError: if another process is at work on the resumed run, or has damaged its files, or if TensorBoard could
+            not write below RUNS_DIR.
     """
+    _check_encoding(Path(cfg.RUNS_DIR))
     logs_dir, runs_dir, tail = Path(cfg.LOGS_DIR), Path(cfg.RUNS_DIR), _tail(cfg, card)
     if getattr(rank_zero_only, "rank", 0) != 0:  # only the first process writes
         yield RunFolder(logs_dir, runs_dir)
@@ -95,6 +97,16 @@ def run_folder(cfg: CfgNode, card: RunCard, checkpoint: Checkpoint | None) -> It
             stack.enter_context(only_process(folder.logs / _LOCK, wait=False))
         stack.enter_context(log_file(folder.logs / LOG))
         yield folder
+
+
+def _check_encoding(runs_dir: Path) -> None:
+    try:
+        str(runs_dir.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise ReidError(
+            "RUNS_DIR must be UTF-8 with all folders above it, because TensorBoard writes nowhere else, got "
+            f"{runs_dir}; set PYTHONUTF8=1 in the environment if its name is UTF-8, or give another folder"
+        ) from error
 
 
 def _resumed_run(cfg: CfgNode, checkpoint: Checkpoint, tail: Path, stack: ExitStack) -> RunFolder | None:

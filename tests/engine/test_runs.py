@@ -189,3 +189,9 @@ def test_a_board_that_is_gone_ends_the_curves_and_not_the_run(
     assert epochs_of(result.folder) == ["0", "1"]
     output, error = capfd.readouterr()
     assert "Traceback" not in error + output
+
+
+def test_a_folder_that_tensorboard_cannot_write_is_refused(tiny_arguments: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ReidError, match=r"RUNS_DIR must be UTF-8 .* set PYTHONUTF8=1"):
+        fit(tiny_arguments, "RUNS_DIR", str(tmp_path / "gr\udcf6sse"))
+    assert not (tmp_path / "logs").exists()

@@ -50,7 +50,7 @@ def test_text_for_nobody(name: str, streams: str, world: World) -> None:
     ending.check_quiet()
     if name == "mistake":
         assert ending.code == 2, str(ending)
-    elif streams == "out-full":  # what was asked for is lost
+    elif streams == "out-full" and name != "help":  # what was asked for is lost
         ending.check_refusal("No space left on device")
     else:
         assert ending.code in (0, 141), str(ending)
@@ -66,7 +66,10 @@ def test_ascii_streams(name: str, encoding: str, world: World, usual: UsualOf, f
     names, output = world._replace(**here), folder / "ausgabe_ß"
     job.prepare(names, output)
     ending = run(job.words(names, output), shell='"$@"', environment=_ASCII[encoding])
+    if (name, encoding, ending.code) == ("train", "locale", 2):  # Python takes the folder for one that is not UTF-8
+        ending.check_refusal("RUNS_DIR", "PYTHONUTF8=1")
+        return
     ending.check_success()
     check_whole(output)
-    if name in ("train", "makelr", "convert", "synthetic"):  # the others write the names of their images
+    if name in ("train", "convert", "synthetic"):  # the others write or take the names of what they read
         assert job.result(output) == undisturbed.result
