@@ -1,8 +1,6 @@
 """Draw pedestrians into a folder in Market-1501 layout; whole or absent, the same for the same arguments."""
 
 import json
-import shutil
-import uuid
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 from datasets.synthetic.image import encode_image
 from datasets.synthetic.plan import GALLERY, QUERY, TRAIN, SyntheticSpec, plan_images
 from utils.errors import ReidError
-from utils.files import file_named, write_text
+from utils.files import file_named, scratch_folder, write_text
 
 SPEC_FILE = "synthetic.json"
 # Raised when the same arguments begin to give other pictures: an older folder is then refused.
@@ -40,19 +38,17 @@ def draw_dataset(out: Path, spec: SyntheticSpec, *, progress: bool = False) -> P
     if _is_drawn(out, spec):
         return out
     target = out.resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-    try:
-        _draw_all(partial, spec, progress)
-        if target.is_dir():
-            target.rmdir()
-        partial.rename(target)
-    except OSError:
-        # Another process may have finished the same data set in the meantime.
-        if not _is_drawn(out, spec):
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with scratch_folder(target.parent, f".{target.name}_") as scratch:
+        folder = scratch / target.name
+        try:
+            _draw_all(folder, spec, progress)
+            if target.is_dir():
+                target.rmdir()
+            folder.rename(target)
+        except OSError:
+            # Another process may have finished the same data set in the meantime.
+            if not _is_drawn(out, spec):
+                raise
     return out
 
 
