@@ -159,7 +159,7 @@ JOBS: dict[str, Job] = {
     "infer": Job(_infer, lambda folder: (folder / "result.csv").read_text(), replaces=True),
     "makelr": Job(_lower, _images, goes_on=True),
     "convert": Job(_convert, _images, goes_on=True),
-    "synthetic": Job(_draw, _images),
+    "synthetic": Job(_draw, _images, goes_on=True),
 }
 """Name -> command."""
 
@@ -193,7 +193,7 @@ def check_whole(folder: Path) -> None:
 
 def check_clean(folder: Path) -> None:
     """No file or folder of unfinished work is left."""
-    ends = (".part", ".unfinished", ".partial")
+    ends = (".part", ".unfinished")
     remains = [
         str(path)
         for path in folder.rglob("*")
