@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningDataModule
 
+from datasets.batch import Item
 from datasets.image_dataset import ImageDataset, collate
 from datasets.loader import Loader
 from datasets.low_resolution import LowResolutionFiles
 from datasets.preprocessing import Preprocessing
-from datasets.sample import Item, ReidSplits, identities
+from datasets.sample import ReidSplits, identities
 from datasets.samplers import PKBatchSampler, ProcessShare, SequentialShare
 from datasets.transforms import Augmentation, TestTransform, TrainTransform
 from utils.processes import check_shared_memory

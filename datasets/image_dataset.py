@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.sample import Batch, Item, Sample, SeededIndex
+from datasets.batch import Batch, Item, SeededIndex
+from datasets.sample import Sample
 from datasets.transforms import TransformedImage
 from utils.errors import ReidError
 from utils.images import read_image

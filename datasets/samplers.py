@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Sampler
 
-from datasets.sample import SeededIndex
+from datasets.batch import SeededIndex
 from utils.errors import ReidError
 
 _ABSENT = -1

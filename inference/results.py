@@ -15,7 +15,7 @@ from inference.gallery.store import CSV, NPZ, QUERY_PATHS, QUERY_VECTORS, RESULT
 from inference.indexes.base import NOT_FOUND, Index, SearchResult
 from inference.npy_writer import save_rows, write_npy
 from utils.blocks import row_blocks
-from utils.files import keep_previous, scratch_folder, written_aside
+from utils.files import keep_previous, remove_parts, scratch_folder, written_aside
 from utils.text import as_rows, printable
 
 logger = logging.getLogger(__name__)
@@ -90,6 +90,7 @@ def write_results(
     """
     k = index.resolve_k(search_filter.topk)
     num_without = 0
+    remove_parts(folder, RESULTS)
     with (
         written_aside(folder / NPZ) as npz,
         written_aside(folder / QUERY_PATHS) as query_paths,
@@ -150,6 +151,7 @@ def write_predictions(folder: Path, queries: Embeddings, gallery: Embeddings, re
         np.where(empty, "", names).tolist(),
         np.where(empty, "", np.char.mod("%.9f", result.distances[:, 0])).tolist(),
     )
+    remove_parts(folder, (PREDICTIONS,))
     with written_aside(folder / PREDICTIONS) as aside:
         with open_table(aside) as file:
             csv.writer(file).writerows(as_rows([_PREDICTIONS_HEADER, *zip(*columns, strict=True)]))

@@ -39,7 +39,7 @@ def run_with_options(
     action: Callable[[Settings, argparse.Namespace], object],
     parser: argparse.ArgumentParser,
     argv: Sequence[str] | None,
-    interruption: str = "stopped; no results were written",
+    interruption: str = "stopped; results are written whole or not at all",
 ) -> int:
     """As :func:`engine.cli.run_script`, for a script with options of its own.
 

@@ -9,7 +9,7 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from datasets.sample import Batch, View, Views
+from datasets.batch import Batch, View, Views
 from datasets.transforms import NetworkInput
 from evaluation.protocols import EvaluationData
 from evaluation.results import FIGURES, Entry

@@ -1,6 +1,7 @@
 """Atomic files, results of earlier runs, inter-process locks and temporary folders."""
 
 import difflib
+import glob
 import os
 import shutil
 import uuid
@@ -48,6 +49,13 @@ def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8", errors="backslashreplace")  # of names that are no text
+
+
+def remove_parts(folder: Path, names: Iterable[str]) -> None:
+    """Remove what killed processes left half-written of these files; call it before they are written again."""
+    for name in names:
+        for part in folder.glob(f".{glob.escape(name)}.*{PART}"):
+            part.unlink(missing_ok=True)
 
 
 def has_mark(folder: Path, name: str, mark: str, option: str) -> bool:

@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError, features
-from torch import Tensor
 
 from utils.errors import ReidError, one_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +106,7 @@ def open_image(path: str | Path, *, shrink: bool = False) -> Iterator[Image.Imag
             yield image
 
 
-def read_image(path: str | Path) -> Tensor:
+def read_image(path: str | Path) -> "Tensor":
     """Decode an image file.
 
     Args:
@@ -124,7 +126,7 @@ def read_image(path: str | Path) -> Tensor:
         raise ReidError(f"cannot read image {path}: {reason}") from error
 
 
-def pixels_of(image: Image.Image) -> Tensor:
+def pixels_of(image: Image.Image) -> "Tensor":
     """The pixels of an image that Pillow has opened or made.
 
     Args:
@@ -142,4 +144,6 @@ def pixels_of(image: Image.Image) -> Tensor:
     if upright.mode.startswith("I;16"):  # Pillow would clip, not scale, to 8 bits
         upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
     colors = upright if upright.mode == "RGB" else upright.convert("RGB")  # it would copy
+    import torch  # here: what only lists files or reads their headers starts seconds sooner
+
     return torch.from_numpy(np.array(colors)).permute(2, 0, 1)

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     Exits with code 2 and one line on stderr where an argument or a file cannot be used.
     """
-    # They import torch: seconds in which Ctrl-C would be a traceback outside of exit_code.
+    # Imported here, where exit_code answers Ctrl-C.
     from datasets.convert.crops import write_crops
     from datasets.convert.mot17 import Mot17Rules, plan_mot17
     from datasets.convert.prw import plan_prw

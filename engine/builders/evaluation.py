@@ -6,8 +6,8 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
+from datasets.batch import Views
 from datasets.low_resolution import usual_size
-from datasets.sample import Views
 from engine.builders.data import trained_scales
 from evaluation.protocols import PROTOCOLS
 from evaluation.query_expansion import QueryExpansion

@@ -7,7 +7,7 @@ from operator import attrgetter
 from torch import nn
 from yacs.config import CfgNode
 
-from datasets.sample import Batch, Views
+from datasets.batch import Batch, Views
 from engine.builders.data import trained_scales
 from losses.center import CenterLoss
 from losses.centroid_triplet import CentroidTripletLoss

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from datasets.sample import Batch
+from datasets.batch import Batch
 from evaluation.results import Entry, Report, Resolution
 from modelling.reid_module import ReidModule
 from utils.errors import ReidError, one_line

@@ -15,7 +15,7 @@ from evaluation.report.ranked_lists import ranked_lists, select_queries
 from evaluation.report.tables import markdown_page
 from evaluation.results import EvaluationProtocol, Report
 from evaluation.retrieval.inputs import Retrieval
-from utils.files import keep_previous, write_text, written_aside
+from utils.files import keep_previous, remove_parts, write_text, written_aside
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ def write_outputs(
         baseline: instance retrieval without additions; the lists show its ranking.
         settings: which lists are drawn; None = no pictures.
     """
+    remove_parts(folder, _NAMES)
     if earlier := keep_previous(folder, _NAMES):
         logger.info("the earlier results are now in %s", earlier)
     report.write(folder / "report.json")

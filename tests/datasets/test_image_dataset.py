@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from datasets.batch import SeededIndex, View
 from datasets.datamodule import LoaderSettings, ReidDataModule
 from datasets.image_dataset import ImageDataset, collate
 from datasets.preprocessing import Preprocessing
 from datasets.readers import read_dataset
-from datasets.sample import ReidSplits, Sample, SeededIndex, View
+from datasets.sample import ReidSplits, Sample
 from datasets.transforms import Augmentation, TestTransform, TrainTransform
 from utils.errors import ReidError
 from utils.images import read_image

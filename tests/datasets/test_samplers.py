@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.sample import SeededIndex
+from datasets.batch import SeededIndex
 from datasets.samplers import PKBatchSampler, ProcessShare, SequentialShare
 from utils.errors import ReidError
 

@@ -193,6 +193,16 @@ def test_scripts_stay_thin(script: str) -> None:
     assert len([line for line in lines if line.strip()]) <= 20
 
 
+@pytest.mark.parametrize("module", ["stats", "convert", "synthetic"])
+@pytest.mark.parametrize(("option", "code"), [("--help", 0), ("--nonsense", 2)])
+def test_tools_of_data_sets_do_not_wait_for_torch(module: str, option: str, code: int) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", f"datasets.{module}", option]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert re.search(r"\|\s+datasets$", done.stderr, re.MULTILINE)
+    assert not re.search(r"\|\s+torch$", done.stderr, re.MULTILINE)
+
+
 @pytest.mark.parametrize("script", ["train", "finetune_octuplet_ctl", "test"])
 @pytest.mark.parametrize(
     ("argv", "code"),

@@ -49,7 +49,6 @@ class Job(NamedTuple):
         result: what the files say in the end, the same in every run.
         again: the command that goes on with a run that was stopped; None: there is nothing left to do.
         replaces: whether a second command moves the results of the first one to ``earlier_1``.
-        goes_on: whether the command repeated takes up the work of one that was killed, and so tidies up after it.
         prepare: makes what the folder must hold before the command.
     """
 
@@ -57,7 +56,6 @@ class Job(NamedTuple):
     result: Callable[[Path], object]
     again: Callable[[World, Path], list[str] | None] | None = None
     replaces: bool = False
-    goes_on: bool = False
     prepare: Callable[[World, Path], object] = lambda _, folder: folder.mkdir(parents=True, exist_ok=True)
 
     def repeat(self, world: World, folder: Path) -> list[str] | None:
@@ -152,14 +150,14 @@ def _vectors(folder: Path) -> object:
 
 
 JOBS: dict[str, Job] = {
-    "train": Job(_train, _weights, _resume, goes_on=True),
+    "train": Job(_train, _weights, _resume),
     "test": Job(_test, lambda folder: json.loads((folder / "report.json").read_text())["results"], replaces=True),
-    "embed": Job(_embed, _vectors, replaces=True, goes_on=True),
+    "embed": Job(_embed, _vectors, replaces=True),
     "search": Job(_search, lambda folder: (folder / "results.csv").read_text(), replaces=True, prepare=_copy_gallery),
     "infer": Job(_infer, lambda folder: (folder / "result.csv").read_text(), replaces=True),
-    "makelr": Job(_lower, _images, goes_on=True),
-    "convert": Job(_convert, _images, goes_on=True),
-    "synthetic": Job(_draw, _images, goes_on=True),
+    "makelr": Job(_lower, _images),
+    "convert": Job(_convert, _images),
+    "synthetic": Job(_draw, _images),
 }
 """Name -> command."""
 
@@ -198,6 +196,7 @@ def check_clean(folder: Path) -> None:
         str(path)
         for path in folder.rglob("*")
         if path.name.endswith(ends) or (path.name.startswith(".") and not path.name.endswith(".lock"))
+        if not path.name.startswith(".index_")  # an index that another search may be building
     ]
     assert remains == [], f"unfinished work is left: {remains}"
 

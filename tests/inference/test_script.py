@@ -130,7 +130,7 @@ def test_a_process_group_that_is_terminated(
     assert "Error" not in text
     last = text.strip().splitlines()[-1]
     if script == "infer":
-        assert last.endswith("WARNING stopped; no results were written")
+        assert last.endswith("WARNING stopped; results are written whole or not at all")
         assert not list(output.iterdir())
     else:
         assert last.endswith("WARNING stopped; what is done is kept: repeat the command to go on")

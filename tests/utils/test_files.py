@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from utils.errors import ReidError
-from utils.files import has_mark, keep_previous, nearest_path, write_text, written_aside
+from utils.files import has_mark, keep_previous, nearest_path, remove_parts, write_text, written_aside
 from utils.images import read_image
 
 
@@ -86,6 +86,14 @@ def test_a_mark_tells_whose_folder_it_is(tmp_path: Path) -> None:
         has_mark(folder, "mark.json", "b", "OUT")
     with pytest.raises(ReidError, match="json must be absent, empty"):
         has_mark(folder / "mark.json", "mark.json", "a", "OUT")
+
+
+def test_parts_of_killed_processes_go(tmp_path: Path) -> None:
+    for name in (".a.csv.1f.part", ".a[1].csv.1f.part", ".b.csv.1f.part", "a.csv"):
+        (tmp_path / name).touch()
+    remove_parts(tmp_path, ("a.csv", "a[1].csv"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.csv.1f.part", "a.csv"]
+    remove_parts(tmp_path / "absent", ("a.csv",))
 
 
 def test_earlier_results_are_kept_together(tmp_path: Path) -> None:

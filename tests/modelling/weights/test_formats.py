@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from modelling.heads import ProjectionHead
 from modelling.weights.foreign import recognize
 from modelling.weights.weights import Weights
+from tests.modelling.weights.support import under
 from tests.support import message_with
 
 State = dict[str, Tensor]
@@ -19,10 +20,6 @@ State = dict[str, Tensor]
 
 def parts(network: nn.Module) -> tuple[State, State]:
     return network.backbone.base.state_dict(), network.head.state_dict()
-
-
-def under(prefix: str, state: State) -> State:
-    return {prefix + name: tensor for name, tensor in state.items()}
 
 
 def fc_block(head: State) -> State:
