@@ -190,8 +190,8 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "DEVICES": Key(1, "This many processes run, one per GPU; more than 1 train with DDP.", at_least(1)),
         "PRECISION": Key(
             "auto",
-            "Training computes in this precision; validation and test too if it is set by hand, else in 32-true. auto "
-            "= the faster of 32-true and 16 bits here, but 16 bits only where they are known to keep the mAP.",
+            "Training computes in this precision; validation and test too if it is set by hand, else in 32-true. "
+            "auto = the faster of 32-true and 16 bits here, but 16 bits only where they are known to keep the mAP.",
             one_of("auto", "32-true", "bf16-mixed", "16-mixed"),
         ),
         "LAYOUT": Key(
@@ -200,7 +200,7 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
             one_of("auto", "channels_last", "contiguous"),
         ),
         "TF32": Key(True, "CUDA rounds the factors of float32 products to TF32 (10 bits) in training."),
-        "COMPILE": Key(False, "torch.compile compiles the network for training; the CPU needs a C++ compiler."),
+        "COMPILE": Key(False, "Training compiles the network (torch.compile); the CPU needs a C++ compiler."),
     },
     "REPRODUCIBLE": Key(
         False,

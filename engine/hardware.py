@@ -57,7 +57,7 @@ def check_hardware(cfg: CfgNode) -> None:
     if devices < trainer.DEVICES:
         raise ReidError(f"TRAINER.DEVICES must be at most the number of GPUs, {devices}, got {trainer.DEVICES}")
     if trainer.PRECISION == "bf16-mixed" and not multiplies_bf16(torch.device("cuda")):
-        raise ReidError("TRAINER.PRECISION bf16-mixed needs a GPU that computes bf16, this one does not; set auto")
+        raise ReidError("TRAINER.PRECISION bf16-mixed needs a GPU that computes bf16, this one does not; set 32-true")
 
 
 def _check_processes(number: int) -> None:

@@ -35,17 +35,17 @@ def tune(cfg: CfgNode, network: ReidNetwork, before: Mapping[str, Any]) -> CfgNo
         The configuration without ``auto``.
     """
     device = torch.device(accelerator(cfg))
-    if device.type == "cuda":  # on a CPU the setting would narrow products too
-        torch.set_float32_matmul_precision("high" if cfg.TRAINER.TF32 else "highest")
-        torch.backends.cudnn.allow_tf32 = cfg.TRAINER.TF32
-    values = {key: before.get(key, "auto") for key in (_PRECISION, _LAYOUT) if _value(cfg, key) == "auto"}
+    use_tf32 = cfg.TRAINER.TF32 and device.type == "cuda"  # "high" narrows products of a CPU too
+    torch.set_float32_matmul_precision("high" if use_tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = cfg.TRAINER.TF32
+    settings = {_PRECISION: cfg.TRAINER.PRECISION, _LAYOUT: cfg.TRAINER.LAYOUT}
+    values = {key: before.get(key, "auto") if value == "auto" else value for key, value in settings.items()}
     is_timed = not cfg.REPRODUCIBLE and cfg.TRAINER.DEVICES == 1
-    layout = values.get(_LAYOUT, cfg.TRAINER.LAYOUT)
-    if layout == "auto":
+    if (layout := values[_LAYOUT]) == "auto":
         steps = {name: (name, "32-true") for name in _LAYOUTS}
         layout = _fastest(cfg, network, _LAYOUT, steps, "channels_last") if is_timed else "channels_last"
         values[_LAYOUT] = layout
-    if values.get(_PRECISION) == "auto":
+    if values[_PRECISION] == "auto":
         candidates = _precisions(cfg, device)
         steps = {name: (layout, name) for name in candidates}
         untimed = candidates[-1 if device.type == "cuda" and not cfg.REPRODUCIBLE else 0]
@@ -56,11 +56,6 @@ def tune(cfg: CfgNode, network: ReidNetwork, before: Mapping[str, Any]) -> CfgNo
     cfg = with_values(cfg, values)
     cfg.freeze()
     return cfg
-
-
-def _value(cfg: CfgNode, key: str) -> Any:  # noqa: ANN401 (of the configuration)
-    section, name = key.split(".")
-    return cfg[section][name]
 
 
 def _precisions(cfg: CfgNode, device: torch.device) -> list[str]:
