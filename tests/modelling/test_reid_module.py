@@ -199,10 +199,12 @@ def test_a_step_never_waits_for_the_device(method: Method, tmp_path: Path) -> No
 def test_the_step_test_can_fail(tmp_path: Path) -> None:
     mode = NoWaiting()
     run = Run(tmp_path, *STEP)
-    run.module.register_forward_pre_hook(lambda *_: None)
     run.module.network.register_forward_hook(lambda _, __, features: features if features.bn.sum().item() else None)
-    with pytest.raises(AssertionError, match="waits for the device"):
-        run.fit(_Steps(mode.__enter__, lambda: mode.__exit__(None, None, None)))
+    try:
+        with pytest.raises(AssertionError, match="waits for the device"):
+            run.fit(_Steps(mode.__enter__, lambda: mode.__exit__(None, None, None)))
+    finally:
+        mode.__exit__(None, None, None)
 
 
 @pytest.mark.gpu
