@@ -8,6 +8,7 @@ from yacs.config import CfgNode
 
 from utils.cpu import flush_subnormals, keep_freed_memory
 from utils.errors import ReidError
+from utils.precision import multiplies_bf16
 from utils.processes import runnable_processes
 
 logger = logging.getLogger(__name__)
@@ -49,11 +50,13 @@ def check_hardware(cfg: CfgNode) -> None:
     _check_processes(trainer.DEVICES)
     if trainer.ACCELERATOR == "cuda" and not torch.cuda.is_available():
         raise ReidError("TRAINER.ACCELERATOR cuda needs a CUDA device, but torch sees none; set it to auto")
-    if trainer.ACCELERATOR == "cpu" or not devices:
+    if accelerator(cfg) == "cpu":
+        if trainer.PRECISION == "16-mixed":
+            raise ReidError("TRAINER.PRECISION 16-mixed needs a CUDA device, got the CPU; set it to auto")
         return
     if devices < trainer.DEVICES:
         raise ReidError(f"TRAINER.DEVICES must be at most the number of GPUs, {devices}, got {trainer.DEVICES}")
-    if trainer.PRECISION == "bf16-mixed" and not torch.cuda.is_bf16_supported(False):
+    if trainer.PRECISION == "bf16-mixed" and not multiplies_bf16(torch.device("cuda")):
         raise ReidError("TRAINER.PRECISION bf16-mixed needs a GPU that computes bf16, this one does not; set 32-true")
 
 

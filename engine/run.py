@@ -45,6 +45,7 @@ from engine.methods import Method
 from engine.preprocessing import KEYS, preprocessing_of
 from engine.runs import check_resumption, digest, run_folder
 from engine.settings import Settings
+from engine.tuning import tune
 from engine.weights import (
     initial_weights,
     initialize,
@@ -97,6 +98,7 @@ def fit(method: Method, settings: Settings) -> FitResult:
     names, optimizer_config = protocol_names(cfg), build_optimizer_config(cfg)
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
     network = build_network(cfg)
+    cfg = tune(cfg, network, checkpoint.config if checkpoint else {})
     splits, validation_set = read_training_data(cfg)
     views = build_views(cfg, method.name, low_resolution=method.low_resolution_view)
     protocols = build_protocols(cfg, names, validation_pairs(cfg, views), camera_rule=camera_rule(cfg, splits))
@@ -108,8 +110,14 @@ def fit(method: Method, settings: Settings) -> FitResult:
     objective = build_objective(cfg, data.num_ids, network.dim)
     initialize(network, cfg, weights)  # of a checkpoint too, whose tensors are checked here
     initialize_objective(objective, None if checkpoint else weights, card.data)
-    evaluator = Evaluator(protocols, splits.query, splits.gallery)
-    module = ReidModule(network, build_input(cfg), evaluator, objective, optimizer_config, views)
+    module = ReidModule(
+        network,
+        build_input(cfg),
+        Evaluator(protocols, splits.query, splits.gallery),
+        objective,
+        optimizer_config,
+        views,
+    )
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
     with run_folder(cfg, card, checkpoint) as folder, _workers_of(data):
         log = EpochLog(folder.logs, card.config, validation_set, sizes)

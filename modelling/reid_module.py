@@ -1,12 +1,13 @@
 """The one Lightning module: every training method, validation and test."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from datasets.batch import Batch, View, Views
@@ -18,7 +19,7 @@ from modelling.epoch_means import EpochMeans
 from modelling.evaluator import Evaluator
 from modelling.heads import Features
 from modelling.network import ReidNetwork, with_current_names
-from modelling.optimization import OptimizerConfig
+from modelling.optimization import OptimizerConfig, match_parameters
 
 
 class ReidModule(LightningModule):
@@ -28,7 +29,7 @@ class ReidModule(LightningModule):
     automatic optimization handles only one.
 
     Args:
-        network: images to features.
+        network: images to features; a checkpoint holds its tensors in the plain order whatever its layout.
         network_input: uint8 batch -> network input.
         evaluator: of validation or test.
         objective: what training minimizes; None for a test.
@@ -39,6 +40,8 @@ class ReidModule(LightningModule):
     Attributes:
         entries: of the last evaluation, one per protocol.
         data: embeddings of the last test, from which pictures are drawn; None after a validation, to save memory.
+        is_between_steps: whether the optimizers have made a step with all gradients so far; only then can training
+            stop and go on from a checkpoint.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class ReidModule(LightningModule):
         self.evaluator = evaluator
         self.entries: tuple[Entry, ...] = ()
         self.data: EvaluationData | None = None
+        self.is_between_steps = True
         self._optimizer_config, self._views = optimizer_config, views or {}
         self._rates: tuple[str, ...] = ()
         self._means = EpochMeans()
@@ -76,17 +80,30 @@ class ReidModule(LightningModule):
         """Read older checkpoints too."""
         checkpoint["state_dict"] = with_current_names(checkpoint["state_dict"])
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store plain tensors, which every program reads."""
+        checkpoint["state_dict"] = _contiguous(checkpoint["state_dict"])
+        for state in checkpoint.get("optimizer_states", ()):
+            state["state"] = {key: _contiguous(values) for key, values in state["state"].items()}
+
+    def on_train_start(self) -> None:
+        """Bring what a checkpoint restored into the layout of the network."""
+        for optimizer in self._optimizers():
+            match_parameters(optimizer.optimizer)
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One step of all optimizers on one P x K batch."""
+        """One P x K batch; after the last one of a group all optimizers step with the mean of its gradients."""
         optimizers = self._optimizers()
-        self._set_rate(optimizers[0], batch_idx)
+        position, size = self._place_in_group(batch_idx)
+        if position == 0:
+            self._set_rate(optimizers[0], batch_idx)
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
         report = self._objective_of(batch)
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        self.manual_backward(report.total)
-        self._clip(optimizers[0])
-        for optimizer in optimizers:
-            optimizer.step()
+        self.manual_backward(report.total / size)
+        self.is_between_steps = position + 1 == size
+        if self.is_between_steps:
+            self._step(optimizers)
         self._log_training(report, batch_idx, len(batch.images))
 
     def on_train_epoch_start(self) -> None:
@@ -142,10 +159,26 @@ class ReidModule(LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = self._optimizer_config.base_lr * self._optimizer_config.schedule(progress)
 
-    def _clip(self, optimizer: LightningOptimizer) -> None:
+    def _place_in_group(self, batch_idx: int) -> tuple[int, int]:
+        """Position of a batch in its group, and the size of the group; the last one of an epoch may be smaller."""
         assert self._optimizer_config is not None
-        if self._optimizer_config.clip:
-            self.clip_gradients(optimizer.optimizer, self._optimizer_config.clip, "norm")
+        size = self._optimizer_config.batches
+        position = batch_idx % size
+        return position, min(size, int(self.trainer.num_training_batches) - batch_idx + position)
+
+    def _step(self, optimizers: list[LightningOptimizer]) -> None:
+        """Clip the network's gradients and step; with scaled gradients change the scale once for all optimizers."""
+        assert self._optimizer_config is not None
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if clip := self._optimizer_config.clip:
+            network_optimizer = optimizers[0].optimizer
+            if scaler is not None:
+                scaler.unscale_(network_optimizer)
+            nn.utils.clip_grad_norm_(self.trainer.precision_plugin.main_params(network_optimizer), clip)
+        for optimizer in optimizers:
+            optimizer.step()
+        if scaler is not None:
+            scaler.update()
 
     def _log_training(self, report: ObjectiveReport, batch_idx: int, num_images: int) -> None:
         """Log every SOLVER.LOG_PERIOD steps alone: each value costs Lightning half a millisecond of the host."""
@@ -168,3 +201,7 @@ class ReidModule(LightningModule):
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()
         return cast(list[LightningOptimizer], optimizers if isinstance(optimizers, list) else [optimizers])
+
+
+def _contiguous(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.contiguous() if isinstance(value, Tensor) else value for name, value in state.items()}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from pytorch_lightning.utilities import rank_zero_only
 from yacs.config import CfgNode
 
@@ -191,7 +192,8 @@ def build_datamodule(
 
 def build_input(cfg: CfgNode) -> NetworkInput:
     """The module that turns uint8 batches into network inputs."""
-    return NetworkInput(preprocessing_of(cfg), trained_scales(cfg))
+    layout = torch.contiguous_format if cfg.TRAINER.LAYOUT == "contiguous" else torch.channels_last
+    return NetworkInput(preprocessing_of(cfg), trained_scales(cfg), layout)
 
 
 def trained_scales(cfg: CfgNode) -> list[int]:
