@@ -141,6 +141,11 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         ),
         "CENTER_LOSS_WEIGHT": Key(5e-4, "The center loss has this weight; 0 = off.", at_least(0)),
         "CENTER_LR": Key(0.5, "The SGD that moves the centers has this rate.", above(0)),
+        "GATHER_EMBEDDINGS": Key(
+            False,
+            "The losses see the batches of all processes as one, for hard pairs of the joint batch; one process "
+            "ignores it.",
+        ),
         "GRADIENT_CLIP_VAL": Key(0.0, "Gradients are clipped to this norm; 0 = no clipping.", at_least(0)),
         "EVAL_PERIOD": Key(
             10, "Validations are this many epochs apart; 10 = epochs 9, 19, ... from 0 on, and the last.", at_least(1)
@@ -184,7 +189,13 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
     },
     "TRAINER": {
         "ACCELERATOR": Key("auto", "This device computes; auto = CUDA, else the CPU.", one_of("auto", "cpu", "cuda")),
-        "DEVICES": Key(1, "This many processes run, one per GPU; more than 1 train with DDP.", at_least(1)),
+        "DEVICES": Key(
+            1, "This many processes run on each machine, one per GPU; several train with DDP.", at_least(1)
+        ),
+        "NUM_NODES": Key(1, "The run has this many machines, each started by torchrun or SLURM.", at_least(1)),
+        "SYNC_BATCHNORM": Key(
+            False, "Batch normalization takes the statistics of all processes; GPUs only, one process ignores it."
+        ),
         "PRECISION": Key(
             "32-true",
             "Training and validation compute in this precision; test.py in 32-true unless this key is set.",

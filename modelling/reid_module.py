@@ -34,6 +34,7 @@ class ReidModule(LightningModule):
         optimizer_config: optimizer, schedule and clipping; None for a test.
         views: name -> the images of a batch that the network sees under this name. All views of a batch go through
             the network together.
+        gathers: the objective sees the batches of all processes, which must have one size.
 
     Attributes:
         entries: of the last evaluation, one per protocol.
@@ -48,6 +49,8 @@ class ReidModule(LightningModule):
         objective: Objective | None = None,
         optimizer_config: OptimizerConfig | None = None,
         views: Views | None = None,
+        *,
+        gathers: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -56,6 +59,7 @@ class ReidModule(LightningModule):
         self.entries: tuple[Entry, ...] = ()
         self.data: EvaluationData | None = None
         self._optimizer_config, self._views = optimizer_config, views or {}
+        self._gathers = gathers
         self._rates: tuple[str, ...] = ()
         if objective is not None and "bn" not in objective.features:
             # DDP waits for the gradient of each trainable parameter, and without a loss these never get one.
@@ -123,7 +127,14 @@ class ReidModule(LightningModule):
         features = self.network(torch.cat(inputs) if len(inputs) > 1 else inputs[0])
         parts = zip(*(vectors.split(len(batch.images)) for vectors in features), strict=True)
         by_view = {view: Features(*part)._asdict() for view, part in zip(self._views, parts, strict=True)}
-        report: ObjectiveReport = self.objective(by_view, batch.labels)
+        labels = batch.labels
+        if self._gathers and self.trainer.world_size > 1:
+            by_view = {
+                view: {feature: _Gather.apply(rows) for feature, rows in part.items()}
+                for view, part in by_view.items()
+            }
+            labels = _Gather.apply(labels)
+        report: ObjectiveReport = self.objective(by_view, labels)
         return report
 
     def _pixels(self, view: View, erased: Tensor | None = None) -> Tensor:
@@ -155,3 +166,24 @@ class ReidModule(LightningModule):
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()
         return cast(list[LightningOptimizer], optimizers if isinstance(optimizers, list) else [optimizers])
+
+
+class _Gather(torch.autograd.Function):
+    """The rows of all processes, (N, ...) -> (W * N, ...) in the order of their ranks.
+
+    Each of the W processes computes the same loss of all rows, and DDP takes the mean of the gradients. That of the
+    loss's own parameters is the same in all processes, and so is its mean. That of the network is a sum over the rows
+    of all processes, of which each has its own: hence the factor W, and nothing has to be sent back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:  # noqa: ANN401 (torch's own context type)
+        ctx.size = len(rows)
+        gathered = rows.new_empty(dist.get_world_size() * len(rows), *rows.shape[1:])
+        dist.all_gather_into_tensor(gathered, rows.contiguous())
+        return gathered
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
+        own = slice(ctx.size * dist.get_rank(), ctx.size * (dist.get_rank() + 1))
+        return gradient[own] * dist.get_world_size()

@@ -5,13 +5,16 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.strategies import DDPStrategy
 from yacs.config import CfgNode
 
 from engine.callbacks.board import Board
 from engine.callbacks.checkpoints import WholeFiles
 from engine.callbacks.progress import EpochBar
 from engine.hardware import accelerator
+from engine.processes import is_started_by_slurm, num_processes
 from engine.runs import RunFolder
 from modelling.optimization import OptimizerConfig, Schedule, cosine, multistep, with_warmup
 from utils.errors import lookup
@@ -52,22 +55,27 @@ def build_optimizer_config(cfg: CfgNode) -> OptimizerConfig:
 
 def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list[Callback] | None = None) -> Trainer:
     """Lightning's trainer; without a folder, as in a test, it writes nothing."""
-    options: dict[str, Any] = {"logger": False}
+    options: dict[str, Any] = {"logger": False, "plugins": [WholeFiles()]}
     if folder is not None:
         options["logger"] = Board(folder.tensorboard)
+    if num_processes(cfg) > 1:
+        # A validation takes the running statistics of the first process, so no step needs them to be the same.
+        options["strategy"] = DDPStrategy(gradient_as_bucket_view=True, broadcast_buffers=False)
+    if is_started_by_slurm():  # a job that is requeued goes on as any other run does, from a checkpoint of ours
+        options["plugins"].append(SLURMEnvironment(auto_requeue=False))
     if has_terminal := sys.stderr.isatty():  # a bar in a file is a line of carriage returns
         callbacks = [EpochBar(refresh_rate=cfg.SOLVER.LOG_PERIOD), *(callbacks or [])]
     return Trainer(
         accelerator=accelerator(cfg),
         devices=cfg.TRAINER.DEVICES,
-        strategy="ddp" if cfg.TRAINER.DEVICES > 1 else "auto",
+        num_nodes=cfg.TRAINER.NUM_NODES,
+        sync_batchnorm=cfg.TRAINER.SYNC_BATCHNORM,
         precision=cfg.TRAINER.PRECISION,
         max_epochs=cfg.SOLVER.MAX_EPOCHS,
         check_val_every_n_epoch=cfg.SOLVER.EVAL_PERIOD,
         log_every_n_steps=cfg.SOLVER.LOG_PERIOD,
         deterministic=cfg.REPRODUCIBLE,
         callbacks=callbacks,
-        plugins=[WholeFiles()],
         enable_progress_bar=has_terminal,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # our samplers divide an epoch among the processes
