@@ -85,12 +85,14 @@ class Checkpoints(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the random states; a process that the checkpoint does not know keeps those of the seed."""
-        states = {kind: rows if rows.ndim == 2 else rows[None] for kind, rows in (self._rng or {}).items()}
-        rank = trainer.global_rank
-        if rank < len(states.get("cpu", ())):
-            torch.set_rng_state(states["cpu"][rank])
-        if rank < len(states.get("cuda", ())) and pl_module.device.type == "cuda":
-            torch.cuda.set_rng_state(states["cuda"][rank], pl_module.device)
+        states = {
+            kind: rows.reshape(-1, rows.shape[-1])[trainer.global_rank :] for kind, rows in (self._rng or {}).items()
+        }
+        # A copy: torch crashes on a state that is a part of another tensor.
+        if len(own := states.get("cpu", ())):
+            torch.set_rng_state(own[0].clone())
+        if len(own := states.get("cuda", ())) and pl_module.device.type == "cuda":
+            torch.cuda.set_rng_state(own[0].clone(), pl_module.device)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
