@@ -21,6 +21,7 @@ from engine.settings import Settings
 from inference.device import choose_device, choose_precision, decoding_workers, prepare, type_of
 from inference.gallery.store import Embeddings, ModelCard
 from inference.images import DecodedBatch, DecodedImage, Images, ImageSequence, ImageSource, collate, image_sequence
+from utils.cpu import flushing_thread
 from utils.errors import ReidError
 from utils.processes import check_shared_memory
 
@@ -106,6 +107,7 @@ class Extractor:
         self._dtype = type_of(self.precision)
         self._workers = decoding_workers(self.device) if workers is None else workers
         self._batch_size = batch_size
+        self._thread = flushing_thread()
         self._transform, self._input = TestTransform(images), NetworkInput(images).to(self.device)
 
     def __call__(self, images: Images, *, strict: bool = False, subfolders: bool = False) -> Embeddings:
@@ -156,7 +158,7 @@ class Extractor:
         ):
             for batch in loader:
                 unreadable += _report(batch.faults, strict)
-                launched = self._launch(batch) if len(batch.rows) else None
+                launched = self._thread.submit(self._launch, batch).result() if len(batch.rows) else None
                 if waiting is not None:
                     yield self._check(waiting.wait())
                 waiting = launched
