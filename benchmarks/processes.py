@@ -16,16 +16,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from itertools import chain
 from pathlib import Path
 
 import numpy
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
+from yacs.config import CfgNode
 
-from benchmarks.training_step import Clock, make_module
 from datasets.batch import Batch, SeededIndex
 from datasets.image_dataset import ImageDataset, collate
 from datasets.preprocessing import Preprocessing
@@ -33,24 +34,44 @@ from datasets.readers import read_dataset
 from datasets.samplers import PKBatchSampler, ProcessShare
 from datasets.synthetic import SyntheticSpec, draw_dataset
 from datasets.transforms import Augmentation, TrainTransform
-from engine.builders.trainer import build_trainer
+from engine.builders.data import build_input
+from engine.builders.model import build_network
+from engine.builders.objective import build_objective, build_views
+from engine.builders.trainer import build_optimizer_config, build_trainer
+from engine.methods import BASELINE
 from engine.settings import Settings
+from modelling.evaluator import Evaluator
 from modelling.reid_module import ReidModule
 
 IMAGES, INSTANCES, PROCESSES, WARM_UP = 64, 4, 2, 3
 
 
-class Record(Clock):
-    """Records the losses too."""
+class Record(Callback):
+    """Records when each step ends, and its loss."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self.ends: list[float] = []
         self.losses: list[float] = []
 
-    def on_train_batch_end(self, trainer: Trainer, module: ReidModule, *_: object) -> None:  # type: ignore[override]
-        """Record time and loss."""
-        super().on_train_batch_end(trainer, module)
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        """Record both."""
+        self.ends.append(time.perf_counter())
         self.losses.append(float(trainer.callback_metrics["train/loss_step"]))
+
+
+def make_module(cfg: CfgNode, num_ids: int) -> ReidModule:
+    """A module with the same weights each time."""
+    torch.manual_seed(0)
+    network = build_network(cfg)
+    return ReidModule(
+        network,
+        build_input(cfg),
+        Evaluator((), [], []),
+        build_objective(cfg, num_ids, network.dim),
+        build_optimizer_config(cfg),
+        build_views(cfg, BASELINE.name, low_resolution=False),
+        gathers=cfg.SOLVER.GATHER_EMBEDDINGS,
+    )
 
 
 def read_batches(folder: Path, size: tuple[int, int], shares: list[int]) -> tuple[list[Batch], int]:
@@ -72,13 +93,14 @@ def train(options: argparse.Namespace) -> None:
     values = {
         "MODEL.NAME": options.backbone, "MODEL.PRETRAINED": False, "SOLVER.MAX_EPOCHS": 1, "SOLVER.EVAL_PERIOD": 2,
         "SOLVER.GATHER_EMBEDDINGS": True, "TRAINER.DEVICES": options.processes, "TRAINER.ACCELERATOR": "cpu",
+        "TRAINER.PRECISION": "32-true", "SOLVER.LOG_PERIOD": 1,
     }  # fmt: skip
-    settings = Settings({}, values)
-    module, record = make_module(settings, num_ids), Record()
+    cfg = Settings({}, values).for_training(BASELINE, None, resume=False)
+    module, record = make_module(cfg, num_ids), Record()
     if options.fixed:
         for part in module.network.modules():
             part.train(not isinstance(part, _BatchNorm))
-    build_trainer(settings.cfg, callbacks=[record]).fit(module, DataLoader(batches, batch_size=None))
+    build_trainer(cfg, callbacks=[record]).fit(module, DataLoader(batches, batch_size=None))
     seconds = statistics.median(numpy.diff(record.ends)[WARM_UP:])
     print(json.dumps({"seconds": seconds, "losses": record.losses, "threads": torch.get_num_threads()}))
 

@@ -53,8 +53,7 @@ def make_module(settings: Settings, num_ids: int) -> ReidModule:
     objective = build_objective(cfg, num_ids, network.dim)
     views = build_views(cfg, "baseline", low_resolution=False)
     evaluator = Evaluator(build_protocols(cfg, protocol_names(cfg), [(1, 1)], camera_rule=True), [], [])
-    optimizer_config, gathers = build_optimizer_config(cfg), cfg.SOLVER.GATHER_EMBEDDINGS
-    return ReidModule(network, build_input(cfg), evaluator, objective, optimizer_config, views, gathers=gathers)
+    return ReidModule(network, build_input(cfg), evaluator, objective, build_optimizer_config(cfg), views)
 
 
 def bare_epoch(module: ReidModule, data: ReidDataModule, device: torch.device) -> float:

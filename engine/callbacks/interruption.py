@@ -25,7 +25,7 @@ class Interruption(Callback):
 
     def __init__(self, checkpoints: Checkpoints, period: int) -> None:
         self._checkpoints, self._period = checkpoints, period
-        self._stop = threading.Event()
+        self._stop, self._is_agreed = threading.Event(), False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Handle the signals from now on; the trainer restores the earlier handlers at its end."""
@@ -38,9 +38,10 @@ class Interruption(Callback):
     ) -> None:
         """Stop here if a signal came, unless the epoch is over anyway."""
         batches = int(trainer.num_training_batches)
-        steps = trainer.current_epoch * batches + batch_idx + 1
-        is_agreed = trainer.world_size == 1 or steps % self._period == 0
-        if is_agreed and batch_idx + 1 < batches and self._came_to_any(trainer):
+        step = trainer.current_epoch * batches + batch_idx + 1
+        if trainer.world_size == 1 or step % self._period == 0:
+            self._is_agreed = self._came_to_any(trainer)
+        if self._is_agreed and batch_idx + 1 < batches:
             self._interrupt(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from datasets.readers import read_dataset
+from engine.builders.data import read_training_data
+from engine.builders.model import build_network
 from engine.callbacks.epoch_log import read_metrics
 from engine.processes import check_processes
 from engine.settings import Settings
@@ -207,6 +209,35 @@ def test_an_environment_of_these_processes_is_accepted(
     for name, text in environment.items():
         monkeypatch.setenv(name, text)
     check_processes(Settings({}, {"TRAINER.DEVICES": devices, "TRAINER.NUM_NODES": nodes}).cfg)
+
+
+def test_a_joint_batch_needs_batches_of_one_size() -> None:
+    cfg = Settings({}, {"SOLVER.GATHER_EMBEDDINGS": True, "DATALOADER.USE_RESAMPLING": False}).cfg
+    with pytest.raises(
+        ReidError, match=r"GATHER_EMBEDDINGS True needs .*USE_RESAMPLING must be True, got False; set"
+    ):
+        read_training_data(cfg)
+
+
+def test_normalization_of_another_kind_is_not_synchronized() -> None:
+    """torch would replace timm's, which holds the activation too, by its own, which does not."""
+    pytest.importorskip("timm")
+    keys = {"TRAINER.SYNC_BATCHNORM": True, "MODEL.PRETRAINED": False, "MODEL.NAME": "resnet18"}
+    build_network(Settings({}, keys).cfg)
+    with pytest.raises(ReidError, match="but timm:mnasnet_small has BatchNormAct2d; set it False"):
+        build_network(Settings({}, keys | {"MODEL.NAME": "timm:mnasnet_small"}).cfg)
+
+
+@pytest.mark.gpu
+def test_synchronized_normalization_trains_where_there_are_two_gpus(
+    tiny_arguments: list[str], tmp_path: Path
+) -> None:
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    cuda = ("TRAINER.ACCELERATOR", "cuda", "TRAINER.DEVICES", "2", "TRAINER.SYNC_BATCHNORM", "True")
+    run_script("train.py", *tiny_arguments, "SOLVER.MAX_EPOCHS", "1", *cuda)
+    state = checkpoint_at(tmp_path / "logs/tiny/osnet_x0_25/baseline/exp0/0_last.pth").state
+    assert any(name.endswith("running_mean") for name in state)
 
 
 def test_synchronized_normalization_is_refused_on_the_cpu() -> None:

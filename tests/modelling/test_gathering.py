@@ -93,6 +93,7 @@ def train(ranks: Iterable[int], devices: int, *, gathers: bool) -> list[Step]:
     record = Record()
     trainer = Trainer(
         accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", max_epochs=1, logger=False,
+        log_every_n_steps=1,
         callbacks=[record], use_distributed_sampler=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False,
     )  # fmt: skip
