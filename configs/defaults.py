@@ -144,6 +144,11 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "ACCUMULATE_BATCHES": Key(
             1, "The gradients of this many batches are averaged for one step of the optimizers.", at_least(1)
         ),
+        "GATHER_EMBEDDINGS": Key(
+            False,
+            "The losses see the batches of all processes as one, for hard pairs of the joint batch; one process "
+            "ignores it.",
+        ),
         "GRADIENT_CLIP_VAL": Key(0.0, "Gradients are clipped to this norm; 0 = no clipping.", at_least(0)),
         "EVAL_PERIOD": Key(
             10, "Validations are this many epochs apart; 10 = epochs 9, 19, ... from 0 on, and the last.", at_least(1)
@@ -187,7 +192,13 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
     },
     "TRAINER": {
         "ACCELERATOR": Key("auto", "This device computes; auto = CUDA, else the CPU.", one_of("auto", "cpu", "cuda")),
-        "DEVICES": Key(1, "This many processes run, one per GPU; more than 1 train with DDP.", at_least(1)),
+        "DEVICES": Key(
+            1, "This many processes run on each machine, one per GPU; several train with DDP.", at_least(1)
+        ),
+        "NUM_NODES": Key(1, "The run has this many machines, each started by torchrun or SLURM.", at_least(1)),
+        "SYNC_BATCHNORM": Key(
+            False, "Batch normalization takes the statistics of all processes; GPUs only, one process ignores it."
+        ),
         "PRECISION": Key(
             "auto",
             "Training computes in this precision; validation and test too if it is set by hand, else in 32-true. "

@@ -47,7 +47,6 @@ def check_hardware(cfg: CfgNode) -> None:
         ReidError: if one is missing; the message names the key.
     """
     trainer, devices = cfg.TRAINER, torch.cuda.device_count()
-    _check_processes(trainer.DEVICES)
     if trainer.ACCELERATOR == "cuda" and not torch.cuda.is_available():
         raise ReidError("TRAINER.ACCELERATOR cuda needs a CUDA device, but torch sees none; set it to auto")
     if accelerator(cfg) == "cpu":
@@ -58,13 +57,3 @@ def check_hardware(cfg: CfgNode) -> None:
         raise ReidError(f"TRAINER.DEVICES must be at most the number of GPUs, {devices}, got {trainer.DEVICES}")
     if trainer.PRECISION == "bf16-mixed" and not multiplies_bf16(torch.device("cuda")):
         raise ReidError("TRAINER.PRECISION bf16-mixed needs a GPU that computes bf16, this one does not; set 32-true")
-
-
-def _check_processes(number: int) -> None:
-    """Refuse an environment of other processes than those of this run: none of them would write its files."""
-    size, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", number), ("RANK", 0)))
-    if size != number or rank >= number:
-        raise ReidError(
-            f"WORLD_SIZE must be TRAINER.DEVICES, {number}, and RANK less, got {size} and {rank}; unset them, or "
-            f"start with torchrun --nproc_per_node {number}"
-        )

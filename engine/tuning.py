@@ -9,6 +9,7 @@ from yacs.config import CfgNode
 
 from configs import with_values
 from engine.hardware import accelerator
+from engine.processes import num_processes
 from modelling.backbones import backbone
 from modelling.network import ReidNetwork
 from utils.fastest import fastest
@@ -40,7 +41,7 @@ def tune(cfg: CfgNode, network: ReidNetwork, before: Mapping[str, Any]) -> CfgNo
     torch.backends.cudnn.allow_tf32 = cfg.TRAINER.TF32
     settings = {_PRECISION: cfg.TRAINER.PRECISION, _LAYOUT: cfg.TRAINER.LAYOUT}
     values = {key: before.get(key, "auto") if value == "auto" else value for key, value in settings.items()}
-    is_timed = not cfg.REPRODUCIBLE and cfg.TRAINER.DEVICES == 1
+    is_timed = not cfg.REPRODUCIBLE and num_processes(cfg) == 1
     if (layout := values[_LAYOUT]) == "auto":
         steps = {name: (name, "32-true") for name in _LAYOUTS}
         layout = _fastest(cfg, network, _LAYOUT, steps, "channels_last") if is_timed else "channels_last"

@@ -36,6 +36,7 @@ class ReidModule(LightningModule):
         optimizer_config: optimizer, schedule and clipping; None for a test.
         views: name -> the images of a batch that the network sees under this name. All views of a batch go through
             the network together.
+        gathers: the objective sees the batches of all processes, which must have one size.
 
     Attributes:
         entries: of the last evaluation, one per protocol.
@@ -52,6 +53,8 @@ class ReidModule(LightningModule):
         objective: Objective | None = None,
         optimizer_config: OptimizerConfig | None = None,
         views: Views | None = None,
+        *,
+        gathers: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -61,6 +64,7 @@ class ReidModule(LightningModule):
         self.data: EvaluationData | None = None
         self.is_between_steps = True
         self._optimizer_config, self._views = optimizer_config, views or {}
+        self._gathers = gathers
         self._rates: tuple[str, ...] = ()
         self._means = EpochMeans()
         if objective is not None and "bn" not in objective.features:
@@ -146,7 +150,14 @@ class ReidModule(LightningModule):
         features = self.network(torch.cat(inputs) if len(inputs) > 1 else inputs[0])
         parts = zip(*(vectors.split(len(batch.images)) for vectors in features), strict=True)
         by_view = {view: Features(*part)._asdict() for view, part in zip(self._views, parts, strict=True)}
-        report: ObjectiveReport = self.objective(by_view, batch.labels)
+        labels = batch.labels
+        if self._gathers and self.trainer.world_size > 1:
+            by_view = {
+                view: {feature: _Gather.apply(rows) for feature, rows in part.items()}
+                for view, part in by_view.items()
+            }
+            labels = _Gather.apply(labels)
+        report: ObjectiveReport = self.objective(by_view, labels)
         return report
 
     def _pixels(self, view: View, erased: Tensor | None = None) -> Tensor:
@@ -205,3 +216,24 @@ class ReidModule(LightningModule):
 
 def _contiguous(state: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value.contiguous() if isinstance(value, Tensor) else value for name, value in state.items()}
+
+
+class _Gather(torch.autograd.Function):
+    """The rows of all processes, (N, ...) -> (W * N, ...) in the order of their ranks.
+
+    Each of the W processes computes the same loss of all rows, and DDP takes the mean of the gradients. That of the
+    loss's own parameters is the same in all processes, and so is its mean. That of the network is a sum over the rows
+    of all processes, of which each has its own: hence the factor W, and nothing has to be sent back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:  # noqa: ANN401 (torch's own context type)
+        ctx.size = len(rows)
+        gathered = rows.new_empty(dist.get_world_size() * len(rows), *rows.shape[1:])
+        dist.all_gather_into_tensor(gathered, rows.contiguous())
+        return gathered
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
+        own = slice(ctx.size * dist.get_rank(), ctx.size * (dist.get_rank() + 1))
+        return gradient[own] * dist.get_world_size()

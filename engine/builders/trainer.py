@@ -5,8 +5,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.plugins import MixedPrecision
+from pytorch_lightning.strategies import DDPStrategy
 from torch.optim import Optimizer
 from yacs.config import CfgNode
 
@@ -14,6 +16,7 @@ from engine.callbacks.board import Board
 from engine.callbacks.checkpoints import WholeFiles
 from engine.callbacks.progress import EpochBar
 from engine.hardware import accelerator
+from engine.processes import is_started_by_slurm, num_processes
 from engine.runs import RunFolder
 from modelling.optimization import OptimizerConfig, Schedule, cosine, multistep, with_warmup
 from utils.errors import lookup
@@ -83,12 +86,18 @@ def build_trainer(cfg: CfgNode, folder: RunFolder | None = None, callbacks: list
         options["plugins"].append(OneScale("16-mixed", accelerator(cfg)))
     else:
         options["precision"] = "32-true" if cfg.TRAINER.PRECISION == "auto" else cfg.TRAINER.PRECISION
+    if num_processes(cfg) > 1:
+        # A validation takes the running statistics of the first process, so no step needs them to be the same.
+        options["strategy"] = DDPStrategy(gradient_as_bucket_view=True, broadcast_buffers=False)
+    if is_started_by_slurm():  # a job that is requeued goes on as any other run does, from a checkpoint of ours
+        options["plugins"].append(SLURMEnvironment(auto_requeue=False))
     if has_terminal := sys.stderr.isatty():  # a bar in a file is a line of carriage returns
         callbacks = [EpochBar(refresh_rate=cfg.SOLVER.LOG_PERIOD), *(callbacks or [])]
     return Trainer(
         accelerator=accelerator(cfg),
         devices=cfg.TRAINER.DEVICES,
-        strategy="ddp" if cfg.TRAINER.DEVICES > 1 else "auto",
+        num_nodes=cfg.TRAINER.NUM_NODES,
+        sync_batchnorm=cfg.TRAINER.SYNC_BATCHNORM,
         max_epochs=cfg.SOLVER.MAX_EPOCHS,
         check_val_every_n_epoch=cfg.SOLVER.EVAL_PERIOD,
         log_every_n_steps=cfg.SOLVER.LOG_PERIOD,
