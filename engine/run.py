@@ -25,6 +25,7 @@ from engine.builders.data import (
 from engine.builders.evaluation import (
     baseline_protocol,
     build_protocols,
+    embedding_precision,
     evaluation_pairs,
     picture_settings,
     protocol_names,
@@ -109,7 +110,9 @@ def fit(method: Method, settings: Settings) -> FitResult:
     initialize(network, cfg, weights)  # of a checkpoint too, whose tensors are checked here
     initialize_objective(objective, None if checkpoint else weights, card.data)
     evaluator = Evaluator(protocols, splits.query, splits.gallery)
-    module = ReidModule(network, build_input(cfg), evaluator, objective, optimizer_config, views)
+    module = ReidModule(
+        network, build_input(cfg), evaluator, objective, optimizer_config, views, embedding_precision(settings.cfg)
+    )
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
     with run_folder(cfg, card, checkpoint) as folder, _workers_of(data):
         log = EpochLog(folder.logs, card.config, validation_set, sizes)
@@ -167,7 +170,7 @@ def _test(
     logger.info("testing on %s, resolution %s", splits.name, ", ".join(map(str, sizes)))
     evaluator = Evaluator(protocols, splits.query, splits.gallery)
     trainer = build_trainer(cfg)
-    module = ReidModule(network, build_input(cfg), evaluator)
+    module = ReidModule(network, build_input(cfg), evaluator, embedding_precision=embedding_precision(cfg))
     with _workers_of(data):
         trainer.test(module, datamodule=data, verbose=False)
     baseline = baseline_protocol(protocols[0], camera_rule=rule)

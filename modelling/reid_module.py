@@ -14,6 +14,7 @@ from datasets.transforms import NetworkInput
 from evaluation.protocols import EvaluationData
 from evaluation.results import FIGURES, Entry
 from losses.objectives import Objective, ObjectiveReport
+from modelling.deployment import Embedder
 from modelling.evaluator import Evaluator
 from modelling.heads import Features
 from modelling.network import ReidNetwork, with_current_names
@@ -34,6 +35,7 @@ class ReidModule(LightningModule):
         optimizer_config: optimizer, schedule and clipping; None for a test.
         views: name -> the images of a batch that the network sees under this name. All views of a batch go through
             the network together.
+        embedding_precision: of the backbone in validation and test, one of :data:`modelling.deployment.PRECISIONS`.
 
     Attributes:
         entries: of the last evaluation, one per protocol.
@@ -48,6 +50,7 @@ class ReidModule(LightningModule):
         objective: Objective | None = None,
         optimizer_config: OptimizerConfig | None = None,
         views: Views | None = None,
+        embedding_precision: str = "fp32",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -56,6 +59,8 @@ class ReidModule(LightningModule):
         self.entries: tuple[Entry, ...] = ()
         self.data: EvaluationData | None = None
         self._optimizer_config, self._views = optimizer_config, views or {}
+        self._embedding_precision = embedding_precision
+        self._embedder: Embedder | None = None  # during a validation; no submodule, so no checkpoint holds it
         self._rates: tuple[str, ...] = ()
         if objective is not None and "bn" not in objective.features:
             # DDP waits for the gradient of each trainable parameter, and without a loss these never get one.
@@ -88,23 +93,29 @@ class ReidModule(LightningModule):
         self._log_training(report, optimizers, len(batch.images))
 
     def on_validation_epoch_start(self) -> None:
-        """Make empty buffers; broadcast rank 0's running statistics, the ones a checkpoint stores."""
+        """Make empty buffers, and a network ready to embed.
+
+        All processes take rank 0's running statistics, the ones a checkpoint stores.
+        """
         self.data = None  # two copies at once may not fit
         self.evaluator.start()
         if dist.is_available() and dist.is_initialized():
             for buffer in self.network.buffers():
                 dist.broadcast(buffer, 0)
+        self._embedder = Embedder(self.network, self.device, self._embedding_precision)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Embed a batch of query and gallery images at every scale the protocols need."""
+        assert self._embedder is not None
         for scale, buffer in self.evaluator.buffers.items():
             mask = buffer.mask(batch.rows)
             part = batch if mask is None else batch.part(mask)
             if len(part.rows):
-                buffer.put(part.rows, self.network(self._pixels(part.at_scale(scale))).bn)
+                buffer.put(part.rows, self._embedder(self._pixels(part.at_scale(scale))))
 
     def on_validation_epoch_end(self) -> None:
         """Evaluate, and log the figures."""
+        self._embedder = None
         self.entries, data = self.evaluator.finish(self.network.dim, self.device)
         self.data = data if self.objective is None else None
         first, *others = self.entries
