@@ -30,8 +30,8 @@ from inference.device import choose_device, choose_precision, prepare, type_of
 from inference.extract import Extractor
 from inference.images import list_images
 from modelling import backbones as records
+from utils.cpu import keep_freed_memory
 from utils.images import read_image
-from utils.memory import keep_freed_memory
 
 _SIZE = (256, 128)
 

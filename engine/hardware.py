@@ -6,8 +6,8 @@ import os
 import torch
 from yacs.config import CfgNode
 
+from utils.cpu import flush_subnormals, keep_freed_memory
 from utils.errors import ReidError
-from utils.memory import keep_freed_memory
 from utils.processes import runnable_processes
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,8 @@ def accelerator(cfg: CfgNode) -> str:
 
 
 def prepare_process(cfg: CfgNode) -> None:
-    """Settings of the whole process; scripts call this function, a library does not."""
+    """Settings of the whole process; scripts call this function before their first tensor, a library does not."""
+    flush_subnormals()  # on CUDA too: the CPU evaluates
     if accelerator(cfg) == "cpu":
         keep_freed_memory()
         _warn_of_busy_machine()

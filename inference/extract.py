@@ -25,6 +25,7 @@ from inference.engines import Embed, Plan, Source, build, plans, versions
 from inference.gallery.store import Embeddings, ModelCard
 from inference.images import DecodedBatch, DecodedImage, Images, ImageSequence, ImageSource, collate, image_sequence
 from modelling.deployment import LAYOUTS
+from utils.cpu import flushing_thread
 from utils.errors import ReidError
 from utils.fastest import fastest
 from utils.processes import check_shared_memory
@@ -117,6 +118,7 @@ class Extractor:
         self._source: Source | None = Source(network, self.device, images.size)
         self._workers = decoding_workers(self.device) if workers is None else workers
         self._batch_size = batch_size
+        self._thread = flushing_thread()
         self._transform, self._input = TestTransform(images), NetworkInput(images).to(self.device)
         self._copies = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
@@ -130,7 +132,8 @@ class Extractor:
             num_images: that are going to be embedded.
         """
         if self._source is not None:
-            self._plan, self._embed = _fastest(self._plans, self._source, self._batch_size, num_images)
+            work = self._thread.submit(_fastest, self._plans, self._source, self._batch_size, num_images)
+            self._plan, self._embed = work.result()
             logger.info("%s embeds on %s", self._plan, self.device)
             self._source = None
         return self._plan
@@ -189,7 +192,7 @@ class Extractor:
         ):
             for batch in loader:
                 unreadable += _report(batch.faults, strict)
-                launched = self._launch(batch) if len(batch.rows) else None
+                launched = self._thread.submit(self._launch, batch).result() if len(batch.rows) else None
                 if waiting is not None:
                     yield self._check(waiting.wait())
                 waiting = launched
@@ -250,7 +253,7 @@ def _fastest(ways: list[Plan], source: Source, batch_size: int, num_images: int)
     """The plan that is fastest, or the first where that is not worth measuring; and what embeds so."""
     ready: dict[Plan, Embed] = {}
     count = batch_size if source.device.type == "cuda" else min(batch_size, _MEASURED_BATCH)
-    images = torch.randn(count, 3, *source.size, device=source.device)
+    images = torch.randn(count, 3, *source.size, generator=torch.Generator().manual_seed(0)).to(source.device)
 
     @torch.inference_mode()
     def step(plan: Plan) -> None:

@@ -36,6 +36,13 @@ def _seed() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _subnormals() -> Iterator[None]:
+    """A script that a test runs flushes subnormal numbers, which the next test may need."""
+    yield
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture(autouse=True)
 def _log() -> Iterator[None]:
     """A script that a test runs sets up the log: the next test begins with the one of pytest."""
     loggers = [logging.getLogger(name) for name in (None, "pytorch_lightning")]

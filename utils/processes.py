@@ -89,13 +89,16 @@ def _end_with(parent: int) -> None:
 
 
 def begin_worker(worker: int) -> None:  # noqa: ARG001 (torch's signature)
-    """``worker_init_fn`` of a loader: leave signals to the main process, and end where a batch is lost.
+    """``worker_init_fn`` of a loader: flush subnormals, leave signals to the main process, end where a batch is lost.
 
     SIGINT and SIGTERM reach all processes of a group; the main process answers them and ends its workers itself. It
     may do so while a worker hands over a tensor, so the worker does not report connection errors. A worker that has
     no file descriptor or no shared memory left loses the batch, for which the main process would wait for ever:
     it ends with the number of the error, which the main process reports.
     """
+    from utils.cpu import flush_subnormals  # here: tools of data sets do without torch, and a worker has it
+
+    flush_subnormals()
     ignore_signals()
     report = sys.excepthook
 

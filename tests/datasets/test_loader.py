@@ -99,3 +99,20 @@ def test_a_signal_at_the_start_of_workers_is_not_lost(monkeypatch: pytest.Monkey
     with pytest.raises(InterruptedRun), closing(loader(Numbers())) as batches:
         next(iter(batches))
     assert not workers()
+
+
+class Halves(Dataset[Tensor]):
+    """Halves of a number below the smallest normal one."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.full((2,), 1e-39) * 0.5
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_flush_subnormal_numbers(method: str) -> None:
+    with closing(Loader(Halves(), num_workers=1, multiprocessing_context=method)) as loader:
+        assert not any(bool(batch.any()) for batch in loader)
+    assert bool((torch.full((2,), 1e-39) * 0.5).any())

@@ -162,3 +162,8 @@ def test_a_busy_machine_is_told_with_the_remedy(
     monkeypatch.setattr("engine.hardware.runnable_processes", lambda: processes)
     prepare_process(parse(["TRAINER.ACCELERATOR", "cpu"]).cfg)
     assert ["3 processes compete for 2 CPUs" in text for text in caplog.messages] == [True] * warns
+
+
+def test_scripts_flush_subnormal_numbers() -> None:
+    prepare_process(parse([]).cfg)
+    assert not bool((torch.full((2,), 1e-39) * 0.5).any())

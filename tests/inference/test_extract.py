@@ -208,6 +208,15 @@ def test_vectors_are_read_after_their_copy_and_leave_its_memory() -> None:
     assert (batch.vectors == 7.0).all()
 
 
+def test_subnormal_numbers_are_flushed_in_the_network_alone(checkpoint: Path, images: Path) -> None:
+    remain = []
+    model = load_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint)}))
+    model.network.register_forward_hook(lambda *_: remain.append(bool((torch.full((2,), 1e-39) * 0.5).any())))
+    Extractor(model, "cpu")(images)
+    assert remain == [False]
+    assert bool((torch.full((2,), 1e-39) * 0.5).any())
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
