@@ -15,6 +15,7 @@ from evaluation.protocols import EvaluationData
 from evaluation.results import FIGURES, Entry
 from losses.objectives import Objective, ObjectiveReport
 from modelling.deployment import Embedder
+from modelling.epoch_means import EpochMeans
 from modelling.evaluator import Evaluator
 from modelling.heads import Features
 from modelling.network import ReidNetwork, with_current_names
@@ -62,6 +63,7 @@ class ReidModule(LightningModule):
         self._embedding_precision = embedding_precision
         self._embedder: Embedder | None = None  # during a validation; no submodule, so no checkpoint holds it
         self._rates: tuple[str, ...] = ()
+        self._means = EpochMeans()
         if objective is not None and "bn" not in objective.features:
             # DDP waits for the gradient of each trainable parameter, and without a loss these never get one.
             network.freeze_normalization()
@@ -90,7 +92,11 @@ class ReidModule(LightningModule):
         self._clip(optimizers[0])
         for optimizer in optimizers:
             optimizer.step()
-        self._log_training(report, optimizers, len(batch.images))
+        self._log_training(report, batch_idx, len(batch.images))
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the means of the epoch."""
+        self._means = EpochMeans()
 
     def on_validation_epoch_start(self) -> None:
         """Make empty buffers, and a network ready to embed.
@@ -152,16 +158,23 @@ class ReidModule(LightningModule):
         if self._optimizer_config.clip:
             self.clip_gradients(optimizer.optimizer, self._optimizer_config.clip, "norm")
 
-    def _log_training(self, report: ObjectiveReport, optimizers: list[LightningOptimizer], num_images: int) -> None:
-        # Tensors stay on the device: Lightning copies them when it writes them, every SOLVER.LOG_PERIOD steps.
-        terms = {f"train/{name}": value for name, value in {**report.terms, **report.statistics}.items()}
-        self.log_dict(terms, on_step=True, on_epoch=True, batch_size=num_images)
-        self.log(
-            "train/loss", report.total.detach(), on_step=True, on_epoch=True, prog_bar=True, batch_size=num_images
-        )
-        for name, optimizer in zip(self._rates, optimizers, strict=True):
+    def _log_training(self, report: ObjectiveReport, batch_idx: int, num_images: int) -> None:
+        """Log every SOLVER.LOG_PERIOD steps alone: each value costs Lightning half a millisecond of the host."""
+        figures = {"loss": report.total.detach(), **report.terms, **report.statistics}
+        values = {f"train/{name}": value for name, value in figures.items()}
+        self._means.add(values, num_images)
+        batches = int(self.trainer.num_training_batches)
+        is_last = batch_idx + 1 == batches
+        if (self.current_epoch * batches + batch_idx + 1) % self.trainer.log_every_n_steps == 0 or is_last:  # type: ignore[attr-defined]
+            self.log_dict({f"{name}_step": value for name, value in values.items()}, prog_bar=True)
+            self._log_rates()
+        if is_last:  # the callbacks at the end of the epoch read them
+            self.log_dict({f"{name}_epoch": mean for name, mean in self._means.values().items()})
+
+    def _log_rates(self) -> None:
+        for name, optimizer in zip(self._rates, self._optimizers(), strict=True):
             # A tensor stays on the CPU; Lightning would copy a plain number to the device and wait for it.
-            self.log(name, torch.tensor(optimizer.param_groups[0]["lr"]), on_step=True, on_epoch=False)
+            self.log(name, torch.tensor(optimizer.param_groups[0]["lr"]))
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()

@@ -190,7 +190,7 @@ def test_nothing_is_logged_that_makes_the_host_wait(
 
     monkeypatch.setattr(ReidModule, "log", log)
     fit(tiny_arguments, *ONE_EPOCH)
-    assert {"train/loss", "train/lr", "train/lr_center"} <= kinds.keys()
+    assert {"train/loss_step", "train/loss_epoch", "train/lr", "train/lr_center"} <= kinds.keys()
     assert {kind for name, kind in kinds.items() if name.startswith("train/")} == {torch.Tensor}
 
 
