@@ -25,6 +25,7 @@ from engine.builders.data import (
 from engine.builders.evaluation import (
     baseline_protocol,
     build_protocols,
+    embedding_precision,
     evaluation_pairs,
     picture_settings,
     protocol_names,
@@ -113,13 +114,15 @@ def fit(method: Method, settings: Settings) -> FitResult:
     objective = build_objective(cfg, data.num_ids, network.dim)
     initialize(network, cfg, weights)  # of a checkpoint too, whose tensors are checked here
     initialize_objective(objective, None if checkpoint else weights, card.data)
+    evaluator = Evaluator(protocols, splits.query, splits.gallery)
     module = ReidModule(
         network,
         build_input(cfg),
-        Evaluator(protocols, splits.query, splits.gallery),
+        evaluator,
         objective,
         optimizer_config,
         views,
+        embedding_precision(settings.cfg),
         gathers=cfg.SOLVER.GATHER_EMBEDDINGS,
     )
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
@@ -127,8 +130,8 @@ def fit(method: Method, settings: Settings) -> FitResult:
     with run_folder(cfg, card, checkpoint) as folder, _workers_of(data):
         log = EpochLog(folder.logs, card.config, validation_set, sizes)
         checkpoints = Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD)
-        interruption = Interruption(checkpoints, cfg.SOLVER.LOG_PERIOD)
-        trainer = build_trainer(cfg, folder, [restoration, LastValidation(), log, checkpoints, interruption])
+        stop = Interruption(checkpoints, cfg.SOLVER.LOG_PERIOD)
+        trainer = build_trainer(cfg, folder, [restoration, LastValidation(), log, checkpoints, stop])
         _announce(cfg, card, data, folder.logs)
         with restoration.errors_named():
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
@@ -178,7 +181,7 @@ def _test(
     logger.info("testing on %s, resolution %s", splits.name, ", ".join(map(str, sizes)))
     evaluator = Evaluator(protocols, splits.query, splits.gallery)
     trainer = build_trainer(cfg)
-    module = ReidModule(network, build_input(cfg), evaluator)
+    module = ReidModule(network, build_input(cfg), evaluator, embedding_precision=embedding_precision(cfg))
     with _workers_of(data):
         trainer.test(module, datamodule=data, verbose=False)
     baseline = baseline_protocol(protocols[0], camera_rule=rule)

@@ -7,4 +7,4 @@ CAMERAS = ("name", "folder")
 """What tells the camera of an image, see :mod:`inference.cameras`."""
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-"""Precisions of the backbone; see :func:`inference.device.choose_precision`."""
+"""Precisions of the backbone; see :func:`inference.engines.plans`."""

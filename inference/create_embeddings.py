@@ -52,9 +52,9 @@ def create_embeddings(settings: Settings, options: argparse.Namespace) -> Path |
     paths, junk = list_images(folder, subfolders=options.images_in_subfolders, output=output)
     if centroids:
         check_identities(paths)
-    extractor = extractor_for(settings, options.precision)
+    extractor = extractor_for(settings, options)
     logger.info("%d images in %s, %d more are junk; shard %s", len(paths), folder, junk, shard)
-    model, precision = extractor.card, extractor.precision
+    model, precision = extractor.card, extractor.choose(len(paths)).precision
     description = {
         "model": model.as_dict(),
         "precision": precision,

@@ -5,8 +5,10 @@ import os
 import time
 from collections.abc import Generator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -18,14 +20,20 @@ from datasets.loader import Loader
 from datasets.transforms import NetworkInput, TestTransform
 from engine.model import TrainedModel, load_model
 from engine.settings import Settings
-from inference.device import choose_device, choose_precision, decoding_workers, prepare, type_of
+from inference.device import choose_device, decoding_workers
+from inference.engines import Embed, Plan, Source, build, plans, versions
 from inference.gallery.store import Embeddings, ModelCard
 from inference.images import DecodedBatch, DecodedImage, Images, ImageSequence, ImageSource, collate, image_sequence
+from modelling.deployment import LAYOUTS
 from utils.cpu import flushing_thread
 from utils.errors import ReidError
+from utils.fastest import fastest
 from utils.processes import check_shared_memory
 
 logger = logging.getLogger(__name__)
+
+_WORTH_MEASURING = 1000  # images: on two cores they take a small network four seconds, ResNet-50 fifty
+_MEASURED_BATCH = 16  # on a CPU more images in a batch take as long for each
 
 
 class EmbeddedBatch(NamedTuple):
@@ -65,21 +73,24 @@ class Extractor:
     """A trained network that embeds files, folders, PIL images and arrays.
 
     The backbone computes in ``precision``, the head always in float32. Images are decoded in processes beside the
-    network. On CUDA the extractor queues the next batch before it waits for the vectors of the present one.
+    network. On CUDA the extractor queues the next batch, whose pixels are copied beside the computation, before it
+    waits for the vectors of the present one.
+
+    ``auto`` is decided by measuring, see :meth:`choose`.
 
     Args:
         checkpoint: a checkpoint of ours or a trained model of another project; or one that
-            :func:`engine.model.load_model` has prepared with other settings (it is moved and converted).
+            :func:`engine.model.load_model` has prepared with other settings.
         device: ``auto`` (CUDA where it is), ``cpu``, ``cuda``, ``cuda:1``.
         batch_size: images in a batch; bounds the memory.
         precision: of the backbone, one of :data:`inference.choices.PRECISIONS`; ``auto``: see
-            :func:`inference.device.choose_precision`.
+            :func:`inference.engines.plans`.
         workers: processes that decode; 0 = this process, None = by the machine. One batch or less never starts any.
+        engine: that computes, one of :data:`inference.engines.ENGINES`, or ``auto``.
 
     Attributes:
         card: what made the embeddings.
         device: that computes.
-        precision: in which the backbone computes.
 
     Raises:
         ReidError: for a file that is no trained model, a device that is not there, or wrong numbers.
@@ -92,6 +103,7 @@ class Extractor:
         batch_size: int = 128,
         precision: str = "auto",
         workers: int | None = None,
+        engine: str = "torch",
     ) -> None:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ReidError(f"batch_size must be 1 or more, got {batch_size!r}")
@@ -102,13 +114,34 @@ class Extractor:
             checkpoint = load_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint)}))
         network, images = checkpoint.network, checkpoint.preprocessing
         self.card = ModelCard(checkpoint.path.name, checkpoint.sha256, network.dim, images)
-        self.precision = choose_precision(precision, self.device, checkpoint.record)
-        self._network = prepare(network, checkpoint.record, self.device, self.precision)
-        self._dtype = type_of(self.precision)
+        self._plans = plans(engine, precision, self.device, safe_in_16_bits=checkpoint.record.safe_in_16_bits)
+        self._source: Source | None = Source(network, self.device, images.size)
         self._workers = decoding_workers(self.device) if workers is None else workers
         self._batch_size = batch_size
         self._thread = flushing_thread()
         self._transform, self._input = TestTransform(images), NetworkInput(images).to(self.device)
+        self._copies = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+    def choose(self, num_images: int) -> Plan:
+        """Decide how to compute, once: the first call counts, and a stream makes it if nobody has.
+
+        What ``auto`` leaves open is measured on this network, machine and size of images where there are at least
+        1000 images, and stored for later runs; a few images take the stored choice, or fp32 in torch without one.
+
+        Args:
+            num_images: that are going to be embedded.
+        """
+        if self._source is not None:
+            work = self._thread.submit(_fastest, self._plans, self._source, self._batch_size, num_images)
+            self._plan, self._embed = work.result()
+            logger.info("%s embeds on %s", self._plan, self.device)
+            self._source = None
+        return self._plan
+
+    @property
+    def precision(self) -> str:
+        """In which the backbone computes; decided as for a few images if nothing was embedded yet."""
+        return self.choose(0).precision
 
     def __call__(self, images: Images, *, strict: bool = False, subfolders: bool = False) -> Embeddings:
         """Embed; the result lies in memory (for more than fits, see :meth:`stream`).
@@ -149,6 +182,7 @@ class Extractor:
         """
         sequence = image_sequence(images)
         rows = np.arange(len(sequence)) if rows is None else rows
+        self.choose(len(rows))
         begin, unreadable = time.perf_counter(), 0
         waiting: PendingBatch | None = None
         quiet = True if len(rows) <= self._batch_size else None  # None: where stderr is no terminal
@@ -174,13 +208,22 @@ class Extractor:
 
     @torch.inference_mode()
     def _launch(self, batch: DecodedBatch) -> PendingBatch:
-        """Compute a batch; on CUDA only queue it, its copy to the host included."""
-        images = batch.pixels.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
-        vectors: Tensor = self._network(self._input(images).to(self._dtype)).bn
-        host = vectors.float().to("cpu", non_blocking=True)
-        on_cuda = self.device.type == "cuda"
-        copied = torch.cuda.current_stream(self.device).record_event() if on_cuda else None
+        """Compute a batch; on CUDA only queue it, its copies from and to the host included."""
+        pixels = self._on_device(batch.pixels).contiguous(memory_format=LAYOUTS[self._plan.layout])
+        host = self._embed(self._input(pixels)).to("cpu", non_blocking=True)
+        copied = torch.cuda.current_stream(self.device).record_event() if self._copies else None
         return PendingBatch(batch.rows.numpy(), host, copied)
+
+    def _on_device(self, pixels: Tensor) -> Tensor:
+        """The pixels on the device; on CUDA they are copied while the batch before is computed."""
+        if self._copies is None:
+            return pixels
+        with torch.cuda.stream(self._copies):
+            copy = pixels.to(self.device, non_blocking=True)
+        computing = torch.cuda.current_stream(self.device)
+        computing.wait_stream(self._copies)
+        copy.record_stream(computing)  # its memory stays until it is read
+        return copy
 
     def _check(self, batch: EmbeddedBatch) -> EmbeddedBatch:
         if not np.isfinite(batch.vectors).all():
@@ -204,6 +247,33 @@ class Extractor:
             collate_fn=collate,
             pin_memory=self.device.type == "cuda",
         )
+
+
+def _fastest(ways: list[Plan], source: Source, batch_size: int, num_images: int) -> tuple[Plan, Embed]:
+    """The plan that is fastest, or the first where that is not worth measuring; and what embeds so."""
+    ready: dict[Plan, Embed] = {}
+    count = batch_size if source.device.type == "cuda" else min(batch_size, _MEASURED_BATCH)
+    images = torch.randn(count, 3, *source.size, generator=torch.Generator().manual_seed(0)).to(source.device)
+
+    @torch.inference_mode()
+    def step(plan: Plan) -> None:
+        if plan not in ready:  # only those that are measured are built
+            ready[plan] = build(source, plan)
+        ready[plan](images)
+        if source.device.type == "cuda":
+            torch.cuda.synchronize(source.device)
+
+    by_name = {str(plan): plan for plan in ways}
+    height, width = source.size
+    name = fastest(
+        f"embedding {count} images of {height}x{width} by network {crc32(repr(source.network).encode()):08x}"
+        f"{versions(ways)}",
+        {name: partial(step, plan) for name, plan in by_name.items()},
+        str(ways[0]),
+        measure=num_images >= _WORTH_MEASURING,
+    )
+    plan = by_name[name]
+    return plan, ready.get(plan) or build(source, plan)
 
 
 def _report(faults: tuple[str, ...], strict: bool) -> int:

@@ -64,9 +64,10 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
     search_filter = SearchFilter(options.topk, options.max_distance, _cameras(gallery, options.other_cameras))
     if settings.is_explicit("MODEL.USE_CENTROIDS"):
         _check_kind(gallery.centroids, settings.cfg.MODEL.USE_CENTROIDS)
-    extractor = extractor_for(settings, options.precision)
-    _compare_models(gallery, extractor)
+    extractor = extractor_for(settings, options)
     paths, junk = list_images(root, subfolders=options.images_in_subfolders, output=output)
+    extractor.choose(len(paths))
+    _compare_models(gallery, extractor)
     logger.info("%d queries (%d more are junk) in a gallery of %d", len(paths), junk, len(gallery.embeddings))
     if search_filter.cameras is not None:
         _warn_of_unknown_cameras(search_filter.cameras, paths)

@@ -53,7 +53,8 @@ def infer(settings: Settings, options: argparse.Namespace) -> "Accuracy":
     gallery_paths = list_images(root, subfolders=subfolders, output=output).paths
     if centroids:
         check_identities(gallery_paths)
-    extractor = extractor_for(settings, options.precision)
+    extractor = extractor_for(settings, options)
+    extractor.choose(len(query_paths) + len(gallery_paths))
     logger.info("%d queries, %d gallery images", len(query_paths), len(gallery_paths))
     with (
         embed_to_disk(extractor, gallery_paths, output, strict=strict) as images,

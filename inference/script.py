@@ -30,8 +30,10 @@ def build_options(description: str | None) -> argparse.ArgumentParser:
     subfolders = "embed images in folders of the folder too, however deep"
     parser.add_argument("--images_in_subfolders", action="store_true", help=subfolders)
     parser.add_argument("--strict", action="store_true", help="stop at the first unreadable image")
-    precision = "of the backbone (default: auto, 16 bits for a ResNet where the hardware has them)"
+    precision = "of the backbone (default: auto, measured; 16 bits for a ResNet only, where they are faster)"
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=precision)
+    engine = "torch (default), onnxruntime, openvino, or auto: the fastest of those that are installed, measured"
+    parser.add_argument("--engine", default="torch", metavar="NAME", help=engine)
     return parser
 
 
@@ -55,8 +57,12 @@ def run_with_options(
     return exit_code(lambda: action(begin(options), options), interruption)
 
 
-def extractor_for(settings: Settings, precision: str) -> "Extractor":
+def extractor_for(settings: Settings, options: argparse.Namespace) -> "Extractor":
     """An extractor by the settings; TRAINER.ACCELERATOR, TEST.IMS_PER_BATCH and DATALOADER.NUM_WORKERS count too.
+
+    Args:
+        settings: of the script.
+        options: of its command line, as :func:`build_options` defines them.
 
     Raises:
         ReidError: as :class:`inference.extract.Extractor`.
@@ -73,7 +79,7 @@ def extractor_for(settings: Settings, precision: str) -> "Extractor":
         # Otherwise code that names no device, e.g. the loader's pinning thread, takes memory of the first one.
         torch.cuda.set_device(device)
     workers = cfg.DATALOADER.NUM_WORKERS if settings.is_explicit("DATALOADER.NUM_WORKERS") else None
-    return Extractor(load_model(settings), device, cfg.TEST.IMS_PER_BATCH, precision, workers)
+    return Extractor(load_model(settings), device, cfg.TEST.IMS_PER_BATCH, options.precision, workers, options.engine)
 
 
 @contextmanager

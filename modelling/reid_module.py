@@ -15,6 +15,7 @@ from datasets.transforms import NetworkInput
 from evaluation.protocols import EvaluationData
 from evaluation.results import FIGURES, Entry
 from losses.objectives import Objective, ObjectiveReport
+from modelling.deployment import Embedder
 from modelling.epoch_means import EpochMeans
 from modelling.evaluator import Evaluator
 from modelling.heads import Features
@@ -36,6 +37,7 @@ class ReidModule(LightningModule):
         optimizer_config: optimizer, schedule and clipping; None for a test.
         views: name -> the images of a batch that the network sees under this name. All views of a batch go through
             the network together.
+        embedding_precision: of the backbone in validation and test, one of :data:`modelling.deployment.PRECISIONS`.
         gathers: the objective sees the batches of all processes, which must have one size.
 
     Attributes:
@@ -53,6 +55,7 @@ class ReidModule(LightningModule):
         objective: Objective | None = None,
         optimizer_config: OptimizerConfig | None = None,
         views: Views | None = None,
+        embedding_precision: str = "fp32",
         *,
         gathers: bool = False,
     ) -> None:
@@ -65,6 +68,8 @@ class ReidModule(LightningModule):
         self.is_between_steps = True
         self._optimizer_config, self._views = optimizer_config, views or {}
         self._gathers = gathers
+        self._embedding_precision = embedding_precision
+        self._embedder: Embedder | None = None  # during a validation; no submodule, so no checkpoint holds it
         self._rates: tuple[str, ...] = ()
         self._means = EpochMeans()
         if objective is not None and "bn" not in objective.features:
@@ -115,23 +120,29 @@ class ReidModule(LightningModule):
         self._means = EpochMeans()
 
     def on_validation_epoch_start(self) -> None:
-        """Make empty buffers; broadcast rank 0's running statistics, the ones a checkpoint stores."""
+        """Make empty buffers, and a network ready to embed.
+
+        All processes take rank 0's running statistics, the ones a checkpoint stores.
+        """
         self.data = None  # two copies at once may not fit
         self.evaluator.start()
         if dist.is_available() and dist.is_initialized():
             for buffer in self.network.buffers():
                 dist.broadcast(buffer, 0)
+        self._embedder = Embedder(self.network, self.device, self._embedding_precision)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Embed a batch of query and gallery images at every scale the protocols need."""
+        assert self._embedder is not None
         for scale, buffer in self.evaluator.buffers.items():
             mask = buffer.mask(batch.rows)
             part = batch if mask is None else batch.part(mask)
             if len(part.rows):
-                buffer.put(part.rows, self.network(self._pixels(part.at_scale(scale))).bn)
+                buffer.put(part.rows, self._embedder(self._pixels(part.at_scale(scale))))
 
     def on_validation_epoch_end(self) -> None:
         """Evaluate, and log the figures."""
+        self._embedder = None
         self.entries, data = self.evaluator.finish(self.network.dim, self.device)
         self.data = data if self.objective is None else None
         first, *others = self.entries

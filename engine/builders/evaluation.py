@@ -23,6 +23,17 @@ CAMERA_RULES: dict[str, Callable[[CfgNode], bool]] = {"centroid": lambda cfg: cf
 """Protocol -> whether the camera rule of the run holds for it; it does for protocols without a row."""
 
 
+def embedding_precision(cfg: CfgNode) -> str:
+    """The precision of the backbone in validation and test: fp32 unless the user has set a mixed one.
+
+    So a figure does not depend on what TRAINER.PRECISION auto takes on a machine.
+
+    Args:
+        cfg: the user's settings, before ``auto`` is replaced by its choice.
+    """
+    return {"bf16-mixed": "bf16", "16-mixed": "fp16"}.get(cfg.TRAINER.PRECISION, "fp32")
+
+
 def protocol_names(cfg: CfgNode) -> list[str]:
     """The protocols of validation and test in the order of their table; the first one chooses best.pth.
 

@@ -26,8 +26,6 @@ class Backbone:
             embeddings to the input size that ``base`` was built for; None = they fit as they are.
         known_by_tensors: whether the tensors of a file without a head identify this network; if not, MODEL.NAME does.
         fixed_size: whether the network takes only the input size that it was built for.
-        folds_batch_norm: whether each BatchNorm2d is registered right after the Conv2d whose output it takes, so that
-            inference may fold one into the other.
         safe_in_16_bits: whether measurements show that 16 bits do not change the mAP.
     """
 
@@ -39,5 +37,4 @@ class Backbone:
     fit: Callable[[nn.Module, Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     known_by_tensors: bool = False
     fixed_size: bool = False
-    folds_batch_norm: bool = False
     safe_in_16_bits: bool = False

@@ -123,7 +123,6 @@ RESNETS: dict[str, Backbone] = {
         weights=partial(torchvision_weights, name),
         options=("last_stride", "stem_relu", "stem_pool"),
         known_by_tensors=True,
-        folds_batch_norm=True,
         safe_in_16_bits=True,
     )
     for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", *_IBN_FILES)

@@ -5,16 +5,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 import test as evaluation_script
 import train as train_script
 from configs import read_config
 from datasets.readers import read_dataset
+from engine import run
 from engine.callbacks.epoch_log import read_metrics
+from evaluation.protocols import EvaluationData
+from inference.extract import Extractor
 from modelling.backbones.resnet import ResNetBackbone
 from modelling.network import ReidNetwork
 from modelling.reid_module import ReidModule
-from tests.engine.support import ONE_EPOCH, assert_same_weights, checkpoint_at, evaluate, report_at
+from tests.engine.support import ONE_EPOCH, add_callback, assert_same_weights, checkpoint_at, evaluate, report_at
 from tests.support import fit
 from utils.errors import ReidError
 
@@ -135,6 +139,36 @@ def test_published_osnet_weights_give_their_figures_on_real_people(
     assert result.mAP == pytest.approx(m_ap, abs=5e-4)
     assert result.cmc[1] == pytest.approx(rank_1, abs=3e-3)
     assert (result.num_valid_queries, result.num_gallery) == (398, 1518)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_test_embeds_as_the_extractor_does(
+    precision: str, tiny_checkpoint: Path, tiny_market: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32 unless the user has set a mixed precision."""
+    data: list[EvaluationData] = []
+    monkeypatch.setattr(run, "write_outputs", lambda *arguments: data.append(arguments[2]))
+    mixed = ("TRAINER.PRECISION", "bf16-mixed") if precision == "bf16" else ()
+    arguments = ["MODEL.PRETRAIN_PATH", str(tiny_checkpoint), "DATASETS.NAMES", str(tiny_market)]
+    evaluate([*arguments, "OUTPUT_DIR", str(tmp_path / "o"), "DATALOADER.NUM_WORKERS", "0", *mixed])
+    splits = read_dataset(str(tiny_market), Path())
+    paths = [sample.path for sample in (*splits.query, *splits.gallery)]
+    vectors = torch.from_numpy(Extractor(tiny_checkpoint, "cpu", precision=precision)(paths).vectors)
+    torch.testing.assert_close(data[0].vectors[1], vectors, rtol=0, atol=1e-5 * float(vectors.abs().max()))
+
+
+def test_a_checkpoint_of_the_midst_of_a_validation_holds_one_network(
+    tiny_arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    class Save(Callback):
+        def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:  # type: ignore[override]
+            names.extend(pl_module.state_dict())
+
+    add_callback(monkeypatch, Save())
+    fit(tiny_arguments, *ONE_EPOCH)
+    assert {name.partition(".")[0] for name in names} <= {"network", "network_input", "objective"}
 
 
 def test_a_test_asks_nothing_of_the_training(tiny_arguments: list[str], tmp_path: Path) -> None:

@@ -182,7 +182,9 @@ def test_images_of_a_wrong_kind(checkpoint: Path, image: object, got: str) -> No
      ({"device": "gpu"}, "device must be auto, cpu, cuda or cuda:N, got 'gpu'"), ({"device": "mps"}, "got 'mps'"),
      ({"device": "cuda:99"}, "cuda:99 needs a CUDA device, but torch sees"),
      ({"precision": "int8"}, "precision must be one of auto, fp32, bf16, fp16, got 'int8'"),
-     ({"device": "cpu", "precision": "fp16"}, "fp16 needs a CUDA device, got the CPU")],
+     ({"device": "cpu", "precision": "fp16"}, "fp16 needs a CUDA device, got the CPU"),
+     ({"engine": "tensorflow"}, "engine must be one of torch, onnxruntime, openvino, auto, got 'tensorflow'"),
+     ({"engine": "onnxruntime", "device": "cpu", "precision": "bf16"}, "precision must be one of fp32 with engine onnx")],
 )  # fmt: skip
 def test_wrong_arguments(checkpoint: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(ReidError, match=message):
@@ -217,10 +219,77 @@ def test_subnormal_numbers_are_flushed_in_the_network_alone(checkpoint: Path, im
     assert bool((torch.full((2,), 1e-39) * 0.5).any())
 
 
+def count_measurements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quickest: str) -> list[set[str]]:
+    """Let this candidate be the fastest, and note each measurement."""
+    measured: list[set[str]] = []
+
+    def times(candidates: dict[str, Callable[[], object]]) -> dict[str, float]:
+        for step in candidates.values():
+            step()
+        measured.append(set(candidates))
+        return {name: 1.0 if name == quickest else 2.0 for name in candidates}
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("utils.fastest._time", times)
+    monkeypatch.setattr("inference.engines.multiplies_bf16", lambda _: True)
+    return measured
+
+
+def test_auto_is_measured_once_where_many_images_come(
+    checkpoint: Path, images: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    measured = count_measurements(monkeypatch, tmp_path, "torch bf16 contiguous")
+    few = Extractor(checkpoint, "cpu", batch_size=2)
+    few(images)
+    assert (few.precision, measured) == ("fp32", [])
+    many = Extractor(checkpoint, "cpu", batch_size=2)
+    assert many.choose(1000) == ("torch", "bf16", "contiguous")
+    assert measured == [
+        {f"torch {p} {layout}" for p in ("fp32", "bf16") for layout in ("channels_last", "contiguous")}
+    ]
+    assert "torch bf16 contiguous embeds on cpu" in caplog.text
+    reference = Extractor(checkpoint, "cpu", precision="fp32")(images).vectors
+    assert cosines(many(images).vectors, reference).min() > 0.999
+    later = Extractor(checkpoint, "cpu", batch_size=2)  # e.g. of a few queries in the gallery of the many
+    later(images)
+    assert (later.precision, len(measured)) == ("bf16", 1)
+
+
+def test_a_choice_stays_for_the_life_of_an_extractor(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measured = count_measurements(monkeypatch, tmp_path, "torch bf16 channels_last")
+    extractor = Extractor(checkpoint, "cpu", batch_size=2)
+    assert extractor.precision == extractor.choose(10_000).precision == "fp32"
+    assert measured == []
+
+
+def test_what_a_user_has_set_is_not_measured(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measured = count_measurements(monkeypatch, tmp_path, "none")
+    assert Extractor(checkpoint, "cpu", precision="bf16").choose(10_000) == ("torch", "bf16", "channels_last")
+    assert Extractor(checkpoint, "cpu", precision="fp32").choose(10_000) == ("torch", "fp32", "channels_last")
+    assert measured == []
+
+
+def test_the_model_of_a_caller_stays_as_it_is(checkpoint: Path, images: Path) -> None:
+    model = load_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint)}))
+    before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+    first = Extractor(model, "cpu", precision="bf16")(images)
+    after = model.network.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    np.testing.assert_array_equal(Extractor(model, "cpu", precision="bf16")(images).vectors, first.vectors)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_cuda_gives_what_the_cpu_gives(checkpoint: Path, images: Path, precision: str) -> None:
-    on_cpu = Extractor(checkpoint, "cpu", precision="fp32")(images)
-    on_cuda = Extractor(checkpoint, "cuda", batch_size=2, precision=precision)(images)
-    assert cosines(on_cuda.vectors, on_cpu.vectors).min() > 0.999
+    paths = sorted(images.iterdir()) * 20  # many batches: their copies overlap with what is computed
+    on_cpu = Extractor(checkpoint, "cpu", precision="fp32")(paths)
+    extractor = Extractor(checkpoint, "cuda", batch_size=2, precision=precision, workers=2)
+    vectors = np.concatenate([batch.vectors for batch in extractor.stream(paths)])
+    assert cosines(vectors, on_cpu.vectors).min() > 1 - {"fp32": 1e-4, "bf16": 1e-3, "fp16": 1e-3}[precision]

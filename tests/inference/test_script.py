@@ -88,14 +88,14 @@ def test_each_process_of_torchrun_has_a_device_of_its_own(checkpoint: Path, monk
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
-    settings = {"MODEL.PRETRAIN_PATH": str(checkpoint)}
+    settings, options = {"MODEL.PRETRAIN_PATH": str(checkpoint)}, build_options(None).parse_args([])
     for rank in ("0", "1", "3"):
         monkeypatch.setenv("LOCAL_RANK", rank)
-        extractor_for(Settings({}, settings), "auto")
+        extractor_for(Settings({}, settings), options)
     assert used == current == ["cuda:0", "cuda:1", "cuda:1"]
-    extractor_for(Settings({}, {**settings, "TRAINER.ACCELERATOR": "cpu"}), "auto")
+    extractor_for(Settings({}, {**settings, "TRAINER.ACCELERATOR": "cpu"}), options)
     monkeypatch.delenv("LOCAL_RANK")
-    extractor_for(Settings({}, settings), "auto")
+    extractor_for(Settings({}, settings), options)
     assert used[3:] == ["cpu", "auto"]
     assert len(current) == 3
 

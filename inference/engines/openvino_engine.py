@@ -1,0 +1,32 @@
+"""OpenVINO computes, on the CPU."""
+
+import torch
+from torch import Tensor
+
+from inference.engines.base import Embed, Engine, Plan, Source
+
+_HINTS = {"fp32": "f32", "bf16": "bf16"}  # without one OpenVINO takes bf16 wherever the CPU multiplies it
+
+
+def _build(source: Source, plan: Plan) -> Embed:
+    import openvino
+
+    core = openvino.Core()
+    compiled = core.compile_model(
+        core.read_model(source.onnx, b""),
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": _HINTS[plan.precision],
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, on all threads
+            "CPU_DENORMALS_OPTIMIZATION": True,  # see utils.cpu.flush_subnormals
+        },
+    )
+
+    def embed(images: Tensor) -> Tensor:
+        return torch.from_numpy(compiled(images.numpy())[0])
+
+    return embed
+
+
+OPENVINO = Engine(_build, tuple(_HINTS), libraries=("openvino", "onnx", "onnxscript"))
