@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -29,7 +30,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision import transforms
+from yacs.config import CfgNode
 
+from datasets.datamodule import ReidDataModule
 from datasets.sample import ReidSplits, identities
 from datasets.synthetic import SyntheticSpec, draw_dataset
 from engine.builders.data import build_datamodule, build_input, read_training_data
@@ -140,9 +143,17 @@ def _triplet(embeddings: Tensor, ids: Tensor) -> Tensor:
     return F.margin_ranking_loss(negative, positive, torch.ones_like(positive), margin=0.3)
 
 
-def framework(options: argparse.Namespace, folder: Path, *, ready: bool) -> list[float]:
-    """Ends of the steps of our own training: from files, or (bare) on a batch that lies ready."""
-    settings = parse(arguments(options, folder))
+class Parts(NamedTuple):
+    """What a training consists of."""
+
+    cfg: CfgNode
+    module: ReidModule
+    data: ReidDataModule
+
+
+def build_parts(keys: list[str]) -> Parts:
+    """The parts of a training from the arguments of `train.py`."""
+    settings = parse(keys)
     prepare_process(settings.cfg)
     cfg = settings.for_training(BASELINE, weights := initial_weights(settings, BASELINE), resume=False)
     splits, _ = read_training_data(cfg)
@@ -154,7 +165,13 @@ def framework(options: argparse.Namespace, folder: Path, *, ready: bool) -> list
     initialize(network, cfg, weights)
     views = build_views(cfg, "baseline", low_resolution=False)
     evaluator = Evaluator((), [], [])
-    module = ReidModule(network, build_input(cfg), evaluator, objective, build_optimizer_config(cfg), views)
+    optimizer_config = build_optimizer_config(cfg)
+    return Parts(cfg, ReidModule(network, build_input(cfg), evaluator, objective, optimizer_config, views), data)
+
+
+def framework(options: argparse.Namespace, folder: Path, *, ready: bool) -> list[float]:
+    """Ends of the steps of our own training: from files, or (bare) on a batch that lies ready."""
+    cfg, module, data = build_parts(arguments(options, folder))
     if ready:
         return bare(module, data.train_dataloader(), cfg.TRAINER.PRECISION, options.steps, accelerator(cfg))
     clock = Clock(options.steps + 1)

@@ -40,7 +40,7 @@ from engine.callbacks.checkpoints import Checkpoints
 from engine.callbacks.epoch_log import EpochLog, LastValidation
 from engine.callbacks.interruption import Interruption
 from engine.callbacks.restoration import Restoration
-from engine.checkpoint import RunCard
+from engine.checkpoint import Checkpoint, RunCard
 from engine.hardware import check_hardware
 from engine.methods import Method
 from engine.preprocessing import KEYS, preprocessing_of
@@ -95,8 +95,7 @@ def fit(method: Method, settings: Settings) -> FitResult:
     weights = initial_weights(settings, method)
     checkpoint = resumed_checkpoint(settings, method, weights)
     cfg = settings.for_training(method, weights, resume=checkpoint is not None)
-    check_processes(cfg)
-    check_hardware(cfg)
+    _check_machine(cfg)
     # Wrong names fail before the data are read.
     names, optimizer_config = protocol_names(cfg), build_optimizer_config(cfg)
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
@@ -108,13 +107,11 @@ def fit(method: Method, settings: Settings) -> FitResult:
     data = build_datamodule(
         cfg, splits, scales_of(protocols), trained_scales(cfg), checkpoint.position if checkpoint else (0, 0)
     )
-    card = _card(cfg, method, data)
-    if checkpoint is not None:
-        check_resumption(checkpoint, cfg, card)
+    card = _card(cfg, method, data, checkpoint)
     objective = build_objective(cfg, data.num_ids, network.dim)
     initialize(network, cfg, weights)  # of a checkpoint too, whose tensors are checked here
     initialize_objective(objective, None if checkpoint else weights, card.data)
-    evaluator = Evaluator(protocols, splits.query, splits.gallery)
+    evaluator = Evaluator(protocols, splits.query, splits.gallery, embedding_precision(settings.cfg))
     module = ReidModule(
         network,
         build_input(cfg),
@@ -122,16 +119,21 @@ def fit(method: Method, settings: Settings) -> FitResult:
         objective,
         optimizer_config,
         views,
-        embedding_precision(settings.cfg),
         gathers=cfg.SOLVER.GATHER_EMBEDDINGS,
     )
-    sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
     restoration = Restoration(checkpoint)
     with run_folder(cfg, card, checkpoint) as folder, _workers_of(data):
+        sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
         log = EpochLog(folder.logs, card.config, validation_set, sizes)
         checkpoints = Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD)
-        stop = Interruption(checkpoints, cfg.SOLVER.LOG_PERIOD)
-        trainer = build_trainer(cfg, folder, [restoration, LastValidation(), log, checkpoints, stop])
+        callbacks = [
+            restoration,
+            LastValidation(),
+            log,
+            checkpoints,
+            Interruption(checkpoints, cfg.SOLVER.LOG_PERIOD),
+        ]
+        trainer = build_trainer(cfg, folder, callbacks)
         _announce(cfg, card, data, folder.logs)
         with restoration.errors_named():
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
@@ -145,8 +147,7 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
         ReidError: if the settings or the data cannot work.
     """
     cfg, weights = trained_weights(settings, "test")
-    check_processes(cfg)
-    check_hardware(cfg)
+    _check_machine(cfg)
     protocols = protocol_names(cfg)
     _compare_images(cfg, weights)
     network = build_network(cfg)
@@ -171,6 +172,11 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     return tuple(reports)
 
 
+def _check_machine(cfg: CfgNode) -> None:
+    check_processes(cfg)
+    check_hardware(cfg)
+
+
 def _test(
     cfg: CfgNode, names: list[str], network: ReidNetwork, splits: ReidSplits, checkpoint: str, folder: Path
 ) -> Report:
@@ -179,9 +185,9 @@ def _test(
     data = build_datamodule(cfg, splits, scales_of(protocols))
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
     logger.info("testing on %s, resolution %s", splits.name, ", ".join(map(str, sizes)))
-    evaluator = Evaluator(protocols, splits.query, splits.gallery)
+    evaluator = Evaluator(protocols, splits.query, splits.gallery, embedding_precision(cfg))
     trainer = build_trainer(cfg)
-    module = ReidModule(network, build_input(cfg), evaluator, embedding_precision=embedding_precision(cfg))
+    module = ReidModule(network, build_input(cfg), evaluator)
     with _workers_of(data):
         trainer.test(module, datamodule=data, verbose=False)
     baseline = baseline_protocol(protocols[0], camera_rule=rule)
@@ -216,10 +222,11 @@ def _verify(cfg: CfgNode, data: EvaluationData, protocol: EvaluationProtocol) ->
         return None
 
 
-def _card(cfg: CfgNode, method: Method, data: ReidDataModule) -> RunCard:
+def _card(cfg: CfgNode, method: Method, data: ReidDataModule, checkpoint: Checkpoint | None) -> RunCard:
+    """Describe a run, and compare it with the checkpoint from which it goes on."""
     scales = trained_scales(cfg)
     views = {*scales, 1} if method.low_resolution_view else {*scales}
-    return RunCard(
+    card = RunCard(
         to_yaml(cfg),
         data.splits.name,
         data.num_ids,
@@ -228,6 +235,9 @@ def _card(cfg: CfgNode, method: Method, data: ReidDataModule) -> RunCard:
         digest(data.splits.train),
         tuple(sorted(views)),
     )
+    if checkpoint is not None:
+        check_resumption(checkpoint, cfg, card)
+    return card
 
 
 def _announce(cfg: CfgNode, card: RunCard, data: ReidDataModule, logs: Path) -> None:

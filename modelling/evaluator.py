@@ -21,6 +21,7 @@ class Evaluator:
         protocols: what is measured.
         query: labels of Q images.
         gallery: labels of G images.
+        precision: in which the backbone embeds, one of :data:`modelling.deployment.PRECISIONS`.
 
     Attributes:
         buffers: scale -> the buffer to fill.
@@ -31,7 +32,9 @@ class Evaluator:
         protocols: Sequence[EvaluationProtocol],
         query: Sequence[LabeledImage],
         gallery: Sequence[LabeledImage],
+        precision: str = "fp32",
     ) -> None:
+        self.precision = precision
         self._protocols, self._query, self._gallery = tuple(protocols), query, gallery
         self.buffers: dict[int, EmbeddingBuffer] = {}
 

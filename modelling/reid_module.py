@@ -37,7 +37,6 @@ class ReidModule(LightningModule):
         optimizer_config: optimizer, schedule and clipping; None for a test.
         views: name -> the images of a batch that the network sees under this name. All views of a batch go through
             the network together.
-        embedding_precision: of the backbone in validation and test, one of :data:`modelling.deployment.PRECISIONS`.
         gathers: the objective sees the batches of all processes, which must have one size.
 
     Attributes:
@@ -55,7 +54,6 @@ class ReidModule(LightningModule):
         objective: Objective | None = None,
         optimizer_config: OptimizerConfig | None = None,
         views: Views | None = None,
-        embedding_precision: str = "fp32",
         *,
         gathers: bool = False,
     ) -> None:
@@ -68,7 +66,6 @@ class ReidModule(LightningModule):
         self.is_between_steps = True
         self._optimizer_config, self._views = optimizer_config, views or {}
         self._gathers = gathers
-        self._embedding_precision = embedding_precision
         self._embedder: Embedder | None = None  # during a validation; no submodule, so no checkpoint holds it
         self._rates: tuple[str, ...] = ()
         self._means = EpochMeans()
@@ -129,7 +126,7 @@ class ReidModule(LightningModule):
         if dist.is_available() and dist.is_initialized():
             for buffer in self.network.buffers():
                 dist.broadcast(buffer, 0)
-        self._embedder = Embedder(self.network, self.device, self._embedding_precision)
+        self._embedder = Embedder(self.network, self.device, self.evaluator.precision)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Embed a batch of query and gallery images at every scale the protocols need."""
