@@ -42,9 +42,10 @@ from inference.engines import Plan, plans
 from inference.extract import Extractor
 from inference.images import list_images
 from modelling.backbones import backbone
-from modelling.deployment import PRECISIONS, Embedder, cpu_multiplies_bf16
+from modelling.deployment import PRECISIONS, Embedder
 from utils.cpu import flush_subnormals, keep_freed_memory
 from utils.images import read_image
+from utils.precision import multiplies_bf16
 
 _SIZE = (256, 128)
 _DEAD = 1e-39
@@ -86,7 +87,7 @@ def precision_before(model: TrainedModel, device: torch.device) -> str:
         return "fp32"
     if device.type == "cuda":
         return "fp16"
-    return "bf16" if cpu_multiplies_bf16() else "fp32"
+    return "bf16" if multiplies_bf16(torch.device("cpu")) else "fp32"
 
 
 def bare_network(model: TrainedModel, precision: str, batch: int, device: torch.device) -> Run:

@@ -141,6 +141,14 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         ),
         "CENTER_LOSS_WEIGHT": Key(5e-4, "The center loss has this weight; 0 = off.", at_least(0)),
         "CENTER_LR": Key(0.5, "The SGD that moves the centers has this rate.", above(0)),
+        "ACCUMULATE_BATCHES": Key(
+            1, "The gradients of this many batches are averaged for one step of the optimizers.", at_least(1)
+        ),
+        "GATHER_EMBEDDINGS": Key(
+            False,
+            "The losses see the batches of all processes as one, for hard pairs of the joint batch; one process "
+            "ignores it.",
+        ),
         "GRADIENT_CLIP_VAL": Key(0.0, "Gradients are clipped to this norm; 0 = no clipping.", at_least(0)),
         "EVAL_PERIOD": Key(
             10, "Validations are this many epochs apart; 10 = epochs 9, 19, ... from 0 on, and the last.", at_least(1)
@@ -184,14 +192,32 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
     },
     "TRAINER": {
         "ACCELERATOR": Key("auto", "This device computes; auto = CUDA, else the CPU.", one_of("auto", "cpu", "cuda")),
-        "DEVICES": Key(1, "This many processes run, one per GPU; more than 1 train with DDP.", at_least(1)),
-        "PRECISION": Key(
-            "32-true",
-            "Training and validation compute in this precision; test.py in 32-true unless this key is set.",
-            one_of("32-true", "bf16-mixed"),
+        "DEVICES": Key(
+            1, "This many processes run on each machine, one per GPU; several train with DDP.", at_least(1)
         ),
+        "NUM_NODES": Key(1, "The run has this many machines, each started by torchrun or SLURM.", at_least(1)),
+        "SYNC_BATCHNORM": Key(
+            False, "Batch normalization takes the statistics of all processes; GPUs only, one process ignores it."
+        ),
+        "PRECISION": Key(
+            "auto",
+            "Training computes in this precision; validation and test too if it is set by hand, else in 32-true. "
+            "auto = the faster of 32-true and 16 bits here, but 16 bits only where they are known to keep the mAP.",
+            one_of("auto", "32-true", "bf16-mixed", "16-mixed"),
+        ),
+        "LAYOUT": Key(
+            "channels_last",
+            "Training keeps feature maps in this order in memory; auto = the faster one here.",
+            one_of("auto", "channels_last", "contiguous"),
+        ),
+        "TF32": Key(True, "CUDA rounds the factors of float32 products to TF32 (10 bits) in training."),
+        "COMPILE": Key(False, "Training compiles the network (torch.compile); the CPU needs a C++ compiler."),
     },
-    "REPRODUCIBLE": Key(False, "CUDA runs deterministic algorithms only, which is slower (the CPU always does)."),
+    "REPRODUCIBLE": Key(
+        False,
+        "CUDA runs deterministic algorithms only, which is slower (the CPU always does), and TRAINER's auto is the "
+        "default, not the fastest.",
+    ),
     "REPRODUCIBLE_SEED": Key(0, "This seed decides everything random.", between(0, 2**32 - 1)),
     "LOGS_DIR": Key("logs", "This folder holds the runs: checkpoints, config.yml, metrics.csv, log.txt."),
     "RUNS_DIR": Key("runs", "This folder holds the TensorBoard logs."),

@@ -8,6 +8,7 @@ from yacs.config import CfgNode
 
 from utils.cpu import flush_subnormals, keep_freed_memory
 from utils.errors import ReidError
+from utils.precision import multiplies_bf16
 from utils.processes import runnable_processes
 
 logger = logging.getLogger(__name__)
@@ -46,22 +47,13 @@ def check_hardware(cfg: CfgNode) -> None:
         ReidError: if one is missing; the message names the key.
     """
     trainer, devices = cfg.TRAINER, torch.cuda.device_count()
-    _check_processes(trainer.DEVICES)
     if trainer.ACCELERATOR == "cuda" and not torch.cuda.is_available():
         raise ReidError("TRAINER.ACCELERATOR cuda needs a CUDA device, but torch sees none; set it to auto")
-    if trainer.ACCELERATOR == "cpu" or not devices:
+    if accelerator(cfg) == "cpu":
+        if trainer.PRECISION == "16-mixed":
+            raise ReidError("TRAINER.PRECISION 16-mixed needs a CUDA device, got the CPU; set it to auto")
         return
     if devices < trainer.DEVICES:
         raise ReidError(f"TRAINER.DEVICES must be at most the number of GPUs, {devices}, got {trainer.DEVICES}")
-    if trainer.PRECISION == "bf16-mixed" and not torch.cuda.is_bf16_supported(False):
+    if trainer.PRECISION == "bf16-mixed" and not multiplies_bf16(torch.device("cuda")):
         raise ReidError("TRAINER.PRECISION bf16-mixed needs a GPU that computes bf16, this one does not; set 32-true")
-
-
-def _check_processes(number: int) -> None:
-    """Refuse an environment of other processes than those of this run: none of them would write its files."""
-    size, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", number), ("RANK", 0)))
-    if size != number or rank >= number:
-        raise ReidError(
-            f"WORLD_SIZE must be TRAINER.DEVICES, {number}, and RANK less, got {size} and {rank}; unset them, or "
-            f"start with torchrun --nproc_per_node {number}"
-        )

@@ -44,8 +44,10 @@ from engine.checkpoint import RunCard
 from engine.hardware import check_hardware
 from engine.methods import Method
 from engine.preprocessing import KEYS, preprocessing_of
+from engine.processes import check_processes
 from engine.runs import check_resumption, digest, run_folder
 from engine.settings import Settings
+from engine.tuning import tune
 from engine.weights import (
     initial_weights,
     initialize,
@@ -93,16 +95,19 @@ def fit(method: Method, settings: Settings) -> FitResult:
     weights = initial_weights(settings, method)
     checkpoint = resumed_checkpoint(settings, method, weights)
     cfg = settings.for_training(method, weights, resume=checkpoint is not None)
+    check_processes(cfg)
     check_hardware(cfg)
     # Wrong names fail before the data are read.
     names, optimizer_config = protocol_names(cfg), build_optimizer_config(cfg)
     seed_everything(cfg.REPRODUCIBLE_SEED, verbose=False)
     network = build_network(cfg)
+    cfg = tune(cfg, network, checkpoint.config if checkpoint else {})
     splits, validation_set = read_training_data(cfg)
     views = build_views(cfg, method.name, low_resolution=method.low_resolution_view)
     protocols = build_protocols(cfg, names, validation_pairs(cfg, views), camera_rule=camera_rule(cfg, splits))
-    position = checkpoint.position if checkpoint else (0, 0)
-    data = build_datamodule(cfg, splits, scales_of(protocols), trained_scales(cfg), position)
+    data = build_datamodule(
+        cfg, splits, scales_of(protocols), trained_scales(cfg), checkpoint.position if checkpoint else (0, 0)
+    )
     card = _card(cfg, method, data)
     if checkpoint is not None:
         check_resumption(checkpoint, cfg, card)
@@ -111,17 +116,22 @@ def fit(method: Method, settings: Settings) -> FitResult:
     initialize_objective(objective, None if checkpoint else weights, card.data)
     evaluator = Evaluator(protocols, splits.query, splits.gallery)
     module = ReidModule(
-        network, build_input(cfg), evaluator, objective, optimizer_config, views, embedding_precision(settings.cfg)
+        network,
+        build_input(cfg),
+        evaluator,
+        objective,
+        optimizer_config,
+        views,
+        embedding_precision(settings.cfg),
+        gathers=cfg.SOLVER.GATHER_EMBEDDINGS,
     )
     sizes = resolutions(data.low_resolution.test, scales_of(protocols), cfg.INPUT.SIZE_TEST)
+    restoration = Restoration(checkpoint)
     with run_folder(cfg, card, checkpoint) as folder, _workers_of(data):
         log = EpochLog(folder.logs, card.config, validation_set, sizes)
-        checkpoints, restoration = (
-            Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD),
-            Restoration(checkpoint),
-        )
-        callbacks = [restoration, LastValidation(), log, checkpoints, Interruption(checkpoints)]
-        trainer = build_trainer(cfg, folder, callbacks)
+        checkpoints = Checkpoints(folder.logs, card, cfg.SOLVER.CHECKPOINT_PERIOD)
+        stop = Interruption(checkpoints, cfg.SOLVER.LOG_PERIOD)
+        trainer = build_trainer(cfg, folder, [restoration, LastValidation(), log, checkpoints, stop])
         _announce(cfg, card, data, folder.logs)
         with restoration.errors_named():
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
@@ -135,6 +145,7 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
         ReidError: if the settings or the data cannot work.
     """
     cfg, weights = trained_weights(settings, "test")
+    check_processes(cfg)
     check_hardware(cfg)
     protocols = protocol_names(cfg)
     _compare_images(cfg, weights)

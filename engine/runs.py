@@ -15,6 +15,7 @@ from datasets.sample import Sample
 from engine.callbacks.checkpoints import BEST
 from engine.callbacks.epoch_log import METRICS_FILE, read_metrics, write_metrics
 from engine.checkpoint import Checkpoint, RunCard, epoch_of
+from engine.processes import num_processes
 from utils.errors import ReidError
 from utils.files import PART, keep_previous, only_process
 from utils.log import log_file
@@ -66,13 +67,13 @@ def check_resumption(checkpoint: Checkpoint, cfg: CfgNode, card: RunCard) -> Non
             f"the training images of {card.dataset} must be those of the resumed run, but files or identities "
             "differ; restore them, or set MODEL.RESUME_TRAINING False to start a new run from the weights"
         )
-    if cfg.TRAINER.DEVICES != checkpoint.world_size:
+    if (processes := num_processes(cfg)) != checkpoint.world_size:
         if batch:
             raise ReidError(
-                f"{checkpoint.path} stopped within an epoch of {checkpoint.world_size} processes: "
-                f"TRAINER.DEVICES must be that number, got {cfg.TRAINER.DEVICES}"
+                f"{checkpoint.path} stopped within an epoch of {checkpoint.world_size} processes: TRAINER.DEVICES x "
+                f"TRAINER.NUM_NODES must be that number, got {processes}; set them so, or take another checkpoint"
             )
-        logger.warning("resuming with %d processes instead of %d", cfg.TRAINER.DEVICES, checkpoint.world_size)
+        logger.warning("resuming with %d processes instead of %d", processes, checkpoint.world_size)
 
 
 @contextmanager

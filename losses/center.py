@@ -51,7 +51,7 @@ class CenterLoss(nn.Module):
 
     def own_optimizer(self) -> SGD:
         """Plain SGD for the centers: no momentum, decay or schedule."""
-        return SGD(self.parameters(), lr=self.lr)
+        return SGD(self.parameters(), lr=self.lr, fused=True)
 
     def extra_repr(self) -> str:
         """What ``print`` shows."""

@@ -49,12 +49,6 @@ class Embedder:
             return vectors.float()
 
 
-def cpu_multiplies_bf16() -> bool:
-    """Whether the processor has AVX512-BF16 (those with AMX have it too); elsewhere torch emulates bf16."""
-    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(check and check())
-
-
 def fold_batch_norms(backbone: nn.Module) -> None:
     """Fold in place each BatchNorm2d into the Conv2d whose output it alone takes.
 

@@ -8,7 +8,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 
 from utils.errors import lookup
@@ -28,6 +29,7 @@ class OptimizerConfig:
         momentum: of SGD.
         schedule: factor on ``base_lr`` by progress in epochs.
         clip: largest norm of the gradient; 0 = no clipping.
+        batches: whose mean gradient makes one step.
 
     Raises:
         ReidError: for an unknown name.
@@ -39,6 +41,7 @@ class OptimizerConfig:
     momentum: float
     schedule: Schedule
     clip: float = 0.0
+    batches: int = 1
 
     def __post_init__(self) -> None:
         lookup(OPTIMIZERS, self.name, "SOLVER.OPTIMIZER_NAME")
@@ -49,12 +52,32 @@ class OptimizerConfig:
 
 
 OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], OptimizerConfig], Optimizer]] = {
-    "Adam": lambda parameters, c: Adam(parameters, c.base_lr, weight_decay=c.weight_decay),
-    "AdamW": lambda parameters, c: AdamW(parameters, c.base_lr, weight_decay=c.weight_decay),
-    "SGD": lambda parameters, c: SGD(parameters, c.base_lr, weight_decay=c.weight_decay, momentum=c.momentum),
+    "Adam": lambda parameters, c: Adam(parameters, c.base_lr, weight_decay=c.weight_decay, fused=True),
+    "AdamW": lambda parameters, c: AdamW(parameters, c.base_lr, weight_decay=c.weight_decay, fused=True),
+    "SGD": lambda parameters, c: SGD(parameters, c.base_lr, c.momentum, weight_decay=c.weight_decay, fused=True),
     "Adagrad": lambda parameters, c: Adagrad(parameters, c.base_lr, weight_decay=c.weight_decay),
 }
-"""SOLVER.OPTIMIZER_NAME -> the factory of the optimizer."""
+"""SOLVER.OPTIMIZER_NAME -> the factory of the optimizer.
+
+A fused one passes once over its memory, and on CUDA the host need not wait to learn whether a scaled gradient
+overflowed; Adagrad has none on CUDA.
+"""
+
+
+def match_parameters(optimizer: Optimizer) -> None:
+    """Bring a restored state into the layout of the parameters: fused kernels read all of them as they lie in memory.
+
+    The checkpoint may also come from an optimizer that was not fused, which keeps its counters on the CPU.
+    """
+    for group in optimizer.param_groups:
+        group["fused"] = optimizer.defaults["fused"]
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            for name, value in state.items():
+                if name == "step":
+                    state[name] = value.to(parameter.device if group["fused"] else "cpu")
+                elif isinstance(value, Tensor):
+                    state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def multistep(steps: Sequence[int], gamma: float) -> Schedule:

@@ -1,12 +1,13 @@
 """The one Lightning module: every training method, validation and test."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from datasets.batch import Batch, View, Views
@@ -19,7 +20,7 @@ from modelling.epoch_means import EpochMeans
 from modelling.evaluator import Evaluator
 from modelling.heads import Features
 from modelling.network import ReidNetwork, with_current_names
-from modelling.optimization import OptimizerConfig
+from modelling.optimization import OptimizerConfig, match_parameters
 
 
 class ReidModule(LightningModule):
@@ -29,7 +30,7 @@ class ReidModule(LightningModule):
     automatic optimization handles only one.
 
     Args:
-        network: images to features.
+        network: images to features; a checkpoint holds its tensors in the plain order whatever its layout.
         network_input: uint8 batch -> network input.
         evaluator: of validation or test.
         objective: what training minimizes; None for a test.
@@ -37,10 +38,13 @@ class ReidModule(LightningModule):
         views: name -> the images of a batch that the network sees under this name. All views of a batch go through
             the network together.
         embedding_precision: of the backbone in validation and test, one of :data:`modelling.deployment.PRECISIONS`.
+        gathers: the objective sees the batches of all processes, which must have one size.
 
     Attributes:
         entries: of the last evaluation, one per protocol.
         data: embeddings of the last test, from which pictures are drawn; None after a validation, to save memory.
+        is_between_steps: whether the optimizers have made a step with all gradients so far; only then can training
+            stop and go on from a checkpoint.
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class ReidModule(LightningModule):
         optimizer_config: OptimizerConfig | None = None,
         views: Views | None = None,
         embedding_precision: str = "fp32",
+        *,
+        gathers: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -59,7 +65,9 @@ class ReidModule(LightningModule):
         self.evaluator = evaluator
         self.entries: tuple[Entry, ...] = ()
         self.data: EvaluationData | None = None
+        self.is_between_steps = True
         self._optimizer_config, self._views = optimizer_config, views or {}
+        self._gathers = gathers
         self._embedding_precision = embedding_precision
         self._embedder: Embedder | None = None  # during a validation; no submodule, so no checkpoint holds it
         self._rates: tuple[str, ...] = ()
@@ -81,17 +89,30 @@ class ReidModule(LightningModule):
         """Read older checkpoints too."""
         checkpoint["state_dict"] = with_current_names(checkpoint["state_dict"])
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store plain tensors, which every program reads."""
+        checkpoint["state_dict"] = _contiguous(checkpoint["state_dict"])
+        for state in checkpoint.get("optimizer_states", ()):
+            state["state"] = {key: _contiguous(values) for key, values in state["state"].items()}
+
+    def on_train_start(self) -> None:
+        """Bring what a checkpoint restored into the layout of the network."""
+        for optimizer in self._optimizers():
+            match_parameters(optimizer.optimizer)
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One step of all optimizers on one P x K batch."""
+        """One P x K batch; after the last one of a group all optimizers step with the mean of its gradients."""
         optimizers = self._optimizers()
-        self._set_rate(optimizers[0], batch_idx)
+        position, size = self._place_in_group(batch_idx)
+        if position == 0:
+            self._set_rate(optimizers[0], batch_idx)
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
         report = self._objective_of(batch)
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        self.manual_backward(report.total)
-        self._clip(optimizers[0])
-        for optimizer in optimizers:
-            optimizer.step()
+        self.manual_backward(report.total / size)
+        self.is_between_steps = position + 1 == size
+        if self.is_between_steps:
+            self._step(optimizers)
         self._log_training(report, batch_idx, len(batch.images))
 
     def on_train_epoch_start(self) -> None:
@@ -140,7 +161,14 @@ class ReidModule(LightningModule):
         features = self.network(torch.cat(inputs) if len(inputs) > 1 else inputs[0])
         parts = zip(*(vectors.split(len(batch.images)) for vectors in features), strict=True)
         by_view = {view: Features(*part)._asdict() for view, part in zip(self._views, parts, strict=True)}
-        report: ObjectiveReport = self.objective(by_view, batch.labels)
+        labels = batch.labels
+        if self._gathers and self.trainer.world_size > 1:
+            by_view = {
+                view: {feature: _Gather.apply(rows) for feature, rows in part.items()}
+                for view, part in by_view.items()
+            }
+            labels = _Gather.apply(labels)
+        report: ObjectiveReport = self.objective(by_view, labels)
         return report
 
     def _pixels(self, view: View, erased: Tensor | None = None) -> Tensor:
@@ -153,10 +181,26 @@ class ReidModule(LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = self._optimizer_config.base_lr * self._optimizer_config.schedule(progress)
 
-    def _clip(self, optimizer: LightningOptimizer) -> None:
+    def _place_in_group(self, batch_idx: int) -> tuple[int, int]:
+        """Position of a batch in its group, and the size of the group; the last one of an epoch may be smaller."""
         assert self._optimizer_config is not None
-        if self._optimizer_config.clip:
-            self.clip_gradients(optimizer.optimizer, self._optimizer_config.clip, "norm")
+        size = self._optimizer_config.batches
+        position = batch_idx % size
+        return position, min(size, int(self.trainer.num_training_batches) - batch_idx + position)
+
+    def _step(self, optimizers: list[LightningOptimizer]) -> None:
+        """Clip the network's gradients and step; with scaled gradients change the scale once for all optimizers."""
+        assert self._optimizer_config is not None
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if clip := self._optimizer_config.clip:
+            network_optimizer = optimizers[0].optimizer
+            if scaler is not None:
+                scaler.unscale_(network_optimizer)
+            nn.utils.clip_grad_norm_(self.trainer.precision_plugin.main_params(network_optimizer), clip)
+        for optimizer in optimizers:
+            optimizer.step()
+        if scaler is not None:
+            scaler.update()
 
     def _log_training(self, report: ObjectiveReport, batch_idx: int, num_images: int) -> None:
         """Log every SOLVER.LOG_PERIOD steps alone: each value costs Lightning half a millisecond of the host."""
@@ -179,3 +223,28 @@ class ReidModule(LightningModule):
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()
         return cast(list[LightningOptimizer], optimizers if isinstance(optimizers, list) else [optimizers])
+
+
+def _contiguous(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.contiguous() if isinstance(value, Tensor) else value for name, value in state.items()}
+
+
+class _Gather(torch.autograd.Function):
+    """The rows of all processes, (N, ...) -> (W * N, ...) in the order of their ranks.
+
+    Each of the W processes computes the same loss of all rows, and DDP takes the mean of the gradients. That of the
+    loss's own parameters is the same in all processes, and so is its mean. That of the network is a sum over the rows
+    of all processes, of which each has its own: hence the factor W, and nothing has to be sent back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:  # noqa: ANN401 (torch's own context type)
+        ctx.size = len(rows)
+        gathered = rows.new_empty(dist.get_world_size() * len(rows), *rows.shape[1:])
+        dist.all_gather_into_tensor(gathered, rows.contiguous())
+        return gathered
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
+        own = slice(ctx.size * dist.get_rank(), ctx.size * (dist.get_rank() + 1))
+        return gradient[own] * dist.get_world_size()

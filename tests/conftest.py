@@ -43,6 +43,12 @@ def _subnormals() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads what another one or the user has measured."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
 def _log() -> Iterator[None]:
     """A script that a test runs sets up the log: the next test begins with the one of pytest."""
     loggers = [logging.getLogger(name) for name in (None, "pytorch_lightning")]

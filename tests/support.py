@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from datasets.synthetic import SyntheticSpec
 from utils import blocks
@@ -57,6 +59,25 @@ def silent_log() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
+class NoWaiting(TorchDispatchMode):
+    """Refuses the operations whose result the host must read before it can go on."""
+
+    def __torch_dispatch__(
+        self,
+        func: torch._ops.OpOverload,
+        types: object,
+        args: tuple = (),
+        kwargs: dict | None = None,
+    ) -> object:
+        name = func.overloadpacket.__name__
+        indices = args[1] if name in ("index", "index_put", "index_put_", "_index_put_impl_") else ()
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim") or any(
+            index is not None and index.dtype == torch.bool for index in indices
+        ):
+            raise AssertionError(f"{name} waits for the device")
+        return func(*args, **(kwargs or {}))
+
+
 def message_with(caplog: pytest.LogCaptureFixture, *facts: str) -> str:
     """The one message of the log that tells all of these facts, in whatever words."""
     (message,) = [text for text in caplog.messages if all(fact in text for fact in facts)]
@@ -82,6 +103,7 @@ def run_arguments(market: Path, folder: Path) -> list[str]:
         *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.NUM_INSTANCE", "2", "SOLVER.IMS_PER_BATCH", "8"),
         *("SOLVER.MAX_EPOCHS", "2", "SOLVER.WARMUP_EPOCHS", "1", "SOLVER.EVAL_PERIOD", "1"),
         *("SOLVER.CHECKPOINT_PERIOD", "1", "SOLVER.LOG_PERIOD", "1", "TRAINER.ACCELERATOR", "cpu"),
+        *("TRAINER.PRECISION", "32-true"),
         *("LOGS_DIR", str(folder / "logs"), "RUNS_DIR", str(folder / "runs")),
         *("OUTPUT_DIR", str(folder / "output")),
     ]

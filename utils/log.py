@@ -110,4 +110,6 @@ def log_file(path: Path) -> Iterator[None]:
 def _rank() -> int:
     """The rank of this process in a distributed run; 0 if it is the only one."""
     text = next((os.environ[name] for name in _RANKS if name in os.environ), "0")
+    if text == "0" and "RANK" not in os.environ:  # the first of its machine
+        text = os.environ.get("NODE_RANK", "0")
     return int(text) if text.isdecimal() else 0  # a script refuses another text later, in words

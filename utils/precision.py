@@ -1,10 +1,21 @@
-"""Arithmetic in full float32, whatever the surrounding code has chosen."""
+"""Which precision a device multiplies, and arithmetic in full float32, whatever the surrounding code has chosen."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 itself; elsewhere torch emulates it.
+
+    On the CPU: whether the processor has AVX512-BF16 (those with AMX have it too).
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(False))
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check and check())
 
 
 @contextmanager

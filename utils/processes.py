@@ -28,7 +28,10 @@ MAX_WORKERS = 256
 _SHARED_MEMORY = Path("/dev/shm")
 _SLACK = 2**20  # bytes, for semaphores and labels
 _CHUNK = 8  # items that a process takes at once
-_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "SLURM_PROCID")
+_RANKS = (
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "MASTER_PORT",
+    "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES",
+)  # fmt: skip
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -156,7 +159,7 @@ def runnable_processes() -> int:
 
 
 def check_ranks() -> None:
-    """Refuse an environment that numbers the processes of a run by anything but whole numbers.
+    """Refuse an environment that counts the processes of a run in anything but whole numbers.
 
     Raises:
         ReidError: naming the variable.

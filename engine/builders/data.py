@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from pytorch_lightning.utilities import rank_zero_only
 from yacs.config import CfgNode
 
@@ -18,6 +19,7 @@ from datasets.readers.concat import concat_datasets
 from datasets.sample import ReidSplits
 from datasets.transforms import Augmentation, NetworkInput
 from engine.preprocessing import preprocessing_of
+from engine.processes import num_processes
 from utils.errors import ReidError
 from utils.resolution import SMALLEST_SIDE, low_resolution_size
 
@@ -130,8 +132,10 @@ def _with_good_files(cfg: CfgNode, splits: ReidSplits) -> ReidSplits:
 def _check_test(cfg: CfgNode, splits: ReidSplits) -> None:
     warnings = check_test(splits, camera_rule=camera_rule(cfg, splits))
     images = len(splits.query) + len(splits.gallery)
-    if cfg.TRAINER.DEVICES > images:
-        raise ReidError(f"TRAINER.DEVICES must be at most the {images} test images, got {cfg.TRAINER.DEVICES}")
+    if num_processes(cfg) > images:
+        raise ReidError(
+            f"TRAINER.DEVICES x TRAINER.NUM_NODES must be at most the {images} test images, got {num_processes(cfg)}"
+        )
     if cfg.TEST.CAMERA_RULE and not splits.cameras:
         logger.warning(
             "%s tells no cameras: the camera rule is off, a query may find images of its own camera", splits.name
@@ -191,7 +195,8 @@ def build_datamodule(
 
 def build_input(cfg: CfgNode) -> NetworkInput:
     """The module that turns uint8 batches into network inputs."""
-    return NetworkInput(preprocessing_of(cfg), trained_scales(cfg))
+    layout = torch.contiguous_format if cfg.TRAINER.LAYOUT == "contiguous" else torch.channels_last
+    return NetworkInput(preprocessing_of(cfg), trained_scales(cfg), layout)
 
 
 def trained_scales(cfg: CfgNode) -> list[int]:
@@ -205,6 +210,11 @@ def _check_batches(cfg: CfgNode) -> None:
         raise ReidError(
             "SOLVER.IMS_PER_BATCH counts images: it must be DATALOADER.NUM_INSTANCE times 2, 3, ..., "
             f"got {batch} and {instances}; the nearest is {max(2, round(batch / instances)) * instances}"
+        )
+    if cfg.SOLVER.GATHER_EMBEDDINGS and not cfg.DATALOADER.USE_RESAMPLING:
+        raise ReidError(
+            "SOLVER.GATHER_EMBEDDINGS True needs batches of one size: DATALOADER.USE_RESAMPLING must be True, got "
+            "False; set it True, or SOLVER.GATHER_EMBEDDINGS False"
         )
 
 

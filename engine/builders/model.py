@@ -4,6 +4,7 @@ import logging
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from yacs.config import CfgNode
 
 from configs import SCHEMA
@@ -41,9 +42,21 @@ def build_network(cfg: CfgNode) -> ReidNetwork:
     pooling = lookup(POOLINGS, model.POOLING, "MODEL.POOLING")
     head = lookup(HEADS, model.HEAD, "MODEL.HEAD")(channels, pooling, model.EMBEDDING_DIM)
     whole = ReidNetwork(network, head)
+    if cfg.TRAINER.SYNC_BATCHNORM:
+        _check_normalization(whole, model.NAME)
     for key in ("SIZE_TRAIN", "SIZE_TEST"):
         _check_size(whole, key, cfg.INPUT[key], model.NAME)
     return whole
+
+
+def _check_normalization(network: ReidNetwork, name: str) -> None:
+    """Refuse batch normalization that does more than torch's own, because torch would replace it by its own."""
+    kinds = {type(module) for module in network.modules() if isinstance(module, _BatchNorm)}
+    if others := sorted(kind.__name__ for kind in kinds - {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}):
+        raise ReidError(
+            f"TRAINER.SYNC_BATCHNORM True needs torch's own batch normalization, but {name} has {', '.join(others)}; "
+            "set it False, or take another network"
+        )
 
 
 def _check_size(network: ReidNetwork, key: str, size: list[int], name: str) -> None:

@@ -70,20 +70,29 @@ class Checkpoints(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the run's card and the random states."""
         checkpoint[SECTION] = section(self._card, trainer.current_epoch, self.position, trainer.world_size)
-        checkpoint["rng"] = {"cpu": torch.get_rng_state()}
-        if pl_module.device.type == "cuda":
-            checkpoint["rng"]["cuda"] = torch.cuda.get_rng_state(pl_module.device)
+        device = pl_module.device
+        states = {"cpu": torch.get_rng_state()}
+        if device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(device)
+        # One row for each process; a single one has no rows, as in all older checkpoints.
+        checkpoint["rng"] = {
+            kind: trainer.strategy.all_gather(state.to(device)).cpu() for kind, state in states.items()
+        }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Remember the random states until training begins."""
         self._rng = checkpoint["rng"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore the random states."""
-        if self._rng is not None and trainer.is_global_zero:
-            torch.set_rng_state(self._rng["cpu"])
-            if "cuda" in self._rng and pl_module.device.type == "cuda":
-                torch.cuda.set_rng_state(self._rng["cuda"], pl_module.device)
+        """Restore the random states; a process that the checkpoint does not know keeps those of the seed."""
+        states = {
+            kind: rows.reshape(-1, rows.shape[-1])[trainer.global_rank :] for kind, rows in (self._rng or {}).items()
+        }
+        # A copy: torch crashes on a state that is a part of another tensor.
+        if len(own := states.get("cpu", ())):
+            torch.set_rng_state(own[0].clone())
+        if len(own := states.get("cuda", ())) and pl_module.device.type == "cuda":
+            torch.cuda.set_rng_state(own[0].clone(), pl_module.device)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int

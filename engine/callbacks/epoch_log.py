@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from datasets.batch import Batch
@@ -87,6 +88,7 @@ class EpochLog(Callback):
             for name, value in trainer.callback_metrics.items()
             if name.endswith(("_epoch", "/lr")) or "/lr_" in name or (name.startswith("val/") and self._validated)
         }
+        values |= _means_of_all(trainer, {name: value for name, value in values.items() if name.startswith("train/")})
         _check_loss(epoch, values.get("train/loss", 0.0))
         if not trainer.is_global_zero:
             return
@@ -162,6 +164,12 @@ def write_metrics(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def _means_of_all(trainer: Trainer, values: Mapping[str, float]) -> dict[str, float]:
+    """The means over all processes, each of which has seen its own share of the epoch."""
+    own = torch.tensor(list(values.values()), device=trainer.strategy.root_device)
+    return dict(zip(values, trainer.strategy.reduce(own, reduce_op="mean").tolist(), strict=True))
 
 
 def _duration(seconds: float) -> str:

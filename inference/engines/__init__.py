@@ -10,8 +10,8 @@ from inference.engines.base import Embed, Engine, Plan, Source
 from inference.engines.onnxruntime_engine import ONNXRUNTIME
 from inference.engines.openvino_engine import OPENVINO
 from inference.engines.torch_engine import TORCH
-from modelling.deployment import cpu_multiplies_bf16
 from utils.errors import ReidError, lookup
+from utils.precision import multiplies_bf16
 
 __all__ = ["ENGINES", "Embed", "Engine", "Plan", "Source", "build", "plans", "versions"]
 
@@ -86,4 +86,4 @@ def _multiplied_16_bits(device: torch.device) -> list[str]:
     """The 16-bit precisions that the device multiplies itself; elsewhere torch emulates them."""
     if device.type == "cuda":
         return ["fp16"]
-    return ["bf16"] if cpu_multiplies_bf16() else []
+    return ["bf16"] if multiplies_bf16(torch.device("cpu")) else []

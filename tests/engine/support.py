@@ -45,10 +45,10 @@ def assert_same_weights(first: Path, second: Path) -> None:
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
-def add_callback(patch: pytest.MonkeyPatch, callback: Callback) -> None:
-    """Let the next trainings have one callback more, after all of ours."""
+def add_callback(patch: pytest.MonkeyPatch, *more: Callback) -> None:
+    """Let the next trainings have more callbacks, after all of ours."""
     patch.setattr(
-        run, "build_trainer", lambda cfg, folder, callbacks: build_trainer(cfg, folder, [*callbacks, callback])
+        run, "build_trainer", lambda cfg, folder, callbacks: build_trainer(cfg, folder, [*callbacks, *more])
     )
 
 

@@ -84,6 +84,12 @@ def test_bf16_on_a_gpu_that_does_not_compute_it(monkeypatch: pytest.MonkeyPatch)
     check_hardware(with_values(get_cfg(), {**values, "TRAINER.ACCELERATOR": "cpu"}))
 
 
+def test_16_bits_with_a_scale_need_a_gpu() -> None:
+    values = {"TRAINER.PRECISION": "16-mixed", "TRAINER.ACCELERATOR": "cpu"}
+    with pytest.raises(ReidError, match=r"PRECISION 16-mixed needs a CUDA device, got the CPU; set it to auto"):
+        check_hardware(with_values(get_cfg(), values))
+
+
 def test_the_preprocessing_is_that_of_the_keys() -> None:
     values = {"INPUT.SIZE_TEST": [64, 32], "INPUT.PIXEL_MEAN": [0.1, 0.2, 0.3], "INPUT.PIXEL_STD": [0.4, 0.5, 0.6]}
     cfg = with_values(

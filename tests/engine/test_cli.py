@@ -227,8 +227,11 @@ def test_help_and_typos_do_not_wait_for_torch(script: str, argv: list[str], code
     ("environment", "message"),
     [
         ({"RANK": "one"}, "RANK must be a whole number"),
-        ({"WORLD_SIZE": "4", "RANK": "1"}, "WORLD_SIZE must be TRAINER.DEVICES, 1, and RANK less, got 4 and 1"),
-        ({"RANK": "3"}, "got 1 and 3; unset them"),
+        (
+            {"WORLD_SIZE": "4", "RANK": "1"},
+            "WORLD_SIZE must be 1 with TRAINER.DEVICES 1 and TRAINER.NUM_NODES 1, got 4",
+        ),
+        ({"RANK": "3"}, "RANK must be 0 with TRAINER.DEVICES 1 and TRAINER.NUM_NODES 1, got 3; unset it"),
     ],
 )
 def test_an_environment_of_other_processes_is_refused(

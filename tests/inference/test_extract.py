@@ -231,7 +231,7 @@ def count_measurements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quickest
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("utils.fastest._time", times)
-    monkeypatch.setattr("inference.engines.cpu_multiplies_bf16", lambda: True)
+    monkeypatch.setattr("inference.engines.multiplies_bf16", lambda _: True)
     return measured
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from losses.center import CenterLoss
 from losses.centroid_triplet import CentroidTripletLoss
@@ -13,6 +12,7 @@ from losses.identity import IdentityLoss
 from losses.objectives import Objective, Term
 from losses.octuplet import OctupletLoss
 from losses.triplet import BatchHardTripletLoss
+from tests.support import NoWaiting
 from utils.distance import METRICS, Metric
 
 DIM = 16
@@ -64,28 +64,9 @@ def embeddings_of(count: int = len(IDS)) -> Tensor:
     return torch.randn(count, DIM, generator=torch.Generator().manual_seed(1)).requires_grad_()
 
 
-class _NoWaiting(TorchDispatchMode):
-    """Refuses the operations whose result the host must read before it can go on."""
-
-    def __torch_dispatch__(
-        self,
-        func: torch._ops.OpOverload,
-        types: object,
-        args: tuple = (),
-        kwargs: dict | None = None,
-    ) -> object:
-        name = func.overloadpacket.__name__
-        indices = args[1] if name in ("index", "index_put", "index_put_", "_index_put_impl_") else ()
-        if name in ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim") or any(
-            index is not None and index.dtype == torch.bool for index in indices
-        ):
-            raise AssertionError(f"{name} waits for the device")
-        return func(*args, **(kwargs or {}))
-
-
 def test_never_waits_for_the_device(loss: nn.Module) -> None:
     embeddings = embeddings_of()
-    with _NoWaiting():
+    with NoWaiting():
         loss(embeddings, IDS).backward()
         Objective([Term("some", loss, 0.5, "raw")])({"main": {"raw": embeddings}}, IDS).total.backward()
 
@@ -95,7 +76,7 @@ def test_never_waits_for_the_device(loss: nn.Module) -> None:
     [Tensor.item, bool, lambda x: x[x > 0], torch.nonzero, torch.unique, lambda x: x.masked_select(x > 0)],
 )
 def test_the_test_above_can_fail(wait: Callable[[Tensor], object]) -> None:
-    with _NoWaiting(), pytest.raises(AssertionError, match="waits for the device"):
+    with NoWaiting(), pytest.raises(AssertionError, match="waits for the device"):
         wait(torch.ones(1))
 
 

@@ -1,10 +1,21 @@
+import copy
 import math
 
 import pytest
+import torch
 from torch import nn
 
-from modelling.optimization import OPTIMIZERS, OptimizerConfig, cosine, multistep, with_warmup
+from modelling.optimization import (
+    OPTIMIZERS,
+    OptimizerConfig,
+    cosine,
+    match_parameters,
+    multistep,
+    with_warmup,
+)
 from utils.errors import ReidError
+
+OPTIMIZER = OptimizerConfig("Adam", 0.1, 0.01, 0, multistep([9], 1))
 
 
 def test_multistep_multiplies_at_the_beginning_of_its_epochs() -> None:
@@ -37,6 +48,30 @@ def test_every_optimizer_takes_rate_and_decay_from_its_arguments(name: str) -> N
     assert group["params"] == [layer.weight]
     if name == "SGD":
         assert group["momentum"] == 0.8
+
+
+def test_a_restored_state_takes_the_layout_of_the_parameters() -> None:
+    layers = [nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last) for _ in range(2)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    optimizers = [OPTIMIZER.build(layer.parameters()) for layer in layers]
+
+    def step(index: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in layers[index].parameters():
+            parameter.grad = torch.empty_like(parameter).copy_(torch.randn(parameter.shape, generator=generator))
+        optimizers[index].step()
+
+    step(0, 1), step(1, 1)
+    state = copy.deepcopy(optimizers[1].state_dict())
+    for values in state["state"].values():  # as an older checkpoint holds it
+        values.update({name: value.contiguous() for name, value in values.items()})
+    state["param_groups"][0]["fused"] = None
+    optimizers[1] = OPTIMIZER.build(layers[1].parameters())
+    optimizers[1].load_state_dict(state)
+    match_parameters(optimizers[1])
+    assert optimizers[1].param_groups[0]["fused"]
+    step(0, 2), step(1, 2)
+    assert torch.equal(layers[0].weight, layers[1].weight)
 
 
 def test_an_unknown_optimizer_is_refused() -> None:

@@ -17,6 +17,13 @@ from modelling.evaluator import Evaluator
 from modelling.reid_module import ReidModule
 
 _RESULT = evaluate_ranking(torch.eye(2), torch.eye(2), [1, 2], [1, 2], [0, 0], [1, 1])
+# What one process learns from all: its own values.
+_ALONE = {
+    "broadcast": lambda value: value,
+    "all_gather": lambda value: value,
+    "reduce": lambda value, **_: value,
+    "root_device": torch.device("cpu"),
+}
 
 
 @dataclass
@@ -25,11 +32,12 @@ class Trainer:
 
     max_epochs: int
     current_epoch: int = 0
+    global_rank: int = 0
     world_size: int = 1
     is_global_zero: bool = True
     check_val_every_n_epoch: int = 10
     callback_metrics: dict[str, float] = field(default_factory=dict)
-    strategy: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(broadcast=lambda value: value))
+    strategy: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(**_ALONE))
     files: list[str] = field(default_factory=list)
 
     def save_checkpoint(self, path: Path) -> None:

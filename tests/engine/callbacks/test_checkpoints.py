@@ -82,6 +82,28 @@ def test_a_checkpoint_holds_the_card_the_position_and_the_random_state(tmp_path:
     assert torch.equal(torch.rand(3), numbers)
 
 
+def test_each_process_goes_on_with_its_own_random_state(tmp_path: Path) -> None:
+    """A process more than there were keeps its own numbers, as all but the first did with older checkpoints."""
+    states, numbers = [], []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        states.append(torch.get_rng_state())
+        numbers.append(torch.rand(3))
+    callback = Checkpoints(tmp_path, CARD, 1)  # type: Any
+    trainers = [Trainer(3, global_rank=rank) for rank in range(3)]  # type: Any
+    trainers[0].strategy.all_gather = lambda _: torch.stack(states)
+    content: dict[str, Any] = {}
+    callback.on_save_checkpoint(trainers[0], module(), content)
+    for content_of, references in ((content, numbers), ({"rng": {"cpu": states[0]}}, numbers[:1])):
+        for rank, trainer in enumerate(trainers):
+            torch.manual_seed(9)
+            own = torch.rand(3)
+            torch.manual_seed(9)
+            callback.on_load_checkpoint(trainer, module(), content_of)
+            callback.on_train_start(trainer, module())
+            assert torch.equal(torch.rand(3), references[rank] if rank < len(references) else own)
+
+
 def test_an_interrupted_epoch_has_a_file_for_each_interruption(tmp_path: Path) -> None:
     callback, trainer = Checkpoints(tmp_path, CARD, 1), Trainer(9, current_epoch=4)  # type: Any, Any
     names = []

@@ -79,7 +79,7 @@ def test_trained_weights_on_real_images(engine: str, name: str, workshop: Path) 
 
 
 def test_plans(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "cpu_multiplies_bf16", lambda: True)
+    monkeypatch.setattr(engines, "multiplies_bf16", lambda _: True)
     monkeypatch.setattr("inference.engines.base.find_spec", lambda _: True)
     usual, cuda = Plan(), torch.device("cuda")
 
@@ -97,7 +97,7 @@ def test_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     assert precisions("auto", "auto", safe=False) == ["torch fp32", *both]
     assert precisions("auto", "auto") == ["torch fp32", "torch bf16", *both, "openvino bf16"]
     assert precisions("auto", "bf16") == ["torch bf16", "openvino bf16"]
-    monkeypatch.setattr(engines, "cpu_multiplies_bf16", lambda: False)
+    monkeypatch.setattr(engines, "multiplies_bf16", lambda _: False)
     assert precisions("torch", "auto") == ["torch fp32"]
     assert precisions("torch", "bf16", safe=False) == ["torch bf16"]  # by hand
 
