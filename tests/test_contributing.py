@@ -11,7 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from torchvision.models import mobilenet_v3_small
 
@@ -25,6 +27,8 @@ from engine.methods import METHODS
 from evaluation.protocols import PROTOCOLS
 from evaluation.report.tables import NOTES
 from evaluation.results import FIGURES
+from inference import create_embeddings
+from inference.engines import ENGINES
 from modelling.backbones import BACKBONES
 from modelling.heads import HEADS
 from modelling.optimization import OPTIMIZERS
@@ -32,7 +36,21 @@ from tests.support import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-TABLES = (SCHEMA, READERS, TERMS, SCHEDULES, METHODS, PROTOCOLS, NOTES, FIGURES, BACKBONES, HEADS, OPTIMIZERS)
+TABLES = (
+    SCHEMA,
+    READERS,
+    TERMS,
+    SCHEDULES,
+    METHODS,
+    PROTOCOLS,
+    NOTES,
+    FIGURES,
+    BACKBONES,
+    HEADS,
+    OPTIMIZERS,
+    ENGINES,
+)
+SCRIPTS = {"train.py": train, "test.py": test, "inference/create_embeddings.py": create_embeddings}
 RECIPES = {  # title -> Python block, commands
     title: (block, commands.splitlines())
     for title, block, commands in re.findall(
@@ -63,16 +81,17 @@ def run(tiny_market: Path, tmp_path: Path, checkpoint: Path) -> Iterator[Run]:
             python, script, *words = shlex.split(command)
             assert python == "python"
             newest = max(tmp_path.glob("logs/**/best.pth"), default=checkpoint, key=lambda path: path.stat().st_mtime)
-            replacements = {"my_reid.py": str(plugin), "best.pth": str(newest)}
+            photos = str(tiny_market / "query")
+            replacements = {"my_reid.py": str(plugin), "best.pth": str(newest), "photos": photos}
             argv = [*arguments, *(replacements.get(word, word) for word in words)]
-            if script == "test.py":
+            if script not in ("train.py", "my_reid.py"):
                 argv = argv[len(NETWORK) :]  # a checkpoint knows its network
             if script == "my_reid.py":
                 monkeypatch.setattr(sys, "argv", [script, *argv])
                 with pytest.raises(SystemExit, match="0"):
                     runpy.run_path(str(plugin), run_name="__main__")
             else:
-                assert {"train.py": train, "test.py": test}[script].main(argv) == 0, command
+                assert SCRIPTS[script].main(argv) == 0, command
         return tmp_path
 
     with ExitStack() as stack, pytest.MonkeyPatch.context() as monkeypatch:
@@ -178,6 +197,15 @@ def test_an_optimizer_a_schedule(run: Run, tmp_path: Path) -> None:
     solver = _config(tmp_path)["SOLVER"]
     assert (solver["OPTIMIZER_NAME"], solver["LR_SCHEDULER_NAME"]) == ("NAdam", "polynomial")
     assert float(row["train/lr"]) < 3.5e-4
+
+
+def test_an_engine(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    # A compiler is not on every machine.
+    monkeypatch.setattr(torch, "compile", lambda network, **_: compiled.append(network) or network)
+    folder = run("An engine")
+    assert np.load(folder / "output/embeddings.npy").any()
+    assert len(compiled) == 1
 
 
 def test_a_checkpoint_opens_without_the_plugin_of_its_optimizer(run: Run, tiny_market: Path, tmp_path: Path) -> None:
