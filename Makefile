@@ -10,7 +10,7 @@ TRIALS ?= 1
 BENCHMARKS = training processes losses ranking reranking opening embedding search
 DEMO_RUN = $$(ls -td logs/synthetic/resnet18/baseline/exp*/ | head -n 1)
 
-.PHONY: help install demo test test-faults check audit bench clean
+.PHONY: help install demo test test-faults check audit bench gpu clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ audit: $(VENV)/.installed-dev  ## Published vulnerabilities of the versions in c
 
 bench: $(VENV)/.installed-dev  ## Benchmarks, each a ratio against a named baseline
 	for script in $(BENCHMARKS); do echo "== $$script"; $(PY) -m benchmarks.$$script || exit 1; done
+
+gpu: $(VENV)/.installed-dev  ## On a machine with a GPU: its tests, then training, embedding and search on it (gpu_figures/)
+	$(PY) -m pytest -m gpu
+	$(PY) -m benchmarks.gpu --out gpu_figures
 
 clean:  ## Remove caches and the demo's data; never logs/ or output_dir/
 	rm -rf demo_data .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
