@@ -70,12 +70,13 @@ def match_parameters(optimizer: Optimizer) -> None:
     The checkpoint may also come from an optimizer that was not fused, which keeps its counters on the CPU.
     """
     for group in optimizer.param_groups:
-        group["fused"] = optimizer.defaults["fused"]
+        if "fused" in optimizer.defaults:  # one of a user's own may not have the choice
+            group["fused"] = optimizer.defaults["fused"]
         for parameter in group["params"]:
             state = optimizer.state.get(parameter, {})
             for name, value in state.items():
                 if name == "step":
-                    state[name] = value.to(parameter.device if group["fused"] else "cpu")
+                    state[name] = value.to(parameter.device if group.get("fused") else "cpu")
                 elif isinstance(value, Tensor):
                     state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
