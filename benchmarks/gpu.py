@@ -41,6 +41,7 @@ from inference.images import list_images
 from inference.index import build_index
 from modelling.deployment import PRECISIONS, Embedder
 from utils.cpu import flush_subnormals
+from utils.precision import full_precision
 from utils.processes import usable_cpus
 
 _BATCH, _WARM_UP, _STEPS = 64, 40, 120
@@ -205,8 +206,9 @@ def search() -> Row:
 
 
 def _products(queries: Tensor, items: Tensor, tile: int = 65_536) -> None:
-    for start in range(0, len(items), tile):
-        torch.mm(queries, items[start : start + tile].T)
+    with full_precision(items.device):  # a training before may have allowed TF32
+        for start in range(0, len(items), tile):
+            torch.mm(queries, items[start : start + tile].T)
 
 
 def rows_of(parts: list[str], folder: Path) -> Iterator[Callable[[], Row]]:

@@ -1,4 +1,4 @@
-"""Means over the steps of an epoch, without a wait for the device."""
+"""Means over the steps of an epoch, and figures on the host, with one wait for the device where they are read."""
 
 from collections.abc import Mapping
 
@@ -26,7 +26,12 @@ class EpochMeans:
         self._sums = row if self._sums is None else self._sums + row
 
     def values(self) -> dict[str, Tensor]:
-        """Name -> mean, a 0-d float32 tensor; empty without a step."""
+        """Name -> mean, a 0-d float32 tensor on the host; empty without a step."""
         if self._sums is None:
             return {}
-        return dict(zip(self._names, self._sums / self._weight, strict=True))
+        return dict(zip(self._names, (self._sums / self._weight).cpu(), strict=True))
+
+
+def on_host(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Name -> the 0-d value in float32 on the host, copied from the device all at once."""
+    return dict(zip(values, torch.stack(list(values.values())).float().cpu(), strict=True))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from modelling.epoch_means import EpochMeans
+from modelling.epoch_means import EpochMeans, on_host
 
 
 def test_means_weigh_steps_by_their_images() -> None:
@@ -17,3 +17,8 @@ def test_means_weigh_steps_by_their_images() -> None:
 
 def test_without_a_step_there_is_no_mean() -> None:
     assert EpochMeans().values() == {}
+
+
+def test_figures_on_the_host_keep_their_names() -> None:
+    values = {"loss": torch.tensor(1.5), "rate": torch.tensor(0.5, dtype=torch.float64)}
+    assert {name: float(value) for name, value in on_host(values).items()} == {"loss": 1.5, "rate": 0.5}
