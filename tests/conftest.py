@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -16,6 +17,10 @@ from utils.signals import STOP_SIGNALS
 # Small tensors on many test processes: one thread each is fastest, and one that does not spin.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A deadline measures the machine, not the code: a busy one made a test fail.
+hypothesis.settings.register_profile("steady", deadline=None)
+hypothesis.settings.load_profile("steady")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORKSHOP = Path(os.environ.get("REID_WORKSHOP", REPOSITORY.parent / "shared"))
