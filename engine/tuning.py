@@ -11,12 +11,12 @@ from configs import with_values
 from engine.hardware import accelerator
 from engine.processes import num_processes
 from modelling.backbones import backbone
+from modelling.deployment import LAYOUTS
 from modelling.network import ReidNetwork
 from utils.fastest import fastest
 from utils.precision import multiplies_bf16
 
 _PRECISION, _LAYOUT = "TRAINER.PRECISION", "TRAINER.LAYOUT"
-_LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 _TYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _CPU_IMAGES = 4  # a step of a whole batch takes many seconds there, and the ratios are the same
 
@@ -43,7 +43,7 @@ def tune(cfg: CfgNode, network: ReidNetwork, before: Mapping[str, Any]) -> CfgNo
     values = {key: before.get(key, "auto") if value == "auto" else value for key, value in settings.items()}
     is_timed = not cfg.REPRODUCIBLE and num_processes(cfg) == 1
     if (layout := values[_LAYOUT]) == "auto":
-        steps = {name: (name, "32-true") for name in _LAYOUTS}
+        steps = {name: (name, "32-true") for name in LAYOUTS}
         layout = _fastest(cfg, network, _LAYOUT, steps, "channels_last") if is_timed else "channels_last"
         values[_LAYOUT] = layout
     if values[_PRECISION] == "auto":
@@ -51,7 +51,7 @@ def tune(cfg: CfgNode, network: ReidNetwork, before: Mapping[str, Any]) -> CfgNo
         steps = {name: (layout, name) for name in candidates}
         untimed = candidates[-1 if device.type == "cuda" and not cfg.REPRODUCIBLE else 0]
         values[_PRECISION] = _fastest(cfg, network, _PRECISION, steps, "32-true") if is_timed else untimed
-    network.to(memory_format=_LAYOUTS[layout])
+    network.to(memory_format=LAYOUTS[layout])
     if cfg.TRAINER.COMPILE:
         network.compile()  # in place, so the tensors keep their names
     cfg = with_values(cfg, values)
@@ -85,8 +85,8 @@ def _fastest(
 def _step(
     network: ReidNetwork, batch: torch.Tensor, device: torch.device, layout: str, precision: str
 ) -> Callable[[], None]:
-    network = copy.deepcopy(network).to(device).to(memory_format=_LAYOUTS[layout]).train()
-    batch = batch.to(device).to(memory_format=_LAYOUTS[layout])
+    network = copy.deepcopy(network).to(device).to(memory_format=LAYOUTS[layout]).train()
+    batch = batch.to(device).to(memory_format=LAYOUTS[layout])
 
     def step() -> None:
         is_mixed = precision != "32-true"

@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from modelling.network import ReidNetwork
+from utils.precision import full_precision
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Precision of the backbone -> the type in which it computes."""
@@ -44,7 +45,7 @@ class Embedder:
 
     def __call__(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) float32 normalized images -> (N, D) float32 vectors."""
-        with torch.autocast(images.device.type, enabled=False):
+        with full_precision(images.device):  # a training may have allowed TF32
             vectors: Tensor = self.network(images.to(self._type, memory_format=self._layout)).bn
             return vectors.float()
 

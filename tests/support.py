@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from datasets.synthetic import SyntheticSpec
@@ -57,6 +58,16 @@ def silent_log() -> Iterator[None]:
         yield
     finally:
         logging.disable(logging.NOTSET)
+
+
+def randomize_statistics(network: nn.Module) -> None:
+    """Give each batch normalization weights and statistics that no layer can ignore."""
+    for module in network.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            for tensor in (module.weight, module.running_var):
+                nn.init.uniform_(tensor, 0.5, 1.0)
+            for tensor in (module.bias, module.running_mean):
+                nn.init.uniform_(tensor, -0.2, 0.2)
 
 
 class NoWaiting(TorchDispatchMode):

@@ -67,4 +67,7 @@ class Interruption(Callback):
         if self._stop.is_set():
             raise InterruptedRun("stopped at once; go on from the last checkpoint of the run")
         self._stop.set()
-        logger.warning("stopping after this step, or SOLVER.LOG_PERIOD with several processes (again: at once)")
+        logger.warning(
+            "the run stops after this step, several processes within SOLVER.LOG_PERIOD steps; "
+            "the next signal stops it at once"
+        )

@@ -10,8 +10,10 @@ import torch
 from configs import get_cfg, with_values
 from engine import tuning
 from engine.builders.model import build_network
+from engine.builders.trainer import build_trainer
 from engine.checkpoint import Checkpoint
 from engine.tuning import tune
+from modelling.deployment import LAYOUTS
 from modelling.network import ReidNetwork
 from tests.engine.support import ONE_EPOCH, checkpoint_at, resume
 from tests.support import fit
@@ -100,7 +102,7 @@ def test_measuring_leaves_no_trace(layout: str, monkeypatch: pytest.MonkeyPatch)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     weight = network.backbone.get_submodule("base.layer1.0.conv1").weight
-    assert weight.is_contiguous(memory_format=tuning._LAYOUTS[layout])  # type: ignore[operator]
+    assert weight.is_contiguous(memory_format=LAYOUTS[layout])
 
 
 def test_a_checkpoint_holds_the_choice(tiny_arguments: list[str], timed: list[tuple[str, ...]]) -> None:
@@ -136,3 +138,26 @@ def test_a_compiled_network_keeps_its_names_and_values(
     assert len(calls) == 1
     assert network.state.keys() == plain.state.keys()
     torch.testing.assert_close(network.state, plain.state, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_tf32_is_a_choice(allowed: bool, network: ReidNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not allowed)
+    tune(with_values(get_cfg(), SMALL | {"TRAINER.PRECISION": "32-true", "TRAINER.TF32": allowed}), network, {})
+    assert torch.backends.cudnn.allow_tf32 is allowed
+    assert torch.get_float32_matmul_precision() == "highest"  # the products of a CPU are never narrowed
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "tries"),
+    [("REPRODUCIBLE", False, True), ("REPRODUCIBLE", True, False), ("DATALOADER.USE_RESAMPLING", False, False)],
+)
+def test_cudnn_tries_its_algorithms_where_all_batches_are_of_one_size(
+    key: str, value: bool, tries: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", not tries)
+    try:
+        build_trainer(with_values(get_cfg(), SMALL | {key: value}))
+        assert torch.backends.cudnn.benchmark is tries
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -5,6 +5,7 @@ from torch import nn
 from modelling.backbones import BACKBONES, backbone
 from modelling.deployment import Embedder, fold_batch_norms
 from modelling.network import ReidNetwork
+from tests.support import randomize_statistics
 
 SIZE = (64, 32)
 CPU = torch.device("cpu")
@@ -13,12 +14,7 @@ CPU = torch.device("cpu")
 def trained_like(name: str, size: tuple[int, int] = SIZE) -> ReidNetwork:
     """Random weights, and statistics that no layer can ignore."""
     network = ReidNetwork(backbone(name).build(input_size=size))
-    for module in network.modules():
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            for tensor in (module.weight, module.running_var):
-                nn.init.uniform_(tensor, 0.5, 1.0)
-            for tensor in (module.bias, module.running_mean):
-                nn.init.uniform_(tensor, -0.2, 0.2)
+    randomize_statistics(network)
     return network.eval()
 
 

@@ -170,17 +170,19 @@ def test_scale_and_layout_resume_exactly(tmp_path: Path) -> None:
 
 
 class _Steps(Callback):
-    """Calls ``begin`` before each step after the first two, and ``end`` after it."""
+    """Calls ``begin`` before each step but the first two and the last one, which logs, and ``end`` after it."""
 
     def __init__(self, begin: Callable[[], object], end: Callable[[], object]) -> None:
         self.begin, self.end, self.steps = begin, end, 0
 
-    def on_train_batch_start(self, trainer: object, module: object, batch: object, batch_idx: int) -> None:
-        if batch_idx >= 2:
+    def on_train_batch_start(self, trainer: Trainer, module: object, batch: object, batch_idx: int) -> None:
+        if 2 <= batch_idx < int(trainer.num_training_batches) - 1:
             self.begin()
 
-    def on_train_batch_end(self, trainer: object, module: object, out: object, batch: object, batch_idx: int) -> None:
-        if batch_idx >= 2:
+    def on_train_batch_end(
+        self, trainer: Trainer, module: object, out: object, batch: object, batch_idx: int
+    ) -> None:
+        if 2 <= batch_idx < int(trainer.num_training_batches) - 1:
             self.end()
             self.steps += 1
 
@@ -192,13 +194,13 @@ STEP = ("SOLVER.MAX_EPOCHS", "1", "SOLVER.GRADIENT_CLIP_VAL", "1.0", "SOLVER.LOG
 def test_a_step_never_waits_for_the_device(method: Method, tmp_path: Path) -> None:
     mode = NoWaiting()
     steps = _Steps(mode.__enter__, lambda: mode.__exit__(None, None, None))
-    Run(tmp_path, *STEP, method=method).fit(steps)
+    Run(tmp_path, *STEP, method=method, batches=4).fit(steps)
     assert steps.steps == 1
 
 
 def test_the_step_test_can_fail(tmp_path: Path) -> None:
     mode = NoWaiting()
-    run = Run(tmp_path, *STEP)
+    run = Run(tmp_path, *STEP, batches=4)
     run.module.network.register_forward_hook(lambda _, __, features: features if features.bn.sum().item() else None)
     try:
         with pytest.raises(AssertionError, match="waits for the device"):

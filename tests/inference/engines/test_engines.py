@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import inference.create_embeddings as script
 from inference import engines
@@ -16,6 +15,7 @@ from inference.extract import Extractor
 from modelling.backbones import backbone
 from modelling.heads import HEADS, POOLINGS
 from modelling.network import ReidNetwork
+from tests.support import randomize_statistics
 from utils.errors import ReidError
 
 CPU = torch.device("cpu")
@@ -26,12 +26,7 @@ def network_of(name: str, head: str, pooling: str) -> ReidNetwork:
     """Random weights, and statistics that no layer can ignore."""
     body = backbone(name).build(input_size=(64, 32))
     network = ReidNetwork(body, HEADS[head](body.out_channels, POOLINGS[pooling], 0))
-    for module in network.modules():
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            for tensor in (module.weight, module.running_var):
-                nn.init.uniform_(tensor, 0.5, 1.0)
-            for tensor in (module.bias, module.running_mean):
-                nn.init.uniform_(tensor, -0.2, 0.2)
+    randomize_statistics(network)
     return network.eval()
 
 
