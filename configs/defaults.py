@@ -20,6 +20,11 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
             "avg",
             "The feature map is pooled by its mean (avg), its maximum (max) or a power mean of learned power (gem).",
         ),
+        "RETRIEVAL_FEATURE": Key(
+            "bn",
+            "Retrieval compares the feature after the head's batch normalization (bn) or before it (raw).",
+            one_of("bn", "raw"),
+        ),
         "PRETRAINED": Key(
             True,
             "Training without MODEL.PRETRAIN_PATH starts from ImageNet weights, downloaded from torchvision, IBN-Net "

@@ -39,18 +39,19 @@ class Embedder:
     ) -> None:
         self._type, self._layout = PRECISIONS[precision], LAYOUTS[layout]
         self.network = copy.deepcopy(network).eval()
-        fold_batch_norms(self.network.backbone)
         self.network.to(device).to(memory_format=self._layout)
-        self.network.backbone.to(self._type)
+        for part in self.network.trunk:
+            fold_batch_norms(part)
+            part.to(self._type)
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) float32 normalized images -> (N, D) float32 vectors."""
+    def __call__(self, images: Tensor, cameras: Tensor | None = None) -> Tensor:
+        """(N, 3, H, W) float32 normalized images, and their cameras, (N,) int64 -> (N, D) float32 vectors."""
         with full_precision(images.device):  # a training may have allowed TF32
-            vectors: Tensor = self.network(images.to(self._type, memory_format=self._layout)).bn
+            vectors = self.network.embed(images.to(self._type, memory_format=self._layout), cameras)
             return vectors.float()
 
 
-def fold_batch_norms(backbone: nn.Module) -> None:
+def fold_batch_norms(module: nn.Module) -> None:
     """Fold in place each BatchNorm2d into the Conv2d whose output it alone takes.
 
     In evaluation both are linear, so the product of their weights, formed in float32, does the work of both. That
@@ -58,14 +59,14 @@ def fold_batch_norms(backbone: nn.Module) -> None:
     pairs; what cannot be traced, and other normalizations (IBN), stay as they are.
 
     Args:
-        backbone: in evaluation mode.
+        module: in evaluation mode.
     """
-    for conv_name, norm_name in list(_pairs(backbone)):
-        conv, norm = backbone.get_submodule(conv_name), backbone.get_submodule(norm_name)
-        _replace(backbone, conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var, arg-type]
+    for conv_name, norm_name in list(_pairs(module)):
+        conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
+        _replace(module, conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var, arg-type]
         # timm's BatchNormAct2d is a normalization with what follows it
         rest = [layer for layer in norm.children() if not isinstance(layer, nn.Identity)]
-        _replace(backbone, norm_name, nn.Sequential(*rest) if rest else nn.Identity())
+        _replace(module, norm_name, nn.Sequential(*rest) if rest else nn.Identity())
 
 
 class _Tracer(fx.Tracer):

@@ -25,8 +25,7 @@ class _Vectors(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        vectors: Tensor = self.network(images).bn
-        return vectors
+        return self.network.embed(images)
 
 
 def to_onnx(network: ReidNetwork, size: tuple[int, int]) -> bytes:

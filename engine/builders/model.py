@@ -40,8 +40,8 @@ def build_network(cfg: CfgNode) -> ReidNetwork:
             100 * negative, model.NAME,
         )  # fmt: skip
     pooling = lookup(POOLINGS, model.POOLING, "MODEL.POOLING")
-    head = lookup(HEADS, model.HEAD, "MODEL.HEAD")(channels, pooling, model.EMBEDDING_DIM)
-    whole = ReidNetwork(network, head)
+    head = lookup(HEADS, model.HEAD, "MODEL.HEAD")(network, pooling, model.EMBEDDING_DIM)
+    whole = ReidNetwork(network, head, model.RETRIEVAL_FEATURE)
     if cfg.TRAINER.SYNC_BATCHNORM:
         _check_normalization(whole, model.NAME)
     for key in ("SIZE_TRAIN", "SIZE_TEST"):

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from datasets.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from datasets.preprocessing import Preprocessing
 from modelling.backbones import backbone
+from modelling.weights.families import FORMATS, torchreid
 from modelling.weights.file import states
-from modelling.weights.formats import FORMATS, IMAGENET_FORMAT, Format, plain_format
+from modelling.weights.format import Format, plain_format
 from modelling.weights.names import (
     network_name,
     with_our_osnet_names,
@@ -57,7 +58,7 @@ def recognize(content: Mapping[str, Any], path: Path, model_name: str = "") -> W
     if len(matches) > 1:
         logger.info("%s holds weights under %s: those of %s are taken", path, [match[0] for match in matches], keys)
     if layout.imagenet_too and _num_ids(layout, tensors) == _IMAGENET_CLASSES:
-        layout = IMAGENET_FORMAT
+        layout = torchreid.IMAGENET
     return _translate(layout, tensors, content, path)
 
 
@@ -97,27 +98,21 @@ def _num_ids(layout: Format, tensors: Mapping[str, Tensor]) -> int | None:
 
 
 def _translate(layout: Format, tensors: Mapping[str, Tensor], content: Mapping[str, Any], path: Path) -> Weights:
-    left_out = {name: tensor for name, tensor in tensors.items() if name.startswith(layout.left_out)}
-    state = {layout.rename(name): tensor for name, tensor in tensors.items() if name not in left_out}
-    name, num_ids = layout.backbone_name or network_name(state), _num_ids(layout, tensors)
-    has_ibn = any(".IN." in inner for inner in state)
-    architecture: dict[str, Any] = {"name": name}
+    state, left_out = layout.translate(tensors)
+    architecture, num_ids = dict(layout.architecture(tensors)), _num_ids(layout, tensors)
+    name = architecture.pop("name", None) or network_name(state)
     preprocessing = None
     if num_ids is not None or any(name.startswith("head.") for name in state):
-        options = {
-            "last_stride": layout.last_stride,
-            "stem_relu": has_ibn or not layout.bare_stem,
-            "stem_pool": layout.stem_pool,
-        }
-        takes = backbone(name).options if name else ()
-        architecture |= {option: value for option, value in options.items() if option in takes}
-        architecture |= {"head": layout.head, "pooling": "gem" if "head.pool.p" in state else "avg"}
+        architecture = {"head": "bnneck", "pooling": "avg", **architecture}
         preprocessing = _read_preprocessing(layout, tensors, content)
+    else:
+        architecture = {}
+    has_ibn = any(".IN." in inner for inner in state)
     return Weights(
         path,
         "checkpoint of SNU_ReID" if _FIRST_VERSION in content else layout.kind,
         state,
-        {option: value for option, value in architecture.items() if value is not None},
+        ({"name": name} if name else {}) | architecture,
         preprocessing,
         num_ids,
         left_out,
@@ -131,12 +126,12 @@ def _read_preprocessing(layout: Format, tensors: Mapping[str, Tensor], content: 
     if {"pixel_mean", "pixel_std"} <= tensors.keys():  # in [0, 255]
         channels = [(tensors[name].flatten()[:4].double() / 255).tolist() for name in ("pixel_mean", "pixel_std")]
         mean, std = _numbers(channels[0], 3, 0.0), _numbers(channels[1], 3, 1e-6)
-    scale = content.get("scale") if _FIRST_VERSION in content else None
+    scale, usual = content.get("scale") if _FIRST_VERSION in content else None, layout.images(tensors)
     return Preprocessing(
-        _read_size(content) or Preprocessing().size,
-        mean or IMAGENET_MEAN,
-        std or IMAGENET_STD,
-        layout.interpolation,
+        _read_size(content) or usual.size,
+        mean or usual.mean,
+        std or usual.std,
+        usual.interpolation,
         scale if isinstance(scale, int) and scale > 1 else 1,
     )
 

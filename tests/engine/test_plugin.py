@@ -43,7 +43,7 @@ from evaluation.protocols import PROTOCOLS, instance
 from evaluation.ranking import RankingResult
 from evaluation.results import FIGURES
 from modelling.backbones import BACKBONES, Backbone
-from modelling.heads import HEADS, POOLINGS, BNNeck, MaxPooling
+from modelling.heads import HEADS, POOLINGS, BNNeck, MaxPooling, of_map
 from modelling.optimization import OPTIMIZERS
 
 
@@ -66,7 +66,7 @@ SCHEMA["MODEL.DEPTH"] = Key(1, "The small network has this many layers.", at_lea
 SCHEMA["SOLVER.NORM_WEIGHT"] = Key(0.0, "The norm loss has this weight.", at_least(0))
 READERS["people"] = MarketReader("people", ("tiny",))
 BACKBONES["small"] = Backbone(build=Small, options=("depth",))
-HEADS["own_neck"] = type("OwnNeck", (BNNeck,), {})
+HEADS["own_neck"] = of_map(type("OwnNeck", (BNNeck,), {}))
 POOLINGS["own_max"] = MaxPooling
 OPTIMIZERS["Plain"] = lambda parameters, config: torch.optim.SGD(parameters, config.base_lr)
 SCHEDULES["constant"] = lambda solver: lambda epoch: 1.0

@@ -16,15 +16,15 @@ class Network(ReidNetwork):
 
     def __init__(self, name: str, head: str, **options: object) -> None:
         body = backbone(name).build(input_size=(64, 32), **options)
-        super().__init__(body, HEADS["bnneck" if head == "fresh" else head](body.out_channels, AveragePooling, 0))
+        super().__init__(body, HEADS["bnneck" if head == "fresh" else head](body, AveragePooling, 0))
         for name, value in self.state_dict().items():  # statistics that a file must bring along
             if value.is_floating_point() and value.ndim == 1 and not (head == "fresh" and "head" in name):
                 value.copy_(torch.rand_like(value) + 0.2)
         self.eval()
 
-    def forward(self, images: torch.Tensor) -> Features:
+    def forward(self, images: torch.Tensor, cameras: torch.Tensor | None = None) -> Features:
         with torch.inference_mode():
-            return super().forward(images)
+            return super().forward(images, cameras)
 
 
 def twin(weights: Weights) -> Network:

@@ -25,7 +25,7 @@ OTHERS = [name for name in ENGINES if name != "torch"]
 def network_of(name: str, head: str, pooling: str) -> ReidNetwork:
     """Random weights, and statistics that no layer can ignore."""
     body = backbone(name).build(input_size=(64, 32))
-    network = ReidNetwork(body, HEADS[head](body.out_channels, POOLINGS[pooling], 0))
+    network = ReidNetwork(body, HEADS[head](body, POOLINGS[pooling], 0))
     randomize_statistics(network)
     return network.eval()
 

@@ -1,0 +1,26 @@
+"""Heads: from the output of a backbone to the embeddings of each image.
+
+A head is a class and a line in :data:`HEADS`, a pooling a class and a line in :data:`POOLINGS`.
+"""
+
+from modelling.heads.head import Features, Head, HeadFactory, of_map
+from modelling.heads.necks import BNNeck, ProjectionHead
+from modelling.heads.pooling import POOLINGS, AveragePooling, GeneralizedMeanPooling, MaxPooling, PoolingFactory
+
+__all__ = [
+    "HEADS",
+    "POOLINGS",
+    "AveragePooling",
+    "BNNeck",
+    "Features",
+    "GeneralizedMeanPooling",
+    "Head",
+    "HeadFactory",
+    "MaxPooling",
+    "PoolingFactory",
+    "ProjectionHead",
+    "of_map",
+]
+
+HEADS: dict[str, HeadFactory] = {"bnneck": of_map(BNNeck), "projection": of_map(ProjectionHead)}
+"""MODEL.HEAD -> what makes the head."""

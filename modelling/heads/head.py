@@ -1,0 +1,58 @@
+"""What every head is and gives."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from modelling.heads.pooling import PoolingFactory
+
+
+class Features(NamedTuple):
+    """The two embeddings of each image, float32.
+
+    Attributes:
+        raw: (N, D) before normalization; metric losses see this.
+        bn: (N, D) after batch normalization; the classifier sees this.
+    """
+
+    raw: Tensor
+    bn: Tensor
+
+
+class Head(nn.Module):
+    """From the output of a backbone to :class:`Features`.
+
+    A subclass has a batch normalization ``bn`` over all D components.
+
+    Args:
+        *parts: number of components of each part of an embedding; the parts lie one after another.
+
+    Attributes:
+        parts: these numbers.
+        dim: D, their sum.
+        branches: layers of the network that the head runs itself; they compute in the precision of the backbone.
+    """
+
+    branches: nn.Module | None = None
+
+    def __init__(self, *parts: int) -> None:
+        super().__init__()
+        self.parts, self.dim = parts, sum(parts)
+
+    def scaled(self, vectors: Tensor) -> Tensor:
+        """The vectors (N, D) with the weight of each part in retrieval; here all parts weigh alike."""
+        return vectors
+
+
+HeadFactory = Callable[[nn.Module, PoolingFactory, int], Head]
+"""``head(backbone, pooling, dim)`` makes a head for the output of the backbone.
+
+It may take the last layers off the backbone and run them itself. ``pooling`` makes one pooling, and ``dim`` is
+MODEL.EMBEDDING_DIM, 0 where the head decides the number of components.
+"""
+
+
+def of_map(head: Callable[[int, PoolingFactory, int], Head]) -> HeadFactory:
+    """The factory of a head that knows of its backbone only the number of channels of its map."""
+    return lambda backbone, pooling, dim: head(int(backbone.out_channels), pooling, dim)  # type: ignore[arg-type]
