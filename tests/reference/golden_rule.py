@@ -58,7 +58,8 @@ def images(spec: dict[str, Any], *, blocks: bool) -> Tensor:
 
 
 def _tensor(name: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    *_, parent, last = ("", *name.split("."))
+    parent, _, last = name.rpartition(".")
+    parent = parent.rpartition(".")[2]
     if last == "relative_position_index":
         return _relative_positions(round(shape[0] ** 0.5))
     if last in ("num_batches_tracked", "queue_ptr"):

@@ -28,10 +28,10 @@ def test_a_file_gives_the_features_of_its_project(name: str, tmp_path: Path) -> 
     path = tmp_path / "weights.pth"
     torch.save(golden_rule.checkpoint(spec), path)
     model = load_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(path)}))
-    images, unit = model.preprocessing, 255 / spec["pixel_range"]
+    images, unit = model.preprocessing, spec["pixel_range"]
     assert images.size == tuple(spec["input_size"])
-    assert images.mean == pytest.approx([value * unit / 255 for value in spec["mean"]], abs=1e-6)
-    assert images.std == pytest.approx([value * unit / 255 for value in spec["std"]], abs=1e-6)
+    assert images.mean == pytest.approx([value / unit for value in spec["mean"]], abs=1e-6)
+    assert images.std == pytest.approx([value / unit for value in spec["std"]], abs=1e-6)
     assert images.interpolation == spec["interpolation"].split()[0]
     cameras = None if spec["camera_labels"] is None else torch.tensor(spec["camera_labels"])
     network_input = NetworkInput(images)
