@@ -58,31 +58,30 @@ def images(spec: dict[str, Any], *, blocks: bool) -> Tensor:
 
 
 def _tensor(name: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    parent, _, last = name.rpartition(".")
-    parent = parent.rpartition(".")[2]
+    last = name.rpartition(".")[2]
     if last == "relative_position_index":
         return _relative_positions(round(shape[0] ** 0.5))
     if last in ("num_batches_tracked", "queue_ptr"):
         return np.zeros(shape, np.int64)
+    if last == "p":
+        return np.full(shape, 3.0, np.float32)
     generator = np.random.default_rng(zlib.crc32(name.encode()))
-    if last == "running_var":
-        values = generator.uniform(0.5, 1.5, shape)
-    elif last == "running_mean":
-        values = generator.normal(0.0, 0.1, shape)
-    elif last == "p":
-        values = np.full(shape, 3.0)
-    elif last in _EMBEDDINGS:
-        values = generator.normal(0.0, 0.02, shape)
-    elif last.endswith("bias"):
-        values = generator.normal(0.0, 0.05, shape)
-    elif len(shape) == 1 and last == "weight":
-        values = generator.uniform(0.5, 1.5, shape)
-    else:
-        deviation = (1 / int(np.prod(shape[1:]))) ** 0.5
-        if last == "weight" and parent in ("theta", "phi", "g"):
-            deviation *= 0.2  # the block is cubic there, and its values would overflow
-        values = generator.normal(0.0, deviation, shape)
-    return np.asarray(values, np.float64).astype(np.float32)
+    if last == "running_var" or (len(shape) == 1 and last == "weight"):
+        return generator.uniform(0.5, 1.5, shape).astype(np.float32)
+    return generator.normal(0.0, _deviation(name, shape), shape).astype(np.float32)
+
+
+def _deviation(name: str, shape: tuple[int, ...]) -> float:
+    *_, parent, last = ("", *name.split("."))
+    if last == "running_mean":
+        return 0.1
+    if last in _EMBEDDINGS:
+        return 0.02
+    if last.endswith("bias"):
+        return 0.05
+    # in a non-local block the features are cubic, and its values would overflow
+    factor = 0.2 if last == "weight" and parent in ("theta", "phi", "g") else 1.0
+    return factor * float((1 / int(np.prod(shape[1:]))) ** 0.5)
 
 
 def _relative_positions(window: int) -> NDArray[np.int64]:
