@@ -81,11 +81,16 @@ def collate(items: Sequence[Item]) -> Batch:
     """Stack items of one size into a batch."""
     images, labels, rows, boxes, scales, low, low_by_scale = zip(*items, strict=True)
     return Batch(
-        torch.stack(images),
+        _stacked(images),
         torch.tensor(labels),
         torch.tensor(rows),
         torch.tensor(boxes),
         torch.tensor(scales),
-        None if low[0] is None else torch.stack(low),
-        {scale: torch.stack([files[scale] for files in low_by_scale]) for scale in low_by_scale[0]},
+        None if low[0] is None else _stacked(low),
+        {scale: _stacked([files[scale] for files in low_by_scale]) for scale in low_by_scale[0]},
     )
+
+
+def _stacked(images: Sequence[Tensor]) -> Tensor:
+    """(N, 3, H, W), in memory pixel after pixel (channels last) as the decoder writes them: nothing is reordered."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)

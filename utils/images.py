@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
 from utils.errors import ReidError, one_line
 
@@ -140,7 +140,8 @@ def pixels_of(image: Image.Image) -> "Tensor":
     """
     if image.mode in ("I", "F"):
         raise ReidError(f"its pixels must have 8 or 16 bits a channel, got mode {image.mode}; convert them")
-    upright = ImageOps.exif_transpose(image)
+    # Without an orientation Pillow would copy the image, which costs half as much as decoding it.
+    upright = ImageOps.exif_transpose(image) if image.getexif().get(ExifTags.Base.Orientation, 1) != 1 else image
     if upright.mode.startswith("I;16"):  # Pillow would clip, not scale, to 8 bits
         upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
     colors = upright if upright.mode == "RGB" else upright.convert("RGB")  # it would copy

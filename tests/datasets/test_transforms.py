@@ -50,6 +50,29 @@ def test_crops_of_the_padded_image_shift_it_by_at_most_the_padding() -> None:
     assert len(areas) > 5
 
 
+@pytest.mark.parametrize("padding", [0, 1, 3, 25])
+def test_the_random_geometry_is_that_of_torchvision(padding: int) -> None:
+    transform = TrainTransform(Preprocessing((20, 10)), Augmentation(padding=padding, erase=0))
+    plain = v2.Compose([v2.RandomHorizontalFlip(0.5), v2.RandomCrop((20, 10), padding or None)])
+    resized = TestTransform(Preprocessing((20, 10)))(image()).image
+    for seed in range(60):
+        torch.manual_seed(seed)
+        ours = transform(image()).image
+        torch.manual_seed(seed)
+        assert torch.equal(ours, plain(resized))
+
+
+@pytest.mark.parametrize("erased", [None, torch.tensor([[1, 2, 3, 2], [0, 0, 0, 0]])])
+def test_the_layout_in_memory_does_not_change_the_input(erased: torch.Tensor | None) -> None:
+    batch = torch.stack([image(), image(1)])
+    plain = NetworkInput(PIXELS)(batch, 1, erased)
+    for layout in (torch.channels_last, torch.contiguous_format):
+        for pixels in (batch, batch.contiguous(memory_format=torch.channels_last)):
+            ours = NetworkInput(PIXELS, layout=layout)(pixels, 1, erased)
+            assert ours.is_contiguous(memory_format=layout)
+            assert torch.equal(ours, plain)
+
+
 def test_erased_boxes_obey_area_and_probability() -> None:
     transform = TrainTransform(Preprocessing((64, 32)), Augmentation(flip=0, padding=0, erase=0.5))
     boxes = []
