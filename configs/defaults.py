@@ -53,7 +53,9 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "CAMERAS": Key(
             0, "A ViT learns a vector for each of this many cameras; 0 = it does not look at cameras.", at_least(0)
         ),
-        "FIRST_CAMERA": Key(1, "The camera of this number in the data is the first one of MODEL.CAMERAS.", at_least(0)),
+        "FIRST_CAMERA": Key(
+            1, "The camera of this number in the data is the first one of MODEL.CAMERAS.", at_least(0)
+        ),
         "DROP_PATH": Key(
             0.0, "Training leaves out the last block of a ViT for this share of images.", between(0, 0.99)
         ),
@@ -205,7 +207,7 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         ),
         "CAMERAS": Key(
             False,
-            "The cameras of the test's images are those that MODEL.CAMERAS knows; False = they are taken for unknown.",
+            "The test's cameras are those that MODEL.CAMERAS has learned; False = they are taken for unknown.",
         ),
         "CAMERA_RULE": Key(True, "Evaluation ignores gallery images of the query's own identity and camera."),
     },

@@ -1,8 +1,8 @@
 """Vision transformers (Dosovitskiy et al., ICLR 2021) as re-identification uses them, built of timm's blocks.
 
-TransReID (He et al., ICCV 2021) lets patches overlap and adds a learned vector for the camera of the image. LUPerson's
-self-supervised networks (Luo et al., 2021) may begin with convolutions. PASS (Zhu et al., ECCV 2022) has class tokens
-for three parts of the body.
+TransReID (He et al., ICCV 2021) lets patches overlap and adds a learned vector for the camera of the image.
+TransReID-SSL (Luo et al., 2021) may begin with convolutions. PASS (Zhu et al., ECCV 2022) has class tokens for three
+parts of the body.
 """
 
 from collections.abc import Mapping
@@ -11,18 +11,16 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from datasets.preprocessing import Preprocessing
+from modelling.backbones.positions import PATCH, grid_of, resized
 from modelling.backbones.record import Backbone
 from modelling.backbones.resnet import InstanceBatchNorm
 from modelling.backbones.timm_backbone import import_timm, timm_weights
 from utils.errors import ReidError
 
-PATCH = 16  # pixels, a side of the square that becomes a token
 _STEM_CHANNELS, _STEM_STRIDE = 64, 2
 _CAMERA_WEIGHT = 3.0  # of TransReID's camera vectors; all its published person weights have it
-_SIZES = ((256, 128), (384, 128), (256, 256), (224, 224), (384, 192), (384, 384), (224, 112), (320, 160), (128, 64))
 
 
 class Architecture(NamedTuple):
@@ -125,14 +123,14 @@ class VisionTransformerBackbone(nn.Module):
         base = self.base
         patches = base.patch_embed(images)
         first = [base.cls_token, base.reg_token] if self.part_tokens else [base.cls_token]
-        tokens = torch.cat([*(token.expand(patches.shape[0], -1, -1) for token in first), patches], dim=1)
+        tokens: Tensor = torch.cat([*(token.expand(patches.shape[0], -1, -1) for token in first), patches], dim=1)
         tokens = tokens + base.pos_embed
         if self.num_cameras:
             tokens = tokens + _CAMERA_WEIGHT * camera_vectors(base.sie_embed, cameras)
         tokens = base.norm(base.blocks(tokens))
         if self._gives_tokens:
             return tokens
-        vectors = tokens[:, 0]
+        vectors: Tensor = tokens[:, 0]
         if self.part_tokens:
             vectors = torch.cat([vectors, tokens[:, 1 : 1 + self.part_tokens].mean(dim=1)], dim=1)
         return vectors[:, :, None, None]
@@ -170,11 +168,10 @@ class PatchEmbedding(nn.Module):
         **_: object,  # timm tells more
     ) -> None:
         super().__init__()
-        if min(img_size) < PATCH:
-            raise ReidError(f"INPUT.SIZE_TRAIN must be {PATCH} pixels at least for a vision transformer, got {img_size}")
-        height, width = ((side - PATCH) // stride + 1 for side in img_size)
-        self.num_patches = height * width
-        self.grid = height, width
+        self.grid = grid_of(img_size, stride)
+        if min(self.grid) < 1:
+            raise ReidError(f"INPUT.SIZE_TRAIN must be {PATCH} pixels at least for a ViT, got {list(img_size)}")
+        self.num_patches = self.grid[0] * self.grid[1]
         scale, channels = (_STEM_STRIDE, _STEM_CHANNELS) if conv_stem else (1, 3)
         self.conv = _conv_stem() if conv_stem else nn.Identity()
         self.proj = nn.Conv2d(channels, embed_dim, PATCH // scale, stride // scale)
@@ -214,14 +211,6 @@ def camera_vectors(table: Tensor, cameras: Tensor | None) -> Tensor:
     return torch.where((cameras < 0)[:, None, None], mean, table[cameras.clamp_min(0)])
 
 
-def size_and_stride(num_patches: int) -> tuple[tuple[int, int], int] | None:
-    """The usual input size and stride with this number of patches; None if no usual one has it."""
-    return next(
-        ((size, stride) for stride in (16, 12, 11) for size in _SIZES if _num_patches(size, stride) == num_patches),
-        None,
-    )
-
-
 def fit(base: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a file as those of ``base``, which may differ in input size, stride and cameras.
 
@@ -241,7 +230,7 @@ def fit(base: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     positions = state.get("pos_embed")
     if positions is None or positions.ndim != 3 or positions.shape[2] != own["pos_embed"].shape[2]:
         return state  # the check of the tensors will say so
-    state["pos_embed"] = positions = _resized(positions, base)
+    state["pos_embed"] = positions = resized(positions, base.num_prefix_tokens, base.patch_embed.grid)  # type: ignore[arg-type, union-attr]
     table = state.pop("sie_embed", None)
     if table is not None and "sie_embed" not in own:
         state["pos_embed"] = positions + _CAMERA_WEIGHT * table.mean(dim=0)
@@ -275,32 +264,6 @@ def _join_parts(state: dict[str, Tensor]) -> None:
     if all(name in state for name in (*names, *positions)):
         state["reg_token"] = torch.cat([state.pop(name) for name in names], dim=1)
         state["pos_embed"] = torch.cat([state.pop(name) for name in positions], dim=1)
-
-
-def _resized(positions: Tensor, base: Any) -> Tensor:  # noqa: ANN401 (timm's network)
-    """(1, T, C) position embeddings for the grid of ``base``; those of the class tokens stay."""
-    if positions.shape == base.pos_embed.shape:
-        return positions
-    first = base.num_prefix_tokens
-    usual = size_and_stride(positions.shape[1] - first)
-    if usual is None:
-        raise ReidError(
-            f"the file has position embeddings of {positions.shape[1] - first} patches, which belong to no usual input "
-            "size; set INPUT.SIZE_TRAIN, INPUT.SIZE_TEST and MODEL.PATCH_STRIDE to those of its training"
-        )
-    grid = positions[:, first:].transpose(1, 2).unflatten(2, _grid(*usual))
-    resized = F.interpolate(grid.float(), size=base.patch_embed.grid, mode="bilinear")
-    return torch.cat([positions[:, :first], resized.flatten(2).transpose(1, 2)], dim=1)
-
-
-def _grid(size: tuple[int, int], stride: int) -> tuple[int, int]:
-    height, width = ((side - PATCH) // stride + 1 for side in size)
-    return height, width
-
-
-def _num_patches(size: tuple[int, int], stride: int) -> int:
-    height, width = _grid(size, stride)
-    return height * width
 
 
 _IMAGENET = {

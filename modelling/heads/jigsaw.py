@@ -29,10 +29,10 @@ class JigsawHead(Head):
     """
 
     def __init__(self, backbone: nn.Module) -> None:
-        if not hasattr(backbone, "take_last_layers") or getattr(backbone, "part_tokens", 0):
+        if not hasattr(backbone, "take_last_layers") or getattr(backbone, "part_tokens", None):
             raise ReidError(
-                "MODEL.HEAD jpm needs a vision transformer with one class token, such as vit_base; set MODEL.NAME, or "
-                "MODEL.HEAD bnneck"
+                "MODEL.HEAD jpm needs a vision transformer with one class token: set MODEL.NAME vit_base, or another "
+                "MODEL.HEAD"
             )
         width = int(backbone.out_channels)  # type: ignore[arg-type]
         super().__init__(*[width] * (1 + _PARTS))
@@ -88,5 +88,6 @@ def _groups(patches: Tensor) -> Tensor:
     shifted = torch.cat([patches[:, _SHIFT:], patches[:, :_SHIFT]], dim=1)
     if shifted.shape[1] % 2:
         shifted = torch.cat([shifted, shifted[:, -2:-1]], dim=1)
-    interleaved = shifted.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
-    return interleaved[:, : _PARTS * length].unflatten(1, (_PARTS, length))
+    num_images, _, width = shifted.shape
+    interleaved = shifted.reshape(num_images, 2, -1, width).transpose(1, 2).flatten(1, 2)
+    return interleaved[:, : _PARTS * length].reshape(num_images, _PARTS, length, width)

@@ -15,7 +15,8 @@ from utils.errors import ReidError
 from utils.files import nearest_path
 
 # Checkpoints of centroids-reid (Lightning 1.1, yacs) hold objects of these classes beside their tensors, and those of
-# self-supervised training (DINO) the arguments of the command line. They are dictionaries or never used, so a plain dictionary replaces each of them and none of their code runs.
+# self-supervised training (DINO) the arguments of its command line. They are dictionaries or never used, so a plain
+# dictionary replaces each of them and none of their code runs.
 _BOOKKEEPING = (
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
     "pytorch_lightning.utilities.parsing.AttributeDict",

@@ -1,4 +1,4 @@
-"""Files of TransReID and of the projects that fine-tune with its code, of self-supervised training, and fast-reid's ViT.
+"""Vision transformers of TransReID and of projects that use its code, of self-supervised training, and of fast-reid.
 
 TransReID-SSL, PersonViT and CION's ViTs save as TransReID does. Their first training (DINO, iBOT) leaves a teacher
 under ``backbone.``, or a network alone.

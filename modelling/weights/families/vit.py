@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from datasets.preprocessing import Preprocessing
-from modelling.backbones.vit import ARCHITECTURES, Architecture, size_and_stride
+from modelling.backbones.positions import PATCH, size_and_stride
+from modelling.backbones.vit import ARCHITECTURES, Architecture
 from modelling.weights.format import State
 from utils.errors import ReidError
 
@@ -67,7 +68,7 @@ def vit_name(tensors: State, prefix: str = "") -> str:
     patch = (projection[-1] if projection else 0) * (2 if conv_stem else 1)
     for name, row in ARCHITECTURES.items():
         wanted = Architecture(width, row.heads, depth, hidden / max(width, 1), bias, row.scale, conv_stem, parts)
-        if row == wanted and patch == 16:
+        if row == wanted and patch == PATCH:
             return name
     raise ReidError(
         f"the weights must be of one of {', '.join(ARCHITECTURES)}, got a vision transformer of {depth} blocks, "
