@@ -5,10 +5,8 @@ import os
 import time
 from collections.abc import Generator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from zlib import crc32
 
 import numpy as np
 import torch
@@ -21,20 +19,16 @@ from datasets.transforms import NetworkInput, TestTransform
 from engine.model import TrainedModel, load_model
 from engine.settings import Settings
 from inference.device import choose_device, decoding_workers
-from inference.engines import AUTO, ENGINES, Embed, Plan, Source, build, plans, versions
+from inference.engines import AUTO, ENGINES, Plan, Source, fastest_plan, plans
 from inference.gallery.store import Embeddings, ModelCard
 from inference.images import DecodedBatch, DecodedImage, Images, ImageSequence, ImageSource, collate, image_sequence
 from inference.known_cameras import CameraNumbers, KnownCameras
 from modelling.deployment import LAYOUTS
 from utils.cpu import flushing_thread
 from utils.errors import ReidError
-from utils.fastest import fastest
 from utils.processes import check_shared_memory
 
 logger = logging.getLogger(__name__)
-
-_WORTH_MEASURING = 1000  # images: on two cores they take a small network four seconds, ResNet-50 fifty
-_MEASURED_BATCH = 16  # on a CPU more images in a batch take as long for each
 
 
 class EmbeddedBatch(NamedTuple):
@@ -137,7 +131,7 @@ class Extractor:
             num_images: that are going to be embedded.
         """
         if self._source is not None:
-            work = self._thread.submit(_fastest, self._plans, self._source, self._batch_size, num_images)
+            work = self._thread.submit(fastest_plan, self._plans, self._source, self._batch_size, num_images)
             self._plan, self._embed = work.result()
             logger.info("%s embeds on %s", self._plan, self.device)
             self._source = None
@@ -274,33 +268,6 @@ class Extractor:
             collate_fn=collate,
             pin_memory=self.device.type == "cuda",
         )
-
-
-def _fastest(ways: list[Plan], source: Source, batch_size: int, num_images: int) -> tuple[Plan, Embed]:
-    """The plan that is fastest, or the first where that is not worth measuring; and what embeds so."""
-    ready: dict[Plan, Embed] = {}
-    count = batch_size if source.device.type == "cuda" else min(batch_size, _MEASURED_BATCH)
-    images = torch.randn(count, 3, *source.size, generator=torch.Generator().manual_seed(0)).to(source.device)
-
-    @torch.inference_mode()
-    def step(plan: Plan) -> None:
-        if plan not in ready:  # only those that are measured are built
-            ready[plan] = build(source, plan)
-        ready[plan](images)
-        if source.device.type == "cuda":
-            torch.cuda.synchronize(source.device)
-
-    by_name = {str(plan): plan for plan in ways}
-    height, width = source.size
-    name = fastest(
-        f"embedding {count} images of {height}x{width} by network {crc32(repr(source.network).encode()):08x}"
-        f"{versions(ways)}",
-        {name: partial(step, plan) for name, plan in by_name.items()},
-        str(ways[0]),
-        measure=num_images >= _WORTH_MEASURING,
-    )
-    plan = by_name[name]
-    return plan, ready.get(plan) or build(source, plan)
 
 
 def _report(faults: tuple[str, ...], strict: bool) -> int:

@@ -41,8 +41,9 @@ class KnownCameras:
         if wrong.any():
             row = int(wrong.argmax())
             raise ReidError(
-                f"{paths[row]} is of camera {numbers[row]}, but the network knows the cameras {self._first} to {last}; "
-                "set TEST.CAMERAS False if they are others, or MODEL.FIRST_CAMERA to the number of the first"
+                f"{paths[row : row + 1][0]} is of camera {numbers[row]}, but the network knows the cameras "
+                f"{self._first} to {last}; set TEST.CAMERAS False if they are others, or MODEL.FIRST_CAMERA to the "
+                "number of the first"
             )
         return np.where(numbers < 0, UNKNOWN, numbers - self._first)
 
