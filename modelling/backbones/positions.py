@@ -1,5 +1,7 @@
 """Position embeddings of vision transformers: which grid they belong to, and another one made of them."""
 
+from math import isqrt
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,8 +11,13 @@ from utils.errors import ReidError
 PATCH = 16
 """Pixels, a side of the square that becomes a token."""
 
-_SIZES = ((256, 128), (384, 128), (256, 256), (224, 224), (384, 192), (384, 384), (224, 112), (320, 160), (128, 64))
-_STRIDES = (16, 12, 11)  # of the published weights
+_SIZES = (
+    *((256, 128), (384, 128), (256, 256), (224, 224), (384, 192), (384, 384), (224, 112), (320, 160), (128, 64)),
+    *((320, 128), (320, 320)),
+    (112, 112),  # 7 x 7 positions, those of CLIP's ResNet-50
+)
+_STRIDES = (16, 12, 11, 14)  # of the published weights
+_RATIOS = (2, 3, 1)  # of height to width
 
 
 def grid_of(size: tuple[int, int], stride: int) -> tuple[int, int]:
@@ -24,12 +31,19 @@ def grid_of(size: tuple[int, int], stride: int) -> tuple[int, int]:
 
 
 def size_and_stride(num_patches: int) -> tuple[tuple[int, int], int] | None:
-    """The usual input size and stride with this number of patches; None if no usual one has it."""
+    """The usual input size and stride with this number of patches; None if there is none.
+
+    Beside sizes of published weights, images twice or three times as high as wide and squares are usual.
+    """
     for stride in _STRIDES:
         for size in _SIZES:
             rows, columns = grid_of(size, stride)
             if rows * columns == num_patches:
                 return size, stride
+    for ratio in _RATIOS:
+        columns = isqrt(max(num_patches, 0) // ratio)
+        if columns and ratio * columns**2 == num_patches:
+            return (ratio * columns * PATCH, columns * PATCH), PATCH
     return None
 
 

@@ -59,6 +59,7 @@ FORMATS = [
         renames={"backbone.": "backbone.base."},
         left_out=("head.", "backbone.head.", "backbone.fc."),
         architecture=lambda tensors: {"name": vit_name(tensors, "backbone.")},
+        images=vit_images("backbone."),
         plain=True,
     ),
     Format(
@@ -66,6 +67,7 @@ FORMATS = [
         prefixes=_PASS,
         left_out=("fc.", "head."),
         architecture=lambda tensors: {"name": vit_name(tensors)},
+        images=vit_images(""),
         plain=True,
     ),
 ]

@@ -78,6 +78,7 @@ FORMATS = [
         renames={"backbone.": "backbone.base."},
         left_out=("head.", "backbone.head.", "backbone.fc.", "backbone.masked_embed"),
         architecture=lambda tensors: {"name": vit_name(tensors, "backbone.")},
+        images=vit_images("backbone."),
         plain=True,
     ),
     Format(
@@ -85,6 +86,7 @@ FORMATS = [
         prefixes=_VIT,
         left_out=("fc.", "head.", "head_dist.", "pre_logits.", "masked_embed"),
         architecture=lambda tensors: {"name": vit_name(tensors)},
+        images=vit_images(""),
         plain=True,
     ),
 ]

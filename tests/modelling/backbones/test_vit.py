@@ -98,7 +98,8 @@ def test_the_usual_sizes_are_told_by_their_number_of_patches() -> None:
         for stride in (16, 12, 11):
             rows, columns = grid_of(size, stride)
             assert size_and_stride(rows * columns) == (size, stride)
-    assert size_and_stride(7) is None
+    assert size_and_stride(50) == ((160, 80), 16)
+    assert [size_and_stride(patches) for patches in (7, 0, -1)] == [None] * 3
 
 
 @torch.inference_mode()
