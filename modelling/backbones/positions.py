@@ -11,11 +11,7 @@ from utils.errors import ReidError
 PATCH = 16
 """Pixels, a side of the square that becomes a token."""
 
-_SIZES = (
-    *((256, 128), (384, 128), (256, 256), (224, 224), (384, 192), (384, 384), (224, 112), (320, 160), (128, 64)),
-    *((320, 128), (320, 320)),
-    (112, 112),  # 7 x 7 positions, those of CLIP's ResNet-50
-)
+_SIZES = (*((256, 128), (384, 128), (256, 256), (224, 224), (384, 192), (384, 384), (224, 112), (320, 128)),)
 _STRIDES = (16, 12, 11, 14)  # of the published weights
 _RATIOS = (2, 3, 1)  # of height to width
 
