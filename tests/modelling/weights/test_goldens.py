@@ -19,6 +19,8 @@ from tests.reference import golden_rule
 
 GOLDENS = [
     "fastreid_bot_R50_reduction",
+    "transreid_vit_base_s12_sie_jpm",
+    "transreid_vit_base_s16",
 ]
 
 
