@@ -2,13 +2,14 @@
 
 from modelling.backbones.osnet import OSNETS
 from modelling.backbones.record import Backbone
+from modelling.backbones.resnest import RESNESTS
 from modelling.backbones.resnet import RESNETS
 from modelling.backbones.timm_backbone import PREFIX, timm_record
 from utils.errors import ReidError, did_you_mean
 
 __all__ = ["BACKBONES", "Backbone", "backbone"]
 
-BACKBONES: dict[str, Backbone] = {**RESNETS, **OSNETS}
+BACKBONES: dict[str, Backbone] = {**RESNETS, **RESNESTS, **OSNETS}
 """MODEL.NAME -> record. A network of your own is one more entry: ``BACKBONES["mine"] = Backbone(build=...)``."""
 
 

@@ -3,8 +3,11 @@
 A head is a class and a line in :data:`HEADS`, a pooling a class and a line in :data:`POOLINGS`.
 """
 
+from functools import partial
+
 from modelling.heads.head import Features, Head, HeadFactory, of_map
-from modelling.heads.necks import BNNeck, ProjectionHead
+from modelling.heads.mgn import MultipleGranularityHead
+from modelling.heads.necks import BNNeck, ProjectionHead, ReductionNeck
 from modelling.heads.pooling import POOLINGS, AveragePooling, GeneralizedMeanPooling, MaxPooling, PoolingFactory
 
 __all__ = [
@@ -17,10 +20,19 @@ __all__ = [
     "Head",
     "HeadFactory",
     "MaxPooling",
+    "MultipleGranularityHead",
     "PoolingFactory",
     "ProjectionHead",
+    "ReductionNeck",
     "of_map",
 ]
 
-HEADS: dict[str, HeadFactory] = {"bnneck": of_map(BNNeck), "projection": of_map(ProjectionHead)}
+HEADS: dict[str, HeadFactory] = {
+    "bnneck": of_map(BNNeck),
+    "projection": of_map(ProjectionHead),
+    "reduction": of_map(ReductionNeck),
+    "mgn": MultipleGranularityHead,
+    "mgn_norm": partial(MultipleGranularityHead, extra_norm=True),
+    "mgn_relu": partial(MultipleGranularityHead, relu=True),
+}
 """MODEL.HEAD -> what makes the head."""
