@@ -9,7 +9,11 @@ from utils.processes import MAX_WORKERS
 _SECTIONS: dict[str, Key | dict[str, Key]] = {
     "MODEL": {
         "NAME": Key("resnet50", "The backbone is e.g. resnet50, resnet50_ibn_a, osnet_x1_0 or timm:NAME."),
-        "HEAD": Key("bnneck", "The head is bnneck (Luo et al.), projection (OSNet), reduction, mgn, mgn_norm or mgn_relu (fast-reid, LUPerson)."),
+        "HEAD": Key(
+            "bnneck",
+            "The head is bnneck (Luo et al.), projection (OSNet), reduction (old fast-reid) or mgn (three branches; "
+            "also mgn_norm of LUPerson and mgn_relu of old fast-reid).",
+        ),
         "EMBEDDING_DIM": Key(
             0, "A linear layer gives an embedding this many components; 0 = no layer (projection: 512).", at_least(0)
         ),
@@ -18,8 +22,8 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         ),
         "POOLING": Key(
             "avg",
-            "The feature map is pooled by its mean (avg), its maximum (max), or a power mean of learned power (gem) or of "
-            "power 3 (gem_fixed).",
+            "The feature map is pooled by its mean (avg), its maximum (max), or a power mean of learned power (gem) or "
+            "of power 3 (gem_fixed).",
         ),
         "RETRIEVAL_FEATURE": Key(
             "bn",

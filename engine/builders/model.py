@@ -33,7 +33,9 @@ def build_network(cfg: CfgNode) -> ReidNetwork:
             "leave it out (0 = inferred); MODEL.EMBEDDING_DIM sets the dimension of an embedding"
         )
     if model.POOLING.startswith("gem") and getattr(network, "pooled", False):
-        raise ReidError(f"MODEL.POOLING {model.POOLING} needs a feature map, but {model.NAME} pools its tokens itself; set avg")
+        raise ReidError(
+            f"MODEL.POOLING {model.POOLING} needs a feature map, but {model.NAME} pools its tokens itself; set avg"
+        )
     if model.POOLING.startswith("gem") and (negative := float(getattr(network, "negative", 0.0))):
         logger.warning(
             "MODEL.POOLING %s takes values below 0 for 0: %.0f %% of the map of %s are such; avg and max use them",

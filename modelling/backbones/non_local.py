@@ -23,8 +23,9 @@ class NonLocal(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.g, self.theta, self.phi = (nn.Conv2d(channels, 1, 1) for _ in range(3))
-        self.W = nn.Sequential(nn.Conv2d(1, channels, 1), nn.BatchNorm2d(channels))
-        nn.init.zeros_(self.W[1].weight)
+        norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(norm.weight)
+        self.W = nn.Sequential(nn.Conv2d(1, channels, 1), norm)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""

@@ -63,18 +63,18 @@ def _keep_resolution(block: Any) -> None:  # noqa: ANN401 (a class of timm, whic
     block.downsample[0] = nn.Identity()
 
 
-def _record(**options: bool) -> Backbone:
+def _record(*, non_local: bool) -> Backbone:
     return Backbone(
-        build=partial(ResNeStBackbone, **options),
+        build=partial(ResNeStBackbone, non_local=non_local),
         weights=partial(timm_weights, _TIMM_NAME),
         options=("last_stride", "last_dilation"),
-        extends="resnest50" if options else "",
-        own_layers=MARK if options else "",
+        extends="resnest50" if non_local else "",
+        own_layers=MARK if non_local else "",
         known_by_tensors=True,
     )
 
 
 RESNESTS: dict[str, Backbone] = {
-    "resnest50": _record(),
+    "resnest50": _record(non_local=False),
     "resnest50_nl": _record(non_local=True),
 }

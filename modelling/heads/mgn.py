@@ -93,7 +93,7 @@ def _take_branches(backbone: ResNetBackbone) -> list[nn.Sequential]:
     backbone.out_channels = first[1].downsample[0].out_channels
     branches = [copy.deepcopy(nn.Sequential(rest)) for _ in _STRIPES]
     for branch in branches[1:]:
-        keep_resolution(branch.layer4)
+        keep_resolution(branch.get_submodule("layer4"))
     return branches
 
 

@@ -1,8 +1,8 @@
 """Files of fast-reid, in its three layouts, and of LUPerson, whose code continues it.
 
-Until August 2020 (release v0.1.1) the neck is ``heads.bnneck`` and the stem pools a padded map. From September 2020 on
-the neck is ``heads.bottleneck``, and the stem's windows begin on the map; LUPerson kept the padding. Until March 2021
-mean and deviation are in the file.
+Until August 2020 (release v0.1.1) the neck is ``heads.bnneck``, and the stem pools a padded map. From September 2020
+on the neck is ``heads.bottleneck``, and the stem's windows begin on the map; LUPerson kept the padding. Until March
+2021 mean and deviation are in the file.
 """
 
 import re
@@ -14,13 +14,25 @@ from datasets.preprocessing import Preprocessing
 from modelling.weights.format import Format, State, has
 from modelling.weights.names import BASE, network_name
 
-_IMAGENET_MEAN = (123.675, 116.28, 103.53)
-_LUPERSON_REDUCTION = 128  # components of the only reduction that LUPerson trains on ImageNet's mean
+_LUPERSON_MEANS = (75.0, 95.0)  # between these lie its means of all channels, of 255
+_LUPERSON_REDUCTION = 128  # components of the reduction that it trains with ImageNet's mean
 _PARTS = ("b1", "b2", "b3", "b21", "b22", "b31", "b32", "b33")  # of MGN, in the order of its embedding
 _BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 # Where the layers of MGN's sequences come from in a ResNet.
 _MGN_LAYERS = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3.0"}
 _TALL, _USUAL = (384, 128), (256, 128)
+# Whether the head has a convolution, and whether its neck is the old one -> where its layers are.
+_PLACES: dict[tuple[bool, bool], dict[str, str]] = {
+    (False, False): {"heads.bottleneck.0.": "head.bn."},
+    (False, True): {"heads.bnneck.": "head.bn."},
+    (True, False): {"heads.bottleneck.0.": "head.linear.", "heads.bottleneck.1.": "head.bn."},
+    (True, True): {
+        "heads.bottleneck.0.": "head.linear.0.",
+        "heads.bottleneck.1.": "head.linear.1.",
+        "heads.bnneck.": "head.bn.",
+    },
+}
+_LINEARS = ("head.linear.weight", "head.linear.0.weight")
 
 
 def _network(tensors: State) -> dict[str, Any]:
@@ -39,14 +51,18 @@ def _network(tensors: State) -> dict[str, Any]:
 
 
 def _is_of_luperson(tensors: State) -> bool:
-    """Whether LUPerson's code wrote the file: by its norms, by a mean that is not ImageNet's, or by its reduction."""
-    if has(tensors, "heads_extra_bn_b1."):
-        return True
+    """Whether LUPerson's code wrote the file: by its extra norms, its mean or its reduction."""
     if "pixel_mean" not in tensors:
         return False
-    mean, reduction = tensors["pixel_mean"].flatten().tolist(), tensors.get("heads.bottleneck.0.weight")
-    is_imagenet = len(mean) == 3 and all(abs(a - b) < 0.01 for a, b in zip(mean, _IMAGENET_MEAN, strict=True))
-    return not is_imagenet or (reduction is not None and reduction.ndim == 4 and len(reduction) == _LUPERSON_REDUCTION)
+    low, high = _LUPERSON_MEANS
+    has_its_mean = bool(((tensors["pixel_mean"] > low) & (tensors["pixel_mean"] < high)).all())
+    return has_its_mean or has(tensors, "heads_extra_bn_b1.") or _dim_of_reduction(tensors) == _LUPERSON_REDUCTION
+
+
+def _dim_of_reduction(tensors: State) -> int:
+    """Components that the convolution of a head gives; 0 without one."""
+    weight = tensors.get("heads.bottleneck.0.weight")
+    return len(weight) if weight is not None and weight.ndim == 4 else 0
 
 
 def _with_our_blocks(tensors: State) -> State:
@@ -63,9 +79,7 @@ def _non_local(name: str) -> str:
 
 
 def _layer_of_sequence(name: str) -> str:
-    return re.sub(
-        r"^backbone\.base\.(\d)\.", lambda match: f"{BASE}{_MGN_LAYERS.get(match[1], match[1])}.", name
-    )
+    return re.sub(r"^backbone\.base\.(\d)\.", lambda match: f"{BASE}{_MGN_LAYERS.get(match[1], match[1])}.", name)
 
 
 def _branch_layer(name: str, branch: str, start: str) -> str | None:
@@ -84,8 +98,7 @@ def _architecture(tensors: State) -> dict[str, Any]:
     pooling = "gem_fixed" if _has_non_local(tensors) else "avg"
     if "heads.pool_layer.p" in tensors:
         pooling = "gem"
-    reduction = tensors.get("heads.bottleneck.0.weight")
-    dim = len(reduction) if reduction is not None and reduction.ndim == 4 else 0
+    dim = _dim_of_reduction(tensors)
     head = "reduction" if dim and "heads.bnneck.weight" in tensors else "bnneck"
     return {**_network(tensors), "head": head, "pooling": pooling, "embedding_dim": dim}
 
@@ -103,28 +116,22 @@ def _other_size(tensors: State) -> str:
 
 def _adapt(state: State) -> State:
     """Convolutions of the head become linear layers, and non-local blocks lie within their stage."""
-    state = {_non_local(name): tensor for name, tensor in state.items()}
-    reduction = state.get("heads.bottleneck.0.weight")
-    if reduction is None or reduction.ndim != 4:
-        return _renamed(state, {"heads.bottleneck.0.": "head.bn.", "heads.bnneck.": "head.bn."})
-    state["heads.bottleneck.0.weight"] = reduction.flatten(1)
-    if "heads.bnneck.weight" in state:
-        linear = {"heads.bottleneck.0.": "head.linear.0.", "heads.bottleneck.1.": "head.linear.1."}
-        return _renamed(state, {**linear, "heads.bnneck.": "head.bn."})
-    return _renamed(state, {"heads.bottleneck.0.": "head.linear.", "heads.bottleneck.1.": "head.bn."})
-
-
-def _renamed(state: State, beginnings: dict[str, str]) -> State:
-    """A left-over counter of an old neck gives way to the neck that is there."""
-    renamed: dict[str, torch.Tensor] = {}
+    has_linear, is_old = bool(_dim_of_reduction(state)), "heads.bnneck.weight" in state
+    places = _PLACES[has_linear, is_old]
+    adapted = {}
     for name, tensor in state.items():
-        begin = next((begin for begin in beginnings if name.startswith(begin)), "")
-        renamed.setdefault(beginnings.get(begin, "") + name.removeprefix(begin), tensor)
-    return renamed
+        if name == "heads.bnneck.num_batches_tracked" and not is_old:
+            continue  # left over where somebody renamed the neck
+        theirs = next((begin for begin in places if name.startswith(begin)), "")
+        ours = places[theirs] + name.removeprefix(theirs) if theirs else _non_local(name)
+        adapted[ours] = tensor.flatten(1) if ours in _LINEARS else tensor
+    return adapted
 
 
 def _mgn_architecture(tensors: State) -> dict[str, Any]:
-    head = "mgn_norm" if has(tensors, "heads_extra_bn_b1.") else "mgn_relu" if "b1_pool.1.weight" in tensors else "mgn"
+    head = (
+        "mgn_norm" if has(tensors, "heads_extra_bn_b1.") else "mgn_relu" if "b1_pool.1.weight" in tensors else "mgn"
+    )
     reduction = tensors.get("b1_pool.1.weight", tensors.get("b1_head.bottleneck.0.weight"))
     pooling = "gem" if {"b1_pool.0.p", "b1_head.pool_layer.p"} & tensors.keys() else "avg"
     dim = 0 if reduction is None else len(reduction)
@@ -134,23 +141,24 @@ def _mgn_architecture(tensors: State) -> dict[str, Any]:
 def _adapt_mgn(state: State) -> State:
     """Names of the branches, and one batch normalization of all eight parts."""
     renamed = {}
-    for name, tensor in state.items():
-        renamed[_mgn_name(name)] = tensor.flatten(1) if tensor.ndim == 4 and ".linears." in _mgn_name(name) else tensor
-    for last in _BATCH_NORM:
-        names = [f"{part}.{last}" for part in _PARTS]
-        if all(name in renamed for name in names):
-            tensors = [renamed.pop(name) for name in names]
-            renamed[f"head.bn.{last}"] = tensors[0] if last == _BATCH_NORM[-1] else torch.cat(tensors)
+    for theirs, tensor in state.items():
+        name = _mgn_name(theirs)
+        renamed[name] = tensor.flatten(1) if ".linears." in name and tensor.ndim == 4 else tensor
+    if all(renamed[name].ndim for part in _PARTS if (name := f"{part}.weight") in renamed):
+        for last in _BATCH_NORM:
+            tensors = [renamed.pop(name) for part in _PARTS if (name := f"{part}.{last}") in renamed]
+            if tensors:
+                renamed[f"head.bn.{last}"] = tensors[0] if last == _BATCH_NORM[-1] else torch.cat(tensors)
     return renamed
 
 
 def _mgn_name(name: str) -> str:
     """Our name; ``part.weight`` and the like for the batch normalization of a part."""
-    for number in "123":
-        if layer := _branch_layer(name, f"b{number}", f"head.branches.{int(number) - 1}."):
+    for branch in range(3):
+        if layer := _branch_layer(name, f"b{branch + 1}", f"head.branches.{branch}."):
             return layer
-        if name.startswith(norm := f"heads_extra_bn_b{number}."):
-            return f"head.norms.{int(number) - 1}.{name.removeprefix(norm)}"
+        if name.startswith(norm := f"heads_extra_bn_b{branch + 1}."):
+            return f"head.norms.{branch}.{name.removeprefix(norm)}"
     part, _, rest = name.partition("_")
     if part not in _PARTS:
         return _layer_of_sequence(name)
@@ -164,7 +172,9 @@ def _mgn_name(name: str) -> str:
         "head.bottleneck.1.": f"{part}.",
         "head.bnneck.": f"{part}.",
     }
-    return next((ours + rest.removeprefix(theirs) for theirs, ours in places.items() if rest.startswith(theirs)), name)
+    return next(
+        (ours + rest.removeprefix(theirs) for theirs, ours in places.items() if rest.startswith(theirs)), name
+    )
 
 
 _PIXELS = ("pixel_mean", "pixel_std")
@@ -174,7 +184,10 @@ FORMATS = [
         kind="MGN checkpoint of fast-reid or LUPerson",
         prefixes=("backbone.4.", "b1.1.", "b1_head."),
         renames={"backbone.": BASE},
-        left_out=(*_PIXELS, *(f"{part}_head.{last}" for part in _PARTS for last in ("weight", "classifier.", "cls_layer."))),
+        left_out=(
+            *_PIXELS,
+            *(f"{part}_head.{last}" for part in _PARTS for last in ("weight", "classifier.", "cls_layer.")),
+        ),
         classifiers=("b1_head.weight", "b1_head.classifier.weight"),
         architecture=_mgn_architecture,
         images=lambda _: Preprocessing(_TALL, interpolation="bicubic"),
