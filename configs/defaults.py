@@ -22,8 +22,8 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         ),
         "POOLING": Key(
             "avg",
-            "The feature map is pooled by its mean (avg), its maximum (max), or a power mean of learned power (gem) or "
-            "of power 3 (gem_fixed).",
+            "The feature map is pooled by its mean (avg), its maximum (max), or a power mean of learned (gem) or "
+            "fixed (3, gem_fixed) power.",
         ),
         "RETRIEVAL_FEATURE": Key(
             "bn",
