@@ -108,7 +108,11 @@ def as_the_first_version(network: ReidNetwork) -> dict[str, object]:
 def test_heads_of_fast_reid_train_and_come_back_from_their_checkpoint(
     values: tuple[str, ...], tiny_arguments: list[str]
 ) -> None:
-    checkpoint = check_by_test(fit(tiny_arguments, *ONE_EPOCH, "MODEL.NAME", "resnet18", *values))
+    size = ("INPUT.SIZE_TRAIN", "[48,16]", "INPUT.SIZE_TEST", "[48,16]")
+    arguments = without(tiny_arguments, "INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST")
+    with pytest.raises(ReidError, match=r"INPUT\.SIZE_TRAIN must be as large as resnet18 needs it.* 3 stripes"):
+        fit([*arguments, *size[:1], "[32,16]", *size[2:]], *ONE_EPOCH, "MODEL.NAME", "resnet18", "MODEL.HEAD", "mgn")
+    checkpoint = check_by_test(fit(arguments, *size, *ONE_EPOCH, "MODEL.NAME", "resnet18", *values))
     assert checkpoint.architecture["head"] == values[1]
 
 
