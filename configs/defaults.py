@@ -9,7 +9,11 @@ from utils.processes import MAX_WORKERS
 _SECTIONS: dict[str, Key | dict[str, Key]] = {
     "MODEL": {
         "NAME": Key("resnet50", "The backbone is e.g. resnet50, resnet50_ibn_a, osnet_x1_0 or timm:NAME."),
-        "HEAD": Key("bnneck", "The head is bnneck (Luo et al.), projection (OSNet) or jpm (TransReID)."),
+        "HEAD": Key(
+            "bnneck",
+            "The head is bnneck (Luo et al.), projection (OSNet), jpm (TransReID), mgn (three branches; also mgn_norm "
+            "of LUPerson and mgn_relu of old fast-reid) or reduction (old fast-reid).",
+        ),
         "EMBEDDING_DIM": Key(
             0, "A linear layer gives an embedding this many components; 0 = no layer (projection: 512).", at_least(0)
         ),
@@ -18,7 +22,8 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         ),
         "POOLING": Key(
             "avg",
-            "The feature map is pooled by its mean (avg), its maximum (max) or a power mean of learned power (gem).",
+            "The feature map is pooled by its mean (avg), its maximum (max), or a power mean of learned (gem) or "
+            "fixed (3, gem_fixed) power.",
         ),
         "RETRIEVAL_FEATURE": Key(
             "bn",
@@ -43,6 +48,9 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
             True, "A query's own centroid leaves out images of its camera; False keeps them, which is easier."
         ),
         "LAST_STRIDE": Key(1, "A ResNet's last stage has this stride; 1 doubles the map's sides.", one_of(1, 2)),
+        "LAST_DILATION": Key(
+            1, "A ResNeSt's last stage has this dilation; 2 fits weights of fast-reid since 2020-12.", one_of(1, 2)
+        ),
         "STEM_RELU": Key(True, "A ResNet's stem ends in a ReLU; False fits centroids-reid, trained without it."),
         "STEM_POOL": Key(
             "padded", "A ResNet's stem pools a padded map; ceil fits weights of fast-reid.", one_of("padded", "ceil")

@@ -189,9 +189,11 @@ def _images(settings: Settings, weights: "Weights") -> dict[str, Any]:
         return {}
     if weights.size_unsure and not settings.is_explicit("INPUT.SIZE_TEST"):
         logger.warning(
-            "%s does not tell its input size: %d x %d is taken, but CTL's IBN networks were trained at 320 x 320 "
-            "(--config_file configs/320_resnet50_ibn_a.yml)", weights.path, *images.size,
-        )  # fmt: skip
+            "%s does not tell its input size: %d x %d is taken, but %s",
+            weights.path,
+            *images.size,
+            weights.size_unsure,
+        )
     # A run of ours may have trained at another size than it tested.
     return {name: weights.config.get(name, value) for name, value in keys_of(images).items()}
 

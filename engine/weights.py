@@ -121,7 +121,7 @@ def initialize(network: ReidNetwork, cfg: CfgNode, weights: Weights | None) -> N
     if weights is None:
         return
     if not weights.is_reid_model:
-        _compare_normalization(cfg)
+        _compare_normalization(cfg, weights)
     weights.fill(network)
 
 
@@ -152,10 +152,11 @@ def warn_of_scale(weights: Weights, scales: Collection[int]) -> None:
         logger.warning("the model was trained at x%d (--scale %d uses it there)", low, low)
 
 
-def _compare_normalization(cfg: CfgNode) -> None:
-    """Warn if ImageNet weights were trained on images with another normalization."""
-    name = cfg.MODEL.NAME
-    for field, original, value in backbone(name).preprocessing.difference(preprocessing_of(cfg)):
+def _compare_normalization(cfg: CfgNode, weights: Weights) -> None:
+    """Warn if a backbone alone was trained on images with another normalization; by default it is ImageNet's."""
+    images = weights.original_images or backbone(cfg.MODEL.NAME).preprocessing
+    origin = weights.kind if weights.original_images else f"ImageNet weights of {cfg.MODEL.NAME}"
+    for field, original, value in images.difference(preprocessing_of(cfg)):
         if field in ("mean", "std"):
-            message = "the ImageNet weights of %s were trained with %s %s, got %s"
-            logger.warning(message, name, KEYS[field], list(original), list(value))
+            message = "the %s were trained with %s %s, got %s"
+            logger.warning(message, origin, KEYS[field], list(original), list(value))

@@ -2,6 +2,7 @@
 
 from modelling.backbones.osnet import OSNETS
 from modelling.backbones.record import Backbone
+from modelling.backbones.resnest import RESNESTS
 from modelling.backbones.resnet import RESNETS
 from modelling.backbones.timm_backbone import PREFIX, timm_record
 from modelling.backbones.vit import VITS
@@ -9,7 +10,7 @@ from utils.errors import ReidError, did_you_mean
 
 __all__ = ["BACKBONES", "Backbone", "backbone"]
 
-BACKBONES: dict[str, Backbone] = {**RESNETS, **OSNETS, **VITS}
+BACKBONES: dict[str, Backbone] = {**RESNETS, **RESNESTS, **OSNETS, **VITS}
 """MODEL.NAME -> record. A network of your own is one more entry: ``BACKBONES["mine"] = Backbone(build=...)``."""
 
 

@@ -59,7 +59,7 @@ def recognize(content: Mapping[str, Any], path: Path, model_name: str = "") -> W
         logger.info("%s holds weights under %s: those of %s are taken", path, [match[0] for match in matches], keys)
     if layout.imagenet_too and _num_ids(layout, tensors) == _IMAGENET_CLASSES:
         layout = torchreid.IMAGENET
-    return _translate(layout, tensors, content, path)
+    return _translate(layout, tensors, content, path, model_name)
 
 
 def imagenet_weights(name: str) -> Weights:
@@ -97,17 +97,20 @@ def _num_ids(layout: Format, tensors: Mapping[str, Tensor]) -> int | None:
     return next((len(weight) for weight in weights if weight.ndim), None)
 
 
-def _translate(layout: Format, tensors: Mapping[str, Tensor], content: Mapping[str, Any], path: Path) -> Weights:
+def _translate(
+    layout: Format, tensors: Mapping[str, Tensor], content: Mapping[str, Any], path: Path, model_name: str = ""
+) -> Weights:
     state, left_out = layout.translate(tensors)
     architecture, num_ids = dict(layout.architecture(tensors)), _num_ids(layout, tensors)
     name = architecture.pop("name", None) or network_name(state)
-    preprocessing = None
+    preprocessing, original_images = None, None
     if num_ids is not None or any(name.startswith("head.") for name in state):
         architecture = {"head": "bnneck", "pooling": "avg", **architecture}
         preprocessing = _read_preprocessing(layout, tensors, content)
     else:
-        architecture = {}
-    has_ibn = any(".IN." in inner for inner in state)
+        architecture, original_images = {}, layout.images(tensors) if layout.images else None
+        if model_name and name and backbone(model_name).extends == name:
+            name = model_name
     return Weights(
         path,
         "checkpoint of SNU_ReID" if _FIRST_VERSION in content else layout.kind,
@@ -116,7 +119,8 @@ def _translate(layout: Format, tensors: Mapping[str, Tensor], content: Mapping[s
         preprocessing,
         num_ids,
         left_out,
-        layout.ibn_sizes_vary and has_ibn and _read_size(content) is None,
+        original_images,
+        "" if _read_size(content) else layout.other_size(tensors),
     )
 
 
@@ -126,7 +130,8 @@ def _read_preprocessing(layout: Format, tensors: Mapping[str, Tensor], content: 
     if {"pixel_mean", "pixel_std"} <= tensors.keys():  # in [0, 255]
         channels = [(tensors[name].flatten()[:4].double() / 255).tolist() for name in ("pixel_mean", "pixel_std")]
         mean, std = _numbers(channels[0], 3, 0.0), _numbers(channels[1], 3, 1e-6)
-    scale, usual = content.get("scale") if _FIRST_VERSION in content else None, layout.images(tensors)
+    scale = content.get("scale") if _FIRST_VERSION in content else None
+    usual = layout.images(tensors) if layout.images else Preprocessing()
     return Preprocessing(
         _read_size(content) or usual.size,
         mean or usual.mean,

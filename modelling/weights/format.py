@@ -28,11 +28,11 @@ class Format:
         architecture: of the file's tensors: what they decide, by lower-case key of MODEL (``name``, options of the
             backbone, ``head``, ``pooling``, ``embedding_dim``, ``retrieval_feature``); without ``name`` the tensors
             of a ResNet or OSNet tell it. Of a plain backbone the name alone counts.
-        images: of the file's tensors: the images of the training.
+        images: of the file's tensors: the images of the training; None = the usual ones.
         adapt: changes the tensors under our names where renaming is not enough.
         plain: whether it is a backbone that was not trained on identities.
         imagenet_too: whether the project publishes its ImageNet weights under the same names.
-        ibn_sizes_vary: whether the project trained its IBN networks at another input size than its other networks.
+        other_size: of the file's tensors: the other usual size, in words, if the tensors leave a choice.
     """
 
     kind: str
@@ -42,11 +42,11 @@ class Format:
     unused: Callable[[State], tuple[str, ...]] = lambda _: ()
     classifiers: tuple[str, ...] = ()
     architecture: Callable[[State], Mapping[str, Any]] = lambda _: {}
-    images: Callable[[State], Preprocessing] = lambda _: Preprocessing()
+    images: Callable[[State], Preprocessing] | None = None
     adapt: Callable[[State], State] = lambda state: state
     plain: bool = False
     imagenet_too: bool = False
-    ibn_sizes_vary: bool = False
+    other_size: Callable[[State], str] = lambda _: ""
 
     def fits(self, names: Collection[str]) -> bool:
         """Whether a file with these tensors is of this format."""

@@ -29,7 +29,8 @@ class Weights:
         preprocessing: of the training images; None for a backbone alone, which takes any.
         num_ids: rows of the classifier of identities; None without one.
         left_out: the tensors that are not loaded, under their names in the file.
-        size_unsure: whether the size in ``preprocessing`` is a guess among several usual ones.
+        original_images: of a backbone alone: those of its training, where they are known.
+        size_unsure: the other usual size, in words, if the size in ``preprocessing`` is a guess.
         config: settings of the run that wrote the file, by key; empty for a file of another project.
         objective: classifier and centers under the names of our objective; empty for a file of another project.
         data: digest of the training images and identities behind classifier and centers.
@@ -42,7 +43,8 @@ class Weights:
     preprocessing: Preprocessing | None = None
     num_ids: int | None = None
     left_out: Mapping[str, Tensor] = field(default_factory=dict)
-    size_unsure: bool = False
+    original_images: Preprocessing | None = None
+    size_unsure: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     objective: Mapping[str, Tensor] = field(default_factory=dict)
     data: str = ""
@@ -75,9 +77,7 @@ class Weights:
             ReidError: if a tensor is missing, unknown, of another shape or not finite; the message names it.
         """
         target, tensors = network.state_dict(), self._tensors_for(network)
-        optional = frozenset() if self.has_head else {name for name in target if name.startswith("head.")}
-        if self.is_reid_model:  # a fresh linear layer would scramble the embeddings
-            optional -= {"head.linear.weight"}
+        optional = frozenset() if self.has_head else self._fresh(target)
         check_fit(target, tensors, optional, f"{self.path} ({self.kind})")
         check_finite(tensors, str(self.path))
         network.load_state_dict(tensors, strict=False)
@@ -90,6 +90,14 @@ class Weights:
             "" if self.has_head else " into the backbone, the head is fresh",
             ", ".join(self.left_out) or "nothing",
         )
+
+    def _fresh(self, target: Mapping[str, Tensor]) -> Set[str]:
+        """The tensors that a file without a head may lack: of the head, and of layers that its network has not."""
+        names = {name for name in target if name.startswith("head.") and not name.startswith("head.branches.")}
+        if self.is_reid_model:  # a fresh linear layer would scramble the embeddings
+            names -= {"head.linear.weight"}
+        own_layers = backbone(self.architecture["name"]).own_layers if "name" in self.architecture else ""
+        return names | {name for name in target if own_layers and f".{own_layers}" in name}
 
     def _tensors_for(self, network: nn.Module) -> Mapping[str, Tensor]:
         """The tensors, adapted by the backbone's record to the input size that the network was built for."""
