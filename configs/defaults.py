@@ -47,6 +47,12 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "STEM_POOL": Key(
             "padded", "A ResNet's stem pools a padded map; ceil fits weights of fast-reid.", one_of("padded", "ceil")
         ),
+        "PATCH_STRIDE": Key(
+            16, "The patches of a transformer lie so many pixels apart; below 16 they overlap.", between(1, 16)
+        ),
+        "CAMERAS": Key(
+            0, "A transformer learns an embedding for each of so many cameras; 0 = for none.", at_least(0)
+        ),
     },
     "INPUT": {
         "SIZE_TRAIN": Key([256, 128], "Training images get this height and width, in pixels.", numbers(2, 8)),

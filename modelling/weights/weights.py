@@ -100,7 +100,8 @@ class Weights:
         if record is not None and not record.known_by_tensors:
             base = _stripped(base, target.state_dict().keys(), record.classifiers)
         if record is not None and record.fit is not None:
-            base = record.fit(target, {**base, **self.left_out})
+            fitted = record.fit(target, {**self.left_out, **base})
+            base = {name: tensor for name, tensor in fitted.items() if name in base or name not in self.left_out}
         return {**{BASE + name: tensor for name, tensor in base.items()}, **head}
 
 

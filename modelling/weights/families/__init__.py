@@ -1,11 +1,12 @@
 """The file formats of other projects: a file and a line here for each family."""
 
-from modelling.weights.families import fast_reid, plain, strong_baseline, torchreid
+from modelling.weights.families import clip_reid, fast_reid, plain, strong_baseline, torchreid
 from modelling.weights.format import Format
 
 FORMATS: list[Format] = [
     *strong_baseline.FORMATS,
     *fast_reid.FORMATS,
+    *clip_reid.FORMATS,
     *torchreid.FORMATS,
     *plain.FORMATS,
 ]

@@ -18,6 +18,8 @@ from modelling.weights.foreign import recognize
 from tests.reference import golden_rule
 
 GOLDENS = [
+    "clipreid_rn50_baseline",
+    "clipreid_vit",
     "fastreid_bot_R50_reduction",
 ]
 
