@@ -48,10 +48,10 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
             "padded", "A ResNet's stem pools a padded map; ceil fits weights of fast-reid.", one_of("padded", "ceil")
         ),
         "PATCH_STRIDE": Key(
-            16, "The patches of a transformer lie so many pixels apart; below 16 they overlap.", between(1, 16)
+            16, "The patches of a ViT are this many pixels apart; below 16 they overlap.", between(1, 16)
         ),
         "CAMERAS": Key(
-            0, "A transformer learns an embedding for each of so many cameras; 0 = for none.", at_least(0)
+            0, "A ViT learns a vector for each of this many cameras; 0 = it does not look at cameras.", at_least(0)
         ),
     },
     "INPUT": {

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.resnet import ResNet
 
-from modelling.backbones.clip_vit import CLIP_IMAGES
-from modelling.backbones.positions import fit_positions
+from modelling.backbones.clip_vit import CLIP_IMAGES, with_grid
 from modelling.backbones.record import Backbone
 
 _CHANNELS, _HEAD_WIDTH, _PROJECTION = 2048, 64, 1024
@@ -113,10 +112,7 @@ def _fit(base: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors with position embeddings for the map of ``base``."""
     pool = base.get_submodule("attnpool")
     assert isinstance(pool, AttentionPooling)
-    state, name = dict(tensors), "attnpool.positional_embedding"
-    if name in state and state[name].ndim == 2:  # any other is reported when the tensors are checked
-        state[name] = fit_positions(state[name], pool.grid)
-    return state
+    return with_grid(tensors, "attnpool.positional_embedding", pool.grid)
 
 
 CLIP_RESNETS = {

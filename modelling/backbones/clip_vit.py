@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.preprocessing import Preprocessing
-from modelling.backbones.positions import fit_positions, patch_grid
+from modelling.backbones.positions import PATCH, grid_of, resized
 from modelling.backbones.record import Backbone
+from utils.errors import ReidError
 
-_WIDTH, _DEPTH, _HEAD_WIDTH, _PATCH, _PROJECTION = 768, 12, 64, 16, 512
+_WIDTH, _DEPTH, _HEAD_WIDTH, _PROJECTION = 768, 12, 64, 512
 
 CLIP_IMAGES = Preprocessing(
     (224, 224), (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711), "bicubic"
@@ -32,15 +33,22 @@ class ClipViTBackbone(nn.Module):
         pooled: True, the map has one position.
         num_cameras: as ``cameras``.
         base: the network under the names of OpenAI.
+
+    Raises:
+        ReidError: if the images are smaller than a patch.
     """
 
     pooled = True
     out_channels = _WIDTH + _PROJECTION
 
-    def __init__(self, input_size: tuple[int, int] = (256, 128), *, patch_stride: int = 16, cameras: int = 0) -> None:
+    def __init__(
+        self, input_size: tuple[int, int] = (256, 128), *, patch_stride: int = PATCH, cameras: int = 0
+    ) -> None:
         super().__init__()
         self.num_cameras = cameras
-        self.base = ClipTransformer(patch_grid(input_size, _PATCH, patch_stride), patch_stride, cameras)
+        if min(input_size) < PATCH:
+            raise ReidError(f"INPUT.SIZE_TEST must be {PATCH} pixels at least for a ViT, got {list(input_size)}")
+        self.base = ClipTransformer(grid_of(input_size, patch_stride), patch_stride, cameras)
 
     def forward(self, images: Tensor, cameras: Tensor | None = None) -> Tensor:
         """(N, 3, H, W) -> (N, 1280, 1, 1).
@@ -69,7 +77,7 @@ class ClipTransformer(nn.Module):
     def __init__(self, grid: tuple[int, int], stride: int, cameras: int) -> None:
         super().__init__()
         self.grid = grid
-        self.conv1 = nn.Conv2d(3, _WIDTH, _PATCH, stride, bias=False)
+        self.conv1 = nn.Conv2d(3, _WIDTH, PATCH, stride, bias=False)
         self.class_embedding = nn.Parameter(torch.empty(_WIDTH))
         self.positional_embedding = nn.Parameter(torch.empty(1 + grid[0] * grid[1], _WIDTH))
         self.ln_pre, self.ln_post = nn.LayerNorm(_WIDTH), nn.LayerNorm(_WIDTH)
@@ -118,8 +126,8 @@ class Block(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(N, T, C) -> (N, T, C)."""
         tokens = tokens + self.attn(self.ln_1(tokens))
-        tokens = tokens + self.mlp(self.ln_2(tokens))
-        return tokens
+        output: Tensor = tokens + self.mlp(self.ln_2(tokens))
+        return output
 
 
 class SelfAttention(nn.Module):
@@ -138,7 +146,7 @@ class SelfAttention(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(N, T, C) -> (N, T, C)."""
         projections = F.linear(tokens, self.in_proj_weight, self.in_proj_bias)
-        query, key, value = projections.unflatten(2, (3, -1, _HEAD_WIDTH)).permute(2, 0, 3, 1, 4)
+        query, key, value = projections.reshape(*projections.shape[:2], 3, -1, _HEAD_WIDTH).permute(2, 0, 3, 1, 4)
         features = F.scaled_dot_product_attention(query, key, value)
         output: Tensor = self.out_proj(features.transpose(1, 2).flatten(2))
         return output
@@ -153,11 +161,37 @@ class QuickGELU(nn.Module):
 
 
 def _fit(base: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with position embeddings for the grid of ``base``."""
+    """The tensors of a file as those of ``base``, which may differ in input size, stride and cameras.
+
+    A table of other cameras becomes its mean in each row; if ``base`` has none, the mean joins the class token. If
+    the file has none, ``base`` keeps its own.
+    """
     assert isinstance(base, ClipTransformer)
-    state, name = dict(tensors), "positional_embedding"
-    if name in state and state[name].ndim == 2:  # any other is reported when the tensors are checked
-        state[name] = fit_positions(state[name], base.grid)
+    state, own = with_grid(tensors, "positional_embedding", base.grid), base.state_dict()
+    table = state.pop("cv_embed", own.get("cv_embed"))
+    if table is None or table.shape[1:] != (_WIDTH,):
+        return state if table is None else {**state, "cv_embed": table}  # the check of the tensors will say so
+    mean = table.float().mean(dim=0)
+    if "cv_embed" in own:
+        is_same = table.shape == own["cv_embed"].shape
+        state["cv_embed"] = table if is_same else mean.expand_as(own["cv_embed"]).clone()
+    elif "class_embedding" in state:
+        state["class_embedding"] = state["class_embedding"] + mean
+    return state
+
+
+def with_grid(tensors: Mapping[str, Tensor], name: str, grid: tuple[int, int]) -> dict[str, Tensor]:
+    """The tensors with position embeddings of another grid.
+
+    Args:
+        tensors: by name.
+        name: of the position embeddings (T, C), that of the class token first; if they are no matrix, they stay, and
+            the check of the tensors will say so.
+        grid: rows and columns of the patches.
+    """
+    state = dict(tensors)
+    if name in state and state[name].ndim == 2:
+        state[name] = resized(state[name][None], 1, grid)[0]
     return state
 
 

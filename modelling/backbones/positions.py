@@ -1,6 +1,4 @@
-"""Position embeddings of image patches: the grid on which they lie, and their values on another grid."""
-
-from math import isqrt
+"""Position embeddings of vision transformers: which grid they belong to, and another one made of them."""
 
 import torch
 from torch import Tensor
@@ -8,73 +6,58 @@ from torch.nn import functional as F
 
 from utils.errors import ReidError
 
-# Heights and widths at which the field's networks are trained, the usual ones first, and distances between patches.
+PATCH = 16
+"""Pixels, a side of the square that becomes a token."""
+
 _SIZES = (
-    *((256, 128), (384, 128), (256, 256), (224, 224), (384, 192), (384, 384)),
-    *((320, 160), (320, 128), (320, 320), (288, 144), (128, 64)),
+    *((256, 128), (384, 128), (256, 256), (224, 224), (384, 192), (384, 384), (224, 112), (320, 160), (128, 64)),
+    *((320, 128), (320, 320)),
+    (112, 112),  # 7 x 7 positions, those of CLIP's ResNet-50
 )
-_STRIDES = (16, 12, 11)
-
-Grid = tuple[int, int]
-"""Rows and columns of patches."""
+_STRIDES = (16, 12, 11)  # of the published weights
 
 
-def patch_grid(size: tuple[int, int], patch: int, stride: int) -> Grid:
-    """The patches of an image.
+def grid_of(size: tuple[int, int], stride: int) -> tuple[int, int]:
+    """Rows and columns of the patches of an image.
 
     Args:
-        size: height and width of the image in pixels.
-        patch: side of a patch in pixels.
-        stride: pixels from a patch to the next.
-
-    Raises:
-        ReidError: if the image is smaller than a patch.
+        size: height and width, pixels.
+        stride: pixels from one patch to the next.
     """
-    if min(size) < patch:
-        raise ReidError(f"INPUT.SIZE_TEST must be at least {patch} x {patch}, the size of a patch, got {list(size)}")
-    return (size[0] - patch) // stride + 1, (size[1] - patch) // stride + 1
+    return (size[0] - PATCH) // stride + 1, (size[1] - PATCH) // stride + 1
 
 
-def usual_input(count: int, patch: int = 16, strides: tuple[int, ...] = _STRIDES) -> tuple[tuple[int, int], int]:
-    """The image size and the stride of a network with so many patches; no two usual ones have the same number.
-
-    Args:
-        count: of patches.
-        patch: side of a patch in pixels.
-        strides: that the network may have.
-
-    Raises:
-        ReidError: if no usual size has so many.
-    """
-    for stride in strides:
+def size_and_stride(num_patches: int) -> tuple[tuple[int, int], int] | None:
+    """The usual input size and stride with this number of patches; None if no usual one has it."""
+    for stride in _STRIDES:
         for size in _SIZES:
-            rows, columns = patch_grid(size, patch, stride)
-            if rows * columns == count:
+            rows, columns = grid_of(size, stride)
+            if rows * columns == num_patches:
                 return size, stride
-    sizes = ", ".join(f"{height} x {width}" for height, width in _SIZES)
-    raise ReidError(f"the weights must have a position embedding for each patch at {sizes}, got {count} patches")
+    return None
 
 
-def fit_positions(positions: Tensor, grid: Grid) -> Tensor:
-    """Position embeddings for another grid, bilinear between those of the file.
+def resized(positions: Tensor, num_first: int, grid: tuple[int, int]) -> Tensor:
+    """Position embeddings for another grid, interpolated bilinearly.
 
     Args:
-        positions: (1 + n, C), that of the class token first; a file that is no usual size must be square.
-        grid: of the patches in the network.
-
-    Returns:
-        (1 + rows * columns, C) float32; the file's own where the numbers of patches agree.
+        positions: (1, T, C), those of tokens that are no patches first.
+        num_first: number of these tokens, which keep their embeddings.
+        grid: rows and columns of the patches.
 
     Raises:
-        ReidError: if the grid of the file is unknown.
+        ReidError: if the number of embeddings differs from that of the grid and is not that of a usual input.
     """
-    count = len(positions) - 1
-    if count == grid[0] * grid[1]:
+    num_patches = positions.shape[1] - num_first
+    if num_patches == grid[0] * grid[1]:
         return positions
-    rows = columns = isqrt(max(count, 0))
-    if rows == 0 or rows * columns != count:
-        size, stride = usual_input(count)
-        rows, columns = patch_grid(size, 16, stride)
-    token, patches = positions[:1].float(), positions[1:].float()
-    resized = F.interpolate(patches.T.reshape(1, -1, rows, columns), grid, mode="bilinear")
-    return torch.cat([token, resized.flatten(2)[0].T])
+    usual = size_and_stride(num_patches)
+    if usual is None:
+        raise ReidError(
+            f"the file has position embeddings of {num_patches} patches, which belong to no usual input size; set "
+            "INPUT.SIZE_TRAIN, INPUT.SIZE_TEST and MODEL.PATCH_STRIDE to those of its training"
+        )
+    rows, columns = grid_of(*usual)
+    old = positions[:, num_first:].reshape(1, rows, columns, -1).permute(0, 3, 1, 2)
+    new = F.interpolate(old.float(), size=grid, mode="bilinear").flatten(2).transpose(1, 2)
+    return torch.cat([positions[:, :num_first], new.to(positions.dtype)], dim=1)

@@ -12,6 +12,7 @@ from datasets.preprocessing import Preprocessing
 from modelling.backbones import backbone
 from modelling.weights.file import check_finite, check_fit
 from modelling.weights.names import BASE, without_common_prefix
+from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,10 @@ class Weights:
         Raises:
             ReidError: if a tensor is missing, unknown, of another shape or not finite; the message names it.
         """
-        target, tensors = network.state_dict(), self._tensors_for(network)
+        try:
+            target, tensors = network.state_dict(), self._tensors_for(network)
+        except ReidError as error:
+            raise ReidError(f"{self.path} ({self.kind}) does not fit: {error}") from error
         optional = frozenset() if self.has_head else {name for name in target if name.startswith("head.")}
         if self.is_reid_model:  # a fresh linear layer would scramble the embeddings
             optional -= {"head.linear.weight"}

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from datasets.preprocessing import Preprocessing
-from modelling.backbones.positions import usual_input
+from modelling.backbones.positions import size_and_stride
 from modelling.weights.format import Format, State
 
 _HALF = (0.5, 0.5, 0.5)
@@ -19,11 +19,11 @@ _TEXT_SIDE = (
 
 
 def _vit(tensors: State) -> dict[str, Any]:
-    table = tensors.get("cv_embed")
+    table, usual = tensors.get("cv_embed"), _usual(tensors, "positional_embedding")
     return {
         "name": "clip_vit_base",
-        "patch_stride": usual_input(_patches(tensors, "positional_embedding"))[1],
-        "cameras": 0 if table is None else len(table),
+        **({"patch_stride": usual[1]} if usual else {}),
+        "cameras": 0 if table is None or table.ndim != 2 else len(table),
         "retrieval_feature": "raw",
     }
 
@@ -33,17 +33,22 @@ def _resnet(_: State) -> dict[str, Any]:
 
 
 def _vit_images(tensors: State) -> Preprocessing:
-    return Preprocessing(usual_input(_patches(tensors, "positional_embedding"))[0], _HALF, _HALF)
+    return Preprocessing(_size(tensors, "positional_embedding"), _HALF, _HALF)
 
 
 def _resnet_images(tensors: State) -> Preprocessing:
-    return Preprocessing(usual_input(_patches(tensors, "attnpool.positional_embedding"), strides=(16,))[0])
+    return Preprocessing(_size(tensors, "attnpool.positional_embedding"))
 
 
-def _patches(tensors: State, name: str) -> int:
-    """The patches of which the file has a position embedding; without any, those of the usual size."""
+def _usual(tensors: State, name: str) -> tuple[tuple[int, int], int] | None:
+    """Size and stride of a usual input with as many patches as the file has position embeddings."""
     positions = tensors.get(f"image_encoder.{name}")
-    return 16 * 8 if positions is None or positions.ndim != 2 else len(positions) - 1
+    return None if positions is None or positions.ndim != 2 else size_and_stride(len(positions) - 1)
+
+
+def _size(tensors: State, name: str) -> tuple[int, int]:
+    usual = _usual(tensors, name)
+    return usual[0] if usual else (256, 128)
 
 
 def _with_one_neck(state: State) -> State:
@@ -58,7 +63,9 @@ def _with_one_neck(state: State) -> State:
     return joint
 
 
-def _of_clip_reid(signature: str, architecture: Callable[[State], dict[str, Any]], **rest: Any) -> Format:
+def _of_clip_reid(
+    signature: str, architecture: Callable[[State], dict[str, Any]], images: Callable[[State], Preprocessing]
+) -> Format:
     return Format(
         kind="checkpoint of CLIP-ReID",
         prefixes=(signature, *_NECKS),
@@ -72,7 +79,7 @@ def _of_clip_reid(signature: str, architecture: Callable[[State], dict[str, Any]
         classifiers=("classifier.weight",),
         architecture=architecture,
         adapt=_with_one_neck,
-        **rest,
+        images=images,
     )
 
 
@@ -88,8 +95,8 @@ def _of_clip(signature: str, name: str) -> Format:
 
 
 FORMATS = [
-    _of_clip_reid("image_encoder.transformer.resblocks.", _vit, images=_vit_images),
-    _of_clip_reid("image_encoder.attnpool.", _resnet, images=_resnet_images),
+    _of_clip_reid("image_encoder.transformer.resblocks.", _vit, _vit_images),
+    _of_clip_reid("image_encoder.attnpool.", _resnet, _resnet_images),
     _of_clip("visual.transformer.resblocks.", "clip_vit_base"),
     _of_clip("visual.attnpool.", "clip_resnet50"),
 ]
