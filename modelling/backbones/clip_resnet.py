@@ -6,7 +6,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.resnet import ResNet
+from torchvision.models.resnet import Bottleneck, ResNet
 
 from modelling.backbones.clip_vit import CLIP_IMAGES, with_grid
 from modelling.backbones.record import Backbone
@@ -39,12 +39,12 @@ class ClipResNetBackbone(nn.Module):
         base.conv2, base.bn2 = nn.Conv2d(32, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32)
         base.conv3, base.bn3 = nn.Conv2d(32, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64)
         base.maxpool = nn.AvgPool2d(2)
-        for stage, stride in ((base.layer2, 2), (base.layer3, 2), (base.layer4, 1)):
-            block = stage[0]
-            block.conv2.stride = (1, 1)
-            for layers, name in ((block, "conv3"), (block.downsample, "0")):
-                conv = getattr(layers, name)
-                setattr(layers, name, PooledConv2d(stride, conv.in_channels, conv.out_channels))
+        for stage in (base.layer2, base.layer3):
+            strided = stage[0]
+            channels = strided.conv1.in_channels, strided.conv1.out_channels
+            stage[0] = PooledBottleneck(*channels, downsample=strided.downsample)
+        for stage in (base.layer2, base.layer3, base.layer4):
+            stage[0].conv2.stride = stage[0].downsample[0].stride = (1, 1)
         # A side of n pixels has (n + 1) // 2 after the first convolution, and three times n // 2 follow.
         height, width = ((side + 1) // 16 for side in input_size)
         base.attnpool = AttentionPooling((height, width))
@@ -62,22 +62,16 @@ class ClipResNetBackbone(nn.Module):
         return pooled[:, :, None, None]
 
 
-class PooledConv2d(nn.Conv2d):
-    """A 1 x 1 convolution of the means of small squares.
-
-    Args:
-        side: of a square.
-        inputs: channels of the input.
-        outputs: channels of the output.
-    """
-
-    def __init__(self, side: int, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 1, bias=False)
-        self._side = side
+class PooledBottleneck(Bottleneck):
+    """A block of a ResNet that halves the sides of its map by an average pool."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, D, H / side, W / side)."""
-        return super().forward(F.avg_pool2d(features, self._side) if self._side > 1 else features)
+        """(N, C, H, W) -> (N, D, H / 2, W / 2)."""
+        hidden = self.relu(self.bn1(self.conv1(features)))
+        hidden = F.avg_pool2d(self.relu(self.bn2(self.conv2(hidden))), 2)
+        shortcut = self.downsample(F.avg_pool2d(features, 2))
+        output: Tensor = self.relu(self.bn3(self.conv3(hidden)) + shortcut)
+        return output
 
 
 class AttentionPooling(nn.Module):

@@ -57,8 +57,8 @@ def test_a_backbone_alone_is_described(network: type, tmp_path: Path) -> None:
 def test_a_network_that_its_tensors_do_not_tell_is_described_by_name(network: type, tmp_path: Path) -> None:
     pytest.importorskip("timm")
     path = tmp_path / "net.pth"
-    torch.save(network("timm:test_vit", "fresh").backbone.base.state_dict(), path)
-    assert describe(str(path), "timm:test_vit")["network"] == "timm:test_vit"
+    torch.save(network("timm:convnext_atto", "fresh").backbone.base.state_dict(), path)
+    assert describe(str(path), "timm:convnext_atto")["network"] == "timm:convnext_atto"
 
 
 @pytest.mark.parametrize(
