@@ -155,9 +155,9 @@ def warn_of_scale(weights: Weights, scales: Collection[int]) -> None:
 
 
 def _compare_normalization(cfg: CfgNode) -> None:
-    """Warn if ImageNet weights were trained on images with another normalization."""
+    """Warn if the weights of a backbone were trained on images with another normalization."""
     name = cfg.MODEL.NAME
     for field, original, value in backbone(name).preprocessing.difference(preprocessing_of(cfg)):
         if field in ("mean", "std"):
-            message = "the ImageNet weights of %s were trained with %s %s, got %s"
+            message = "the weights of %s were trained with %s %s, got %s"
             logger.warning(message, name, KEYS[field], list(original), list(value))
