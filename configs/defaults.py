@@ -11,7 +11,7 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "NAME": Key("resnet50", "The backbone is e.g. resnet50, resnet50_ibn_a, osnet_x1_0 or timm:NAME."),
         "HEAD": Key(
             "bnneck",
-            "The head is bnneck (Luo et al.), projection (OSNet), jpm (TransReID), mgn (three branches; also mgn_norm "
+            "The head is bnneck (Luo et al.), projection (OSNet), jpm (TransReID), mgn (of branches; also mgn_norm "
             "of LUPerson and mgn_relu of old fast-reid) or reduction (old fast-reid).",
         ),
         "EMBEDDING_DIM": Key(

@@ -15,6 +15,7 @@ from modelling.backbones import backbone
 from modelling.network import ReidNetwork
 from modelling.weights.file import read_content
 from modelling.weights.foreign import imagenet_weights, recognize
+from modelling.weights.resemblance import resemblance
 from modelling.weights.weights import Weights
 from utils.errors import ReidError
 
@@ -38,6 +39,7 @@ def read_weights(path: Path, model_name: str = "") -> Weights:
         raise ReidError(
             f"MODEL.PRETRAIN_PATH must be a checkpoint of this framework or weights of a project it knows, "
             f"got {path}, which is neither (its first entries: {', '.join(map(str, list(content)[:4]))})"
+            f"{resemblance(content)}"
         )
     return weights
 

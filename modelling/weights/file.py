@@ -147,22 +147,26 @@ def check_fit(target: Mapping[str, Tensor], tensors: Mapping[str, Tensor], optio
         origin: what the message calls the file.
 
     Raises:
-        ReidError: if a tensor is missing, unknown or of another shape; the message names the first three.
+        ReidError: if a tensor is missing, unknown or of another shape; the message names the first three of each.
     """
-    problems = [
+    missing = [
         f"{name} is missing"
         for name in target
         if name not in tensors and name not in optional and not name.endswith("num_batches_tracked")
     ]
-    problems += [f"{name} is unknown" for name in tensors if name not in target]
-    problems += [
+    unknown = [f"{name} is unknown" for name in tensors if name not in target]
+    other = [
         f"{name} has shape {tuple(tensor.shape)} instead of {tuple(target[name].shape)}"
         for name, tensor in tensors.items()
         if name in target and tensor.shape != target[name].shape
     ]
+    problems = [
+        text
+        for group in (missing, unknown, other)
+        for text in (*group[:3], *([f"and {len(group) - 3} more such"] if len(group) > 3 else []))
+    ]
     if problems:
-        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise ReidError(f"{origin} does not fit the network of MODEL.NAME: {'; '.join(problems[:3])}{more}")
+        raise ReidError(f"{origin} does not fit the network of MODEL.NAME: {'; '.join(problems)}")
 
 
 def _proposal(path: Path) -> str:

@@ -12,6 +12,7 @@ from datasets.preprocessing import Preprocessing
 from modelling.backbones import backbone
 from modelling.weights.file import check_finite, check_fit
 from modelling.weights.names import BASE, without_common_prefix
+from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,10 @@ class Weights:
         Raises:
             ReidError: if a tensor is missing, unknown, of another shape or not finite; the message names it.
         """
-        target, tensors = network.state_dict(), self._tensors_for(network)
+        try:
+            target, tensors = network.state_dict(), self._tensors_for(network)
+        except ReidError as error:
+            raise ReidError(f"{self.path} ({self.kind}) does not fit: {error}") from error
         optional = frozenset() if self.has_head else self._fresh(target)
         check_fit(target, tensors, optional, f"{self.path} ({self.kind})")
         check_finite(tensors, str(self.path))
@@ -108,8 +112,8 @@ class Weights:
         if record is not None and not record.known_by_tensors:
             base = _stripped(base, target.state_dict().keys(), record.classifiers)
         if record is not None and record.fit is not None:
-            unused = self.left_out.keys() - target.state_dict().keys()
-            fitted = record.fit(target, {**base, **self.left_out})
+            unused = self.left_out.keys() - base.keys() - target.state_dict().keys()
+            fitted = record.fit(target, {**self.left_out, **base})
             base = {name: tensor for name, tensor in fitted.items() if name not in unused}
         adopted: Mapping[str, Tensor] = network.head.adopt(  # type: ignore[union-attr, operator]
             {**{BASE + name: tensor for name, tensor in base.items()}, **head}

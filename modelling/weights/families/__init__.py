@@ -1,11 +1,20 @@
 """The file formats of other projects: a file and a line here for each family."""
 
-from modelling.weights.families import fast_reid, pass_reid, plain, strong_baseline, torchreid, transreid
+from modelling.weights.families import (
+    clip_reid,
+    fast_reid,
+    pass_reid,
+    plain,
+    strong_baseline,
+    torchreid,
+    transreid,
+)
 from modelling.weights.format import Format
 
 FORMATS: list[Format] = [
     *strong_baseline.FORMATS,
     *fast_reid.FORMATS,
+    *clip_reid.FORMATS,
     *torchreid.FORMATS,
     *pass_reid.FORMATS,
     *transreid.FORMATS,

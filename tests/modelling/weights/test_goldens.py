@@ -20,6 +20,8 @@ from tests.reference import golden_rule
 GOLDENS = [
     "fastreid011_sbs_R50",
     "fastreid_agw_R50",
+    "clipreid_rn50_baseline",
+    "clipreid_vit",
     "fastreid_bot_R50_reduction",
     "transreid_vit_base_s12_sie_jpm",
     "transreid_vit_base_s16",
