@@ -47,6 +47,15 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "STEM_POOL": Key(
             "padded", "A ResNet's stem pools a padded map; ceil fits weights of fast-reid.", one_of("padded", "ceil")
         ),
+        "SEMANTIC_WEIGHT": Key(
+            0.2, "A Swin of SOLIDER shows this much of human parts, and the rest of appearance.", between(0, 1)
+        ),
+        "DROP_PATH": Key(
+            0.0,
+            "A transformer's last block is left out for an image in training with this probability, earlier ones "
+            "less often.",
+            between(0, 1),
+        ),
     },
     "INPUT": {
         "SIZE_TRAIN": Key([256, 128], "Training images get this height and width, in pixels.", numbers(2, 8)),

@@ -3,12 +3,13 @@
 from modelling.backbones.osnet import OSNETS
 from modelling.backbones.record import Backbone
 from modelling.backbones.resnet import RESNETS
+from modelling.backbones.swin import SWINS
 from modelling.backbones.timm_backbone import PREFIX, timm_record
 from utils.errors import ReidError, did_you_mean
 
 __all__ = ["BACKBONES", "Backbone", "backbone"]
 
-BACKBONES: dict[str, Backbone] = {**RESNETS, **OSNETS}
+BACKBONES: dict[str, Backbone] = {**RESNETS, **OSNETS, **SWINS}
 """MODEL.NAME -> record. A network of your own is one more entry: ``BACKBONES["mine"] = Backbone(build=...)``."""
 
 

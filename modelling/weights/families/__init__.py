@@ -1,9 +1,10 @@
 """The file formats of other projects: a file and a line here for each family."""
 
-from modelling.weights.families import fast_reid, plain, strong_baseline, torchreid
+from modelling.weights.families import fast_reid, plain, solider, strong_baseline, torchreid
 from modelling.weights.format import Format
 
 FORMATS: list[Format] = [
+    *solider.FORMATS,
     *strong_baseline.FORMATS,
     *fast_reid.FORMATS,
     *torchreid.FORMATS,

@@ -19,6 +19,7 @@ from tests.reference import golden_rule
 
 GOLDENS = [
     "fastreid_bot_R50_reduction",
+    "solider_swin_tiny_384",
 ]
 
 
