@@ -9,7 +9,7 @@ from utils.processes import MAX_WORKERS
 _SECTIONS: dict[str, Key | dict[str, Key]] = {
     "MODEL": {
         "NAME": Key("resnet50", "The backbone is e.g. resnet50, resnet50_ibn_a, osnet_x1_0 or timm:NAME."),
-        "HEAD": Key("bnneck", "The head is bnneck (Luo et al.) or projection (OSNet)."),
+        "HEAD": Key("bnneck", "The head is bnneck (Luo et al.), projection (OSNet) or jpm (TransReID)."),
         "EMBEDDING_DIM": Key(
             0, "A linear layer gives an embedding this many components; 0 = no layer (projection: 512).", at_least(0)
         ),
@@ -50,11 +50,17 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "SEMANTIC_WEIGHT": Key(
             0.2, "A Swin of SOLIDER shows this much of human parts, and the rest of appearance.", between(0, 1)
         ),
+        "PATCH_STRIDE": Key(
+            16, "The patches of a ViT are this many pixels apart; below 16 they overlap.", between(1, 16)
+        ),
+        "CAMERAS": Key(
+            0, "A ViT learns a vector for each of this many cameras; 0 = it does not look at cameras.", at_least(0)
+        ),
+        "FIRST_CAMERA": Key(
+            1, "The camera of this number in the data is the first one of MODEL.CAMERAS.", at_least(0)
+        ),
         "DROP_PATH": Key(
-            0.0,
-            "A transformer's last block is left out for an image in training with this probability, earlier ones "
-            "less often.",
-            between(0, 1),
+            0.0, "Training leaves out the last block of a transformer for this share of images.", between(0, 0.99)
         ),
     },
     "INPUT": {
@@ -201,6 +207,10 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
             "both",
             "Scales lower query and gallery alike (both), one side alone (query, gallery), or in all pairs (all).",
             one_of("both", "query", "gallery", "all"),
+        ),
+        "CAMERAS": Key(
+            False,
+            "The test's cameras are those that MODEL.CAMERAS has learned; False = they are taken for unknown.",
         ),
         "CAMERA_RULE": Key(True, "Evaluation ignores gallery images of the query's own identity and camera."),
     },

@@ -5,11 +5,12 @@ from modelling.backbones.record import Backbone
 from modelling.backbones.resnet import RESNETS
 from modelling.backbones.swin import SWINS
 from modelling.backbones.timm_backbone import PREFIX, timm_record
+from modelling.backbones.vit import VITS
 from utils.errors import ReidError, did_you_mean
 
 __all__ = ["BACKBONES", "Backbone", "backbone"]
 
-BACKBONES: dict[str, Backbone] = {**RESNETS, **OSNETS, **SWINS}
+BACKBONES: dict[str, Backbone] = {**RESNETS, **OSNETS, **SWINS, **VITS}
 """MODEL.NAME -> record. A network of your own is one more entry: ``BACKBONES["mine"] = Backbone(build=...)``."""
 
 

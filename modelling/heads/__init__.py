@@ -4,6 +4,7 @@ A head is a class and a line in :data:`HEADS`, a pooling a class and a line in :
 """
 
 from modelling.heads.head import Features, Head, HeadFactory, of_map
+from modelling.heads.jigsaw import JigsawHead, jigsaw_head
 from modelling.heads.necks import BNNeck, ProjectionHead
 from modelling.heads.pooling import POOLINGS, AveragePooling, GeneralizedMeanPooling, MaxPooling, PoolingFactory
 
@@ -16,11 +17,12 @@ __all__ = [
     "GeneralizedMeanPooling",
     "Head",
     "HeadFactory",
+    "JigsawHead",
     "MaxPooling",
     "PoolingFactory",
     "ProjectionHead",
     "of_map",
 ]
 
-HEADS: dict[str, HeadFactory] = {"bnneck": of_map(BNNeck), "projection": of_map(ProjectionHead)}
+HEADS: dict[str, HeadFactory] = {"bnneck": of_map(BNNeck), "projection": of_map(ProjectionHead), "jpm": jigsaw_head}
 """MODEL.HEAD -> what makes the head."""

@@ -1,6 +1,6 @@
 """What every head is and gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -34,11 +34,16 @@ class Head(nn.Module):
         branches: layers of the network that the head runs itself; they compute in the precision of the backbone.
     """
 
-    branches: nn.Module | None = None
+    branches: nn.Module | None
 
     def __init__(self, *parts: int) -> None:
         super().__init__()
         self.parts, self.dim = parts, sum(parts)
+        self.branches = None  # not of the class, where it would hide the module of that name
+
+    def adopt(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The tensors of a whole backbone with those of the layers that the head took over under their names here."""
+        return state
 
     def scaled(self, vectors: Tensor) -> Tensor:
         """The vectors (N, D) with the weight of each part in retrieval; here all parts weigh alike."""

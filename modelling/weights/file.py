@@ -14,12 +14,14 @@ from torch import Tensor
 from utils.errors import ReidError
 from utils.files import nearest_path
 
-# Checkpoints of centroids-reid (Lightning 1.1, yacs) hold objects of these classes beside their tensors. They are
-# dictionaries or never used, so a plain dictionary replaces each of them and none of their code runs.
+# Checkpoints of centroids-reid (Lightning 1.1, yacs) hold objects of these classes beside their tensors, and those of
+# self-supervised training (DINO) the arguments of its command line. They are dictionaries or never used, so a plain
+# dictionary replaces each of them and none of their code runs.
 _BOOKKEEPING = (
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
     "pytorch_lightning.utilities.parsing.AttributeDict",
     "yacs.config.CfgNode",
+    "argparse.Namespace",
 )
 # torchreid stores its best rank-1 as a number of NumPy. Nothing reads such numbers, so our class stands for each, and
 # no code of NumPy runs on what the file says.
@@ -33,6 +35,7 @@ _BEGINNINGS = (b"PK\x03\x04", b"\x80\x02")
 _WRAPPERS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "module", "params"),
     *("state_dict_ema", "model_ema", "ema", "params_ema"),
+    "teacher",  # of self-supervised training, which has a student beside it
 )
 _LEVELS = 4  # of mappings in one another
 

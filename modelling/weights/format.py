@@ -16,13 +16,14 @@ State = Mapping[str, Tensor]
 class Format:
     """How one project names its tensors, and what they say about the network.
 
-    The three functions of a file's tensors get them under the names of the file, without common prefixes.
+    The four functions of a file's tensors get them under the names of the file, without common prefixes.
 
     Attributes:
         kind: what such a file is, for messages.
         prefixes: a file of this format has, for each of these, a name that begins with it.
         renames: beginning of a name there -> here; the first one that fits counts.
         left_out: beginnings of names that are not loaded.
+        unused: of the file's tensors: more beginnings of names that are not loaded.
         classifiers: names of the classifier's weight, whose rows are the identities.
         architecture: of the file's tensors: what they decide, by lower-case key of MODEL (``name``, options of the
             backbone, ``head``, ``pooling``, ``embedding_dim``, ``retrieval_feature``); without ``name`` the tensors
@@ -38,6 +39,7 @@ class Format:
     prefixes: tuple[str, ...] = ()
     renames: Mapping[str, str] = field(default_factory=lambda: {"": "backbone.base."})
     left_out: tuple[str, ...] = ()
+    unused: Callable[[State], tuple[str, ...]] = lambda _: ()
     classifiers: tuple[str, ...] = ()
     architecture: Callable[[State], Mapping[str, Any]] = lambda _: {}
     images: Callable[[State], Preprocessing] = lambda _: Preprocessing()
@@ -52,7 +54,8 @@ class Format:
 
     def translate(self, tensors: State) -> tuple[State, State]:
         """The tensors under our names, and those that are left out, under theirs."""
-        left_out = {name: tensor for name, tensor in tensors.items() if name.startswith(self.left_out)}
+        beginnings = self.left_out + self.unused(tensors)
+        left_out = {name: tensor for name, tensor in tensors.items() if name.startswith(beginnings)}
         state = {self._rename(name): tensor for name, tensor in tensors.items() if name not in left_out}
         return self.adapt(state), left_out
 

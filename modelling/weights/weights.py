@@ -100,8 +100,13 @@ class Weights:
         if record is not None and not record.known_by_tensors:
             base = _stripped(base, target.state_dict().keys(), record.classifiers)
         if record is not None and record.fit is not None:
-            base = record.fit(target, {**base, **self.left_out})
-        return {**{BASE + name: tensor for name, tensor in base.items()}, **head}
+            unused = self.left_out.keys() - target.state_dict().keys()
+            fitted = record.fit(target, {**base, **self.left_out})
+            base = {name: tensor for name, tensor in fitted.items() if name not in unused}
+        adopted: Mapping[str, Tensor] = network.head.adopt(  # type: ignore[union-attr, operator]
+            {**{BASE + name: tensor for name, tensor in base.items()}, **head}
+        )
+        return adopted
 
 
 def _stripped(base: Mapping[str, Tensor], own: Set[str], classifiers: Sequence[str]) -> dict[str, Tensor]:

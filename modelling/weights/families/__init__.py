@@ -1,6 +1,6 @@
 """The file formats of other projects: a file and a line here for each family."""
 
-from modelling.weights.families import fast_reid, plain, solider, strong_baseline, torchreid
+from modelling.weights.families import fast_reid, pass_reid, plain, solider, strong_baseline, torchreid, transreid
 from modelling.weights.format import Format
 
 FORMATS: list[Format] = [
@@ -8,6 +8,8 @@ FORMATS: list[Format] = [
     *strong_baseline.FORMATS,
     *fast_reid.FORMATS,
     *torchreid.FORMATS,
+    *pass_reid.FORMATS,
+    *transreid.FORMATS,
     *plain.FORMATS,
 ]
 """A file has the first format that fits, so a format whose names are a part of another's comes after that one."""

@@ -20,6 +20,8 @@ from tests.reference import golden_rule
 GOLDENS = [
     "fastreid_bot_R50_reduction",
     "solider_swin_tiny_384",
+    "transreid_vit_base_s12_sie_jpm",
+    "transreid_vit_base_s16",
 ]
 
 
