@@ -5,6 +5,7 @@ A head is a class and a line in :data:`HEADS`, a pooling a class and a line in :
 
 from modelling.heads.head import Features, Head, HeadFactory, of_map
 from modelling.heads.jigsaw import JigsawHead, jigsaw_head
+from modelling.heads.multi_branch import MultiBranchHead, multi_branch_head
 from modelling.heads.necks import BNNeck, ProjectionHead
 from modelling.heads.pooling import POOLINGS, AveragePooling, GeneralizedMeanPooling, MaxPooling, PoolingFactory
 
@@ -19,10 +20,16 @@ __all__ = [
     "HeadFactory",
     "JigsawHead",
     "MaxPooling",
+    "MultiBranchHead",
     "PoolingFactory",
     "ProjectionHead",
     "of_map",
 ]
 
-HEADS: dict[str, HeadFactory] = {"bnneck": of_map(BNNeck), "projection": of_map(ProjectionHead), "jpm": jigsaw_head}
+HEADS: dict[str, HeadFactory] = {
+    "bnneck": of_map(BNNeck),
+    "projection": of_map(ProjectionHead),
+    "jpm": jigsaw_head,
+    "lmbn": multi_branch_head,
+}
 """MODEL.HEAD -> what makes the head."""

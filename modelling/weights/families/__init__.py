@@ -1,6 +1,6 @@
 """The file formats of other projects: a file and a line here for each family."""
 
-from modelling.weights.families import fast_reid, pass_reid, plain, solider, strong_baseline, torchreid, transreid
+from modelling.weights.families import fast_reid, lightmbn, pass_reid, plain, solider, strong_baseline, torchreid, transreid
 from modelling.weights.format import Format
 
 FORMATS: list[Format] = [
@@ -10,6 +10,7 @@ FORMATS: list[Format] = [
     *torchreid.FORMATS,
     *pass_reid.FORMATS,
     *transreid.FORMATS,
+    *lightmbn.FORMATS,
     *plain.FORMATS,
 ]
 """A file has the first format that fits, so a format whose names are a part of another's comes after that one."""
