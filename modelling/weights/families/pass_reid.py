@@ -6,29 +6,35 @@ import torch
 
 from modelling.weights.families.vit import vit_architecture, vit_images, vit_name
 from modelling.weights.format import Format, State
+from utils.errors import ReidError
 
-_PART = ("part_token1", "patch_embed.proj.", "blocks.", "pos_embed")
+_PASS = ("part_token1", "patch_embed.proj.", "blocks.", "pos_embed")
 _of_vit = vit_architecture("base.", retrieval_feature="raw")
 
 
 def _architecture(tensors: State) -> dict[str, Any]:
-    """The vector is the class token beside the mean of the parts, or the mean of these two."""
-    width = tensors["base.part_token1"].shape[-1]
-    return {**_of_vit(tensors), **({"embedding_dim": width} if _is_mean(tensors) else {})}
+    """The vector is the class token beside the mean of the parts, or, as wide as a token, the mean of these two.
+
+    Raises:
+        ReidError: for the latter with four necks.
+    """
+    width, has_one_neck = tensors["base.part_token1"].shape[-1], not _several_necks(tensors)
+    wide = ("classifier.weight", "bottleneck.weight") if has_one_neck else ("classifier.weight",)
+    if all(tensors[name].shape[-1] != width for name in wide if name in tensors):
+        return _of_vit(tensors)
+    if has_one_neck:
+        return {**_of_vit(tensors), "embedding_dim": width}
+    raise ReidError("a file of PASS with four necks must join its features (FEAT_FUSION cat), got their mean")
 
 
-def _is_mean(tensors: State) -> bool:
-    """Whether the vector has as many components as a token, by the classifier or by the only neck."""
-    sizes = [tensors[name].shape[-1] for name in ("classifier.weight",) if name in tensors]
-    if "bottleneck_1.weight" not in tensors:
-        sizes += [tensors[name].shape[-1] for name in ("bottleneck.weight",) if name in tensors]
-    return bool(sizes) and sizes[0] == tensors["base.part_token1"].shape[-1]
+def _several_necks(tensors: State) -> tuple[str, ...]:
+    """A neck for each token cannot be one of the vector; retrieval uses none."""
+    return ("bottleneck",) if "bottleneck_3.weight" in tensors else ()
 
 
 def _with_mean(state: State) -> State:
     """Add the layer that makes the mean of class token and parts, if the vector is this mean."""
-    width = state["backbone.base.part_token1"].shape[-1]
-    neck = state.get("head.bn.weight")
+    width, neck = state["backbone.base.part_token1"].shape[-1], state.get("head.bn.weight")
     if neck is None or len(neck) != width:
         return state
     half = torch.eye(width) / 2
@@ -37,19 +43,11 @@ def _with_mean(state: State) -> State:
 
 FORMATS = [
     Format(
-        kind="checkpoint of PASS with four necks, which are not loaded",
-        prefixes=(*(f"base.{name}" for name in _PART), "bottleneck.", "bottleneck_3."),
-        renames={"base.": "backbone.base."},
-        left_out=("bottleneck", "classifier.", "base.fc."),
-        classifiers=("classifier.weight",),
-        architecture=_of_vit,
-        images=vit_images("base."),
-    ),
-    Format(
         kind="checkpoint of PASS",
-        prefixes=(*(f"base.{name}" for name in _PART), "bottleneck."),
+        prefixes=(*(f"base.{name}" for name in _PASS), "bottleneck."),
         renames={"base.": "backbone.base.", "bottleneck.": "head.bn."},
         left_out=("classifier.", "base.fc."),
+        unused=_several_necks,
         classifiers=("classifier.weight",),
         architecture=_architecture,
         images=vit_images("base."),
@@ -57,7 +55,7 @@ FORMATS = [
     ),
     Format(
         kind="teacher of PASS",
-        prefixes=tuple(f"backbone.{name}" for name in _PART),
+        prefixes=tuple(f"backbone.{name}" for name in _PASS),
         renames={"backbone.": "backbone.base."},
         left_out=("head.", "backbone.head.", "backbone.fc."),
         architecture=lambda tensors: {"name": vit_name(tensors, "backbone.")},
@@ -65,7 +63,7 @@ FORMATS = [
     ),
     Format(
         kind="plain ViT backbone of PASS",
-        prefixes=_PART,
+        prefixes=_PASS,
         left_out=("fc.", "head."),
         architecture=lambda tensors: {"name": vit_name(tensors)},
         plain=True,

@@ -5,6 +5,7 @@ under ``backbone.``, or a network alone.
 """
 
 from itertools import takewhile
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,12 +14,19 @@ from modelling.weights.families.vit import num_blocks, vit_architecture, vit_ima
 from modelling.weights.format import Format, State
 
 _NECKS = ("bottleneck", *(f"bottleneck_{part}" for part in range(1, 5)))
+_of_vit = vit_architecture("base.", retrieval_feature="raw")
 _VIT = ("patch_embed.proj.", "blocks.", "pos_embed")
 
 
 def _replaced_by_head(tensors: State) -> tuple[str, ...]:
     """The jigsaw head runs its own copies of the last block and the normalization."""
     return (f"base.blocks.{num_blocks(tensors, 'base.') - 1}.", "base.norm.")
+
+
+def _with_reduction(tensors: State) -> dict[str, Any]:
+    """TransReID-SSL and PersonViT may reduce the class token by a linear layer before the neck."""
+    layer = tensors.get("fcneck.weight")
+    return {**_of_vit(tensors), **({} if layer is None else {"embedding_dim": len(layer)})}
 
 
 def _one_neck(state: State) -> State:
@@ -52,7 +60,7 @@ FORMATS = [
         renames={"base.": "backbone.base.", "bottleneck.": "head.bn.", "fcneck.": "head.linear."},
         left_out=("classifier.", "base.fc."),
         classifiers=("classifier.weight",),
-        architecture=vit_architecture("base.", retrieval_feature="raw"),
+        architecture=_with_reduction,
         images=vit_images("base."),
     ),
     Format(
