@@ -15,9 +15,12 @@ from utils.errors import ReidError
 
 _IBN_WEIGHTS = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
 _IBN_FILES = {
+    "resnet18_ibn_a": _IBN_WEIGHTS + "resnet18_ibn_a-2f571257.pth",
+    "resnet34_ibn_a": _IBN_WEIGHTS + "resnet34_ibn_a-94bc1577.pth",
     "resnet50_ibn_a": _IBN_WEIGHTS + "resnet50_ibn_a-d9d0bb7b.pth",
     "resnet101_ibn_a": _IBN_WEIGHTS + "resnet101_ibn_a-59ea0ac6.pth",
 }
+_WITHOUT_FILE = "resnet152_ibn_a"  # only CION trained it
 
 
 class ResNetBackbone(nn.Module):
@@ -92,8 +95,13 @@ def torchvision_weights(name: str) -> dict[str, Tensor]:
     """ImageNet weights by tensor name, from torch's cache or by download.
 
     Raises:
-        ReidError: if they are not in the cache and the download fails.
+        ReidError: if there are none, or if they are not in the cache and the download fails.
     """
+    if name == _WITHOUT_FILE:
+        raise ReidError(
+            f"MODEL.PRETRAINED True has no download for {name}: give a file of CION as MODEL.PRETRAIN_PATH, or set "
+            "MODEL.PRETRAINED False"
+        )
     url = _IBN_FILES.get(name) or torchvision.models.get_model_weights(name).IMAGENET1K_V1.url
     try:
         return load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
@@ -125,5 +133,5 @@ RESNETS: dict[str, Backbone] = {
         known_by_tensors=True,
         safe_in_16_bits=True,
     )
-    for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", *_IBN_FILES)
+    for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", *_IBN_FILES, _WITHOUT_FILE)
 }

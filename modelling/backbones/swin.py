@@ -1,9 +1,11 @@
-"""Swin Transformers of SOLIDER, whose maps a semantic weight modulates.
+"""Swin Transformers (Liu et al., ICCV 2021) of SOLIDER and CION.
 
-Swin Transformer: Liu et al., ICCV 2021. SOLIDER: Chen et al., Beyond Appearance: a Semantic Controllable
-Self-Supervised Learning Framework for Human-Centric Visual Tasks, CVPR 2023.
+SOLIDER modulates its maps by a semantic weight: Chen et al., Beyond Appearance: a Semantic Controllable
+Self-Supervised Learning Framework for Human-Centric Visual Tasks, CVPR 2023. CION: Zuo et al., Cross-video Identity
+Correlating for Person Re-identification Pre-training, NeurIPS 2024.
 """
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from math import expm1, log
@@ -18,8 +20,6 @@ from datasets.preprocessing import Preprocessing
 from modelling.backbones.record import Backbone
 from utils.errors import ReidError, lookup
 
-_WINDOW = 7
-_SHIFT = 3
 _FORBIDDEN = -100.0  # is added to the attention between regions that the shift brought together
 
 
@@ -27,29 +27,35 @@ class _Shape(NamedTuple):
     width: int  # channels of the first stage; each of the following ones has twice as many
     depths: tuple[int, int, int, int]
     heads: int  # of the first stage
+    window: int = 7  # side of a window in tokens
+    semantic: bool = True
 
 
 _VARIANTS = {
     "swin_tiny_solider": _Shape(96, (2, 2, 6, 2), 3),
     "swin_small_solider": _Shape(96, (2, 2, 18, 2), 3),
     "swin_base_solider": _Shape(128, (2, 2, 18, 2), 4),
+    "swin_tiny_cion": _Shape(96, (2, 2, 6, 2), 3, 8, semantic=False),
+    "swin_small_cion": _Shape(96, (2, 2, 18, 2), 3, 8, semantic=False),
+    "swin_base_cion": _Shape(128, (2, 2, 18, 2), 4, 8, semantic=False),
 }
 
 
 class SwinBackbone(nn.Module):
-    """A Swin Transformer of SOLIDER up to its last map, which the last normalization ends.
+    """A Swin Transformer up to its last map, which the last normalization ends.
 
     Args:
         name: one of :data:`SWINS`.
         input_size: height and width; the network takes any and ignores it.
-        semantic_weight: how much of human parts, in contrast to appearance, the maps are to show, from 0 to 1.
+        semantic_weight: how much of human parts, in contrast to appearance, the maps of SOLIDER are to show, from 0
+            to 1.
         drop_path: the last block is left out for an image in training with this probability; it falls linearly to
             0 for the first block.
 
     Attributes:
         out_channels: of the map.
         negative: share of values below 0, half by the last normalization.
-        base: the network under the names that published weights use. Its two layers of each stage for the semantic
+        base: the network under the names that SOLIDER's weights use. The two layers of each stage for the semantic
             weight are frozen, as in the authors' fine-tuning; a new network's modulate nothing.
 
     Raises:
@@ -67,13 +73,14 @@ class SwinBackbone(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        width, depths, heads = lookup(_VARIANTS, name, "a Swin Transformer of SOLIDER")
+        width, depths, heads, window, semantic = lookup(_VARIANTS, name, "a Swin Transformer")
         rates = iter(torch.linspace(0, drop_path, sum(depths)).tolist())
         stages = []
         for index, depth in enumerate(depths):
             scale, last = 2**index, index == len(depths) - 1
             blocks = [
-                _Block(width * scale, heads * scale, _SHIFT * (number % 2), next(rates)) for number in range(depth)
+                _Block(width * scale, heads * scale, window, next(rates), shifted=number % 2 == 1)
+                for number in range(depth)
             ]
             stages.append(_Stage(blocks, None if last else _PatchMerging(width * scale)))
         widths = [2 * width, 4 * width, 8 * width]
@@ -83,8 +90,9 @@ class SwinBackbone(nn.Module):
         base.stages = nn.ModuleList(stages)
         base.norm3 = nn.LayerNorm(self.out_channels)
         base.apply(_initialize)
-        base.semantic_embed_w = nn.ModuleList(_constant(channels, log(expm1(1))) for channels in widths)
-        base.semantic_embed_b = nn.ModuleList(_constant(channels, 0.0) for channels in widths)
+        if semantic:
+            base.semantic_embed_w = nn.ModuleList(_constant(channels, log(expm1(1))) for channels in widths)
+            base.semantic_embed_b = nn.ModuleList(_constant(channels, 0.0) for channels in widths)
         self.base = base
         self.register_buffer("_semantic", torch.tensor([semantic_weight, 1 - semantic_weight]), persistent=False)
 
@@ -93,8 +101,11 @@ class SwinBackbone(nn.Module):
         base = self.base
         features: Tensor = base.patch_embed(images)
         *stages, last = base.stages
-        for stage, scale, offset in zip(stages, base.semantic_embed_w, base.semantic_embed_b, strict=True):
-            features = stage(features) * functional.softplus(scale(self._semantic)) + offset(self._semantic)
+        for index, stage in enumerate(stages):
+            features = stage(features)
+            if hasattr(base, "semantic_embed_w"):
+                scale, offset = base.semantic_embed_w[index], base.semantic_embed_b[index]
+                features = features * functional.softplus(scale(self._semantic)) + offset(self._semantic)
         feature_map: Tensor = base.norm3(last(features)).permute(0, 3, 1, 2)
         return feature_map
 
@@ -148,11 +159,11 @@ class _PatchMerging(nn.Module):
 class _Block(nn.Module):
     """Attention within windows and a network of each token, (N, h, w, C) -> (N, h, w, C)."""
 
-    def __init__(self, channels: int, heads: int, shift: int, drop_path: float) -> None:
+    def __init__(self, channels: int, heads: int, window: int, drop_path: float, *, shifted: bool) -> None:
         super().__init__()
-        self._shift = shift
+        self._window, self._shift = window, window // 2 if shifted else 0
         self.norm1 = nn.LayerNorm(channels)
-        self.attn = nn.ModuleDict({"w_msa": _WindowAttention(channels, heads)})
+        self.attn = nn.ModuleDict({"w_msa": _WindowAttention(channels, heads, window)})
         self.norm2 = nn.LayerNorm(channels)
         hidden = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU())
         self.ffn = nn.ModuleDict({"layers": nn.Sequential(hidden, nn.Linear(4 * channels, channels))})
@@ -166,15 +177,15 @@ class _Block(nn.Module):
     def _attention(self, features: Tensor) -> Tensor:
         """The map is padded with zeros to whole windows first and shifted then, even if it is one window."""
         _, height, width, channels = features.shape
-        padded = functional.pad(features, (0, 0, 0, -width % _WINDOW, 0, -height % _WINDOW))
-        shift, mask = self._shift, None
+        side, shift, mask = self._window, self._shift, None
+        padded = functional.pad(features, (0, 0, 0, -width % side, 0, -height % side))
         if shift:
             padded = padded.roll((-shift, -shift), (1, 2))
-            mask = _mask(padded.shape[1], padded.shape[2], padded.device)
-        images, rows, columns = len(padded), padded.shape[1] // _WINDOW, padded.shape[2] // _WINDOW
-        tiles = padded.reshape(images, rows, _WINDOW, columns, _WINDOW, channels).transpose(2, 3)
-        windows = self.attn["w_msa"](tiles.reshape(images, rows * columns, _WINDOW**2, channels), mask)
-        tiles = windows.view(images, rows, columns, _WINDOW, _WINDOW, channels).transpose(2, 3)
+            mask = _mask(padded.shape[1], padded.shape[2], side, padded.device)
+        images, rows, columns = len(padded), padded.shape[1] // side, padded.shape[2] // side
+        tiles = padded.reshape(images, rows, side, columns, side, channels).transpose(2, 3)
+        windows = self.attn["w_msa"](tiles.reshape(images, rows * columns, side**2, channels), mask)
+        tiles = windows.view(images, rows, columns, side, side, channels).transpose(2, 3)
         result: Tensor = tiles.reshape(padded.shape)
         if shift:
             result = result.roll((shift, shift), (1, 2))
@@ -182,18 +193,18 @@ class _Block(nn.Module):
 
 
 class _WindowAttention(nn.Module):
-    """Attention with a bias for the distance of two tokens, (N, windows, 49, C) -> the same."""
+    """Attention with a bias for the distance of two tokens, (N, windows, tokens, C) -> the same."""
 
     relative_position_index: Tensor
 
-    def __init__(self, channels: int, heads: int) -> None:
+    def __init__(self, channels: int, heads: int, window: int) -> None:
         super().__init__()
         self._heads = heads
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
-        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * _WINDOW - 1) ** 2, heads))
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
-        self.register_buffer("relative_position_index", _relative_positions(), persistent=False)
+        self.register_buffer("relative_position_index", _relative_positions(window), persistent=False)
 
     def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         images, windows, length, channels = tokens.shape
@@ -207,28 +218,28 @@ class _WindowAttention(nn.Module):
         return projected
 
 
-def _mask(height: int, width: int, device: torch.device) -> Tensor:
-    """(windows, 49, 49) float32: what the attention of a shifted map adds; it keeps the regions apart.
+def _mask(height: int, width: int, window: int, device: torch.device) -> Tensor:
+    """(windows, T, T) float32, T tokens of a window: what the attention of a shifted map adds; it keeps the regions apart.
 
     In each direction, all but the last window of the map are one region, and the last window holds two.
     """
     regions = [
-        (torch.arange(side, device=device) >= side - _WINDOW).int()
-        + (torch.arange(side, device=device) >= side - _SHIFT).int()
+        (torch.arange(side, device=device) >= side - window).int()
+        + (torch.arange(side, device=device) >= side - window // 2).int()
         for side in (height, width)
     ]
     numbers = 3 * regions[0][:, None] + regions[1][None, :]
-    windows = numbers.view(height // _WINDOW, _WINDOW, width // _WINDOW, _WINDOW).transpose(1, 2)
-    windows = windows.reshape(-1, _WINDOW**2)
+    windows = numbers.view(height // window, window, width // window, window).transpose(1, 2)
+    windows = windows.reshape(-1, window**2)
     return (windows[:, :, None] != windows[:, None, :]).float() * _FORBIDDEN
 
 
-def _relative_positions() -> Tensor:
-    """(49, 49) int64: the row of the bias table for each pair of tokens of a window."""
-    numbers = torch.arange(_WINDOW**2)
-    rows, columns = numbers // _WINDOW, numbers % _WINDOW
-    down, right = rows[:, None] - rows + _WINDOW - 1, columns[:, None] - columns + _WINDOW - 1
-    return down * (2 * _WINDOW - 1) + right
+def _relative_positions(window: int) -> Tensor:
+    """(T, T) int64, T tokens of a window: the row of the bias table for each pair of tokens of a window."""
+    numbers = torch.arange(window**2)
+    rows, columns = numbers // window, numbers % window
+    down, right = rows[:, None] - rows + window - 1, columns[:, None] - columns + window - 1
+    return down * (2 * window - 1) + right
 
 
 def _constant(channels: int, value: float) -> nn.Linear:
@@ -248,31 +259,34 @@ def _initialize(module: nn.Module) -> None:
 
 def _refuse_download(name: str) -> NoReturn:
     raise ReidError(
-        f"MODEL.PRETRAINED True has no download for {name}: give a file of SOLIDER as MODEL.PRETRAIN_PATH "
+        f"MODEL.PRETRAINED True has no download for {name}: give a file of its authors as MODEL.PRETRAIN_PATH "
         "(docs/model_zoo.md has the address), or set MODEL.PRETRAINED False"
     )
 
 
-def swin_name(tensors: Mapping[str, Tensor], prefix: str = "") -> str:
-    """MODEL.NAME of a Swin Transformer of SOLIDER by its tensors.
+def swin_name(tensors: Mapping[str, Tensor], prefix: str = "", stages: str = "stages") -> str:
+    """MODEL.NAME of a Swin Transformer by its tensors.
 
     Args:
         tensors: of the file.
         prefix: of the names of the network's tensors.
+        stages: name of the list of stages there.
 
     Raises:
         ReidError: for another width or depth.
     """
-    width = next(iter(tensors[f"{prefix}norm3.weight"].shape), 0) // 8 if f"{prefix}norm3.weight" in tensors else 0
-    start = f"{prefix}stages."
-    blocks = {tuple(name.removeprefix(start).split(".")[:3]) for name in tensors if name.startswith(f"{start}")}
-    depths = tuple(sum(stage == str(index) and part == "blocks" for stage, part, _ in blocks) for index in range(4))
+    norm = tensors.get(f"{prefix}norm3.weight")
+    width = 0 if norm is None else norm.numel() // 8
+    semantic = f"{prefix}semantic_embed_w.0.weight" in tensors
+    pattern = re.compile(rf"{re.escape(prefix + stages)}\.([0-3])\.blocks\.(\d+)\.")
+    blocks = {match.groups() for match in map(pattern.match, tensors) if match}
+    depths = tuple(sum(stage == number for stage, _ in blocks) for number in "0123")
     for name, shape in _VARIANTS.items():
-        if (shape.width, shape.depths) == (width, depths):
+        if (shape.width, shape.depths, shape.semantic) == (width, depths, semantic):
             return name
     raise ReidError(
         f"the weights must be of one of {', '.join(_VARIANTS)}, got a Swin Transformer of width {width} with stages "
-        f"of {depths} blocks; use them with the framework that made them"
+        f"of {depths} blocks{' and semantic weight' if semantic else ''}; use them with the framework that made them"
     )
 
 
@@ -280,9 +294,9 @@ SWINS: dict[str, Backbone] = {
     name: Backbone(
         build=partial(SwinBackbone, name),
         weights=partial(_refuse_download, name),
-        preprocessing=Preprocessing((384, 128), (0.5,) * 3, (0.5,) * 3),
-        options=("semantic_weight", "drop_path"),
+        preprocessing=Preprocessing((384, 128) if shape.semantic else (256, 128), (0.5,) * 3, (0.5,) * 3),
+        options=("semantic_weight", "drop_path") if shape.semantic else ("drop_path",),
         known_by_tensors=True,
     )
-    for name in _VARIANTS
+    for name, shape in _VARIANTS.items()
 }

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from datasets.preprocessing import Preprocessing
 from modelling.backbones import backbone
-from modelling.weights.families import FORMATS, torchreid
+from modelling.weights.families import FORMATS, cion, torchreid
 from modelling.weights.file import states
-from modelling.weights.format import Format, plain_format
+from modelling.weights.format import Format, has, plain_format
 from modelling.weights.names import (
     network_name,
     with_our_osnet_names,
@@ -51,8 +51,8 @@ def recognize(content: Mapping[str, Any], path: Path, model_name: str = "") -> W
     if candidates and model_name and (layout is None or layout.plain):
         record = backbone(model_name)
         if not record.known_by_tensors:
-            layout = plain_format(f"plain {model_name} backbone", model_name, record.classifiers)
             keys, tensors = candidates[0]
+            layout = _format_by_name(model_name, tensors, record.classifiers)
     if layout is None:
         return None
     if len(matches) > 1:
@@ -60,6 +60,14 @@ def recognize(content: Mapping[str, Any], path: Path, model_name: str = "") -> W
     if layout.imagenet_too and _num_ids(layout, tensors) == _IMAGENET_CLASSES:
         layout = torchreid.IMAGENET
     return _translate(layout, tensors, content, path)
+
+
+def _format_by_name(name: str, tensors: Mapping[str, Tensor], classifiers: tuple[str, ...]) -> Format:
+    """The format of a file whose network only MODEL.NAME tells: trained on identities, a teacher, or plain."""
+    if "bottleneck.weight" in tensors and has(tensors, "base."):
+        return cion.of_named_network(name, classifiers)
+    prefix = "backbone." if has(tensors, "backbone.") and has(tensors, "head.") else ""
+    return plain_format(f"plain {name} backbone", name, classifiers, prefix)
 
 
 def imagenet_weights(name: str) -> Weights:

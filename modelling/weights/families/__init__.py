@@ -1,12 +1,23 @@
 """The file formats of other projects: a file and a line here for each family."""
 
-from modelling.weights.families import fast_reid, lightmbn, pass_reid, plain, solider, strong_baseline, torchreid, transreid
+from modelling.weights.families import (
+    cion,
+    fast_reid,
+    lightmbn,
+    pass_reid,
+    plain,
+    solider,
+    strong_baseline,
+    torchreid,
+    transreid,
+)
 from modelling.weights.format import Format
 
 FORMATS: list[Format] = [
     *solider.FORMATS,
-    *strong_baseline.FORMATS,
     *fast_reid.FORMATS,
+    *cion.FORMATS,
+    *strong_baseline.FORMATS,
     *torchreid.FORMATS,
     *pass_reid.FORMATS,
     *transreid.FORMATS,
