@@ -9,7 +9,9 @@ from utils.processes import MAX_WORKERS
 _SECTIONS: dict[str, Key | dict[str, Key]] = {
     "MODEL": {
         "NAME": Key("resnet50", "The backbone is e.g. resnet50, resnet50_ibn_a, osnet_x1_0 or timm:NAME."),
-        "HEAD": Key("bnneck", "The head is bnneck (Luo et al.), projection (OSNet), jpm (TransReID) or lmbn (LightMBN)."),
+        "HEAD": Key(
+            "bnneck", "The head is bnneck (Luo et al.), projection (OSNet), jpm (TransReID) or lmbn (LightMBN)."
+        ),
         "EMBEDDING_DIM": Key(
             0, "A linear layer gives an embedding this many components; 0 = no layer (projection: 512).", at_least(0)
         ),

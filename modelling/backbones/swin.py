@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from math import expm1, log
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,7 @@ class SwinBackbone(nn.Module):
             stages.append(_Stage(blocks, None if last else _PatchMerging(width * scale)))
         widths = [2 * width, 4 * width, 8 * width]
         self.out_channels = widths[-1]
-        base = nn.Module()
+        base: Any = nn.Module()
         base.patch_embed = _PatchEmbedding(width)
         base.stages = nn.ModuleList(stages)
         base.norm3 = nn.LayerNorm(self.out_channels)
@@ -98,7 +98,7 @@ class SwinBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, ``out_channels``, H / 32, W / 32), rounded up."""
-        base = self.base
+        base: Any = self.base
         features: Tensor = base.patch_embed(images)
         *stages, last = base.stages
         for index, stage in enumerate(stages):
@@ -195,8 +195,6 @@ class _Block(nn.Module):
 class _WindowAttention(nn.Module):
     """Attention with a bias for the distance of two tokens, (N, windows, tokens, C) -> the same."""
 
-    relative_position_index: Tensor
-
     def __init__(self, channels: int, heads: int, window: int) -> None:
         super().__init__()
         self._heads = heads
@@ -208,7 +206,7 @@ class _WindowAttention(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         images, windows, length, channels = tokens.shape
-        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+        bias = self.relative_position_bias_table[self.get_buffer("relative_position_index")].permute(2, 0, 1)
         if mask is not None:
             bias = (bias + mask[:, None]).repeat(images, 1, 1, 1)  # for each window of each image
         heads = self.qkv(tokens).view(images * windows, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
@@ -221,7 +219,7 @@ class _WindowAttention(nn.Module):
 def _mask(height: int, width: int, window: int, device: torch.device) -> Tensor:
     """(windows, T, T) float32, T tokens of a window: what the attention of a shifted map adds; it keeps the regions apart.
 
-    In each direction, all but the last window of the map are one region, and the last window holds two.
+    In each direction, all but the last window are one region, and the last window holds two.
     """
     regions = [
         (torch.arange(side, device=device) >= side - window).int()

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,8 @@ class MultiBranchHead(Head):
         if not isinstance(backbone, OSNetBackbone):
             raise ReidError("MODEL.HEAD lmbn needs an OSNet: set MODEL.NAME osnet_x1_0, or another MODEL.HEAD")
         super().__init__(*[_WIDTH] * (_LINEAR_PARTS + _CHANNEL_PARTS))
-        channels, base = backbone.out_channels, backbone.base
+        channels = backbone.out_channels
+        base: Any = backbone.base
         last = nn.Sequential(base.conv3[1:], base.conv4, base.conv5)
         base.conv3 = base.conv3[:1]
         del base.conv4, base.conv5
@@ -74,7 +76,7 @@ class MultiBranchHead(Head):
 
     def scaled(self, vectors: Tensor) -> Tensor:
         """Each part with length 1, as in the authors' evaluation: all weigh alike."""
-        return functional.normalize(vectors.unflatten(1, (len(self.parts), _WIDTH)), dim=2).flatten(1)
+        return functional.normalize(vectors.view(len(vectors), len(self.parts), _WIDTH), dim=2).flatten(1)
 
     def adopt(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """All copies begin as the last layers of a whole OSNet."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,30 @@ def imagenet_weights(name: str) -> Weights:
             "or set MODEL.PRETRAINED False"
         )
     return _translate(plain_format("ImageNet weights", name, record.classifiers), record.weights(), {}, Path(name))
+
+
+def described(weights: Weights, description: Mapping[str, Any]) -> Weights:
+    """The weights with the images that roboflow's description of a folder names; it describes trained models only.
+
+    Raises:
+        ReidError: if the description has other values than an image may have.
+    """
+    images, usual = description.get("preprocessing", {}), weights.preprocessing or Preprocessing()
+    values = images if isinstance(images, Mapping) else {}
+    size = _numbers(values.get("input_size", list(usual.size)), 2, SMALLEST_SIDE)
+    mean = _numbers(values.get("mean", list(usual.mean)), 3, 0.0)
+    std = _numbers(values.get("std", list(usual.std)), 3, 1e-6)
+    interpolation = values.get("interpolation", usual.interpolation)
+    if not (size and mean and std) or interpolation not in ("bilinear", "bicubic"):
+        raise ReidError(
+            f"the preprocessing beside {weights.path} must have a size, mean, deviation and interpolation (bilinear or "
+            f"bicubic), got {dict(values)}"
+        )
+    preprocessing = Preprocessing((int(size[0]), int(size[1])), (*mean,), (*std,), interpolation)
+    architecture = dict(weights.architecture)
+    if not weights.is_reid_model:  # it is the feature of the network that is compared
+        architecture |= {"head": "bnneck", "pooling": "avg", "retrieval_feature": "raw"}
+    return replace(weights, architecture=architecture, preprocessing=preprocessing, of_people=True)
 
 
 def _recognize_format(tensors: Mapping[str, Tensor]) -> tuple[Format, Mapping[str, Tensor]] | None:

@@ -59,7 +59,7 @@ def _swin(state: State) -> State:
             continue
         if ".downsample." in name and tensor.ndim and tensor.shape[-1] % 4 == 0:
             # of a square's tokens, the columns are the outer order there, and the inner one here
-            tensor = tensor.unflatten(-1, (2, 2, -1)).movedim(-1, -3).transpose(-1, -2).flatten(-3)
+            tensor = tensor.reshape(*tensor.shape[:-1], 2, 2, -1).movedim(-1, -3).transpose(-1, -2).flatten(-3)
         for pattern, replacement in _SWIN_NAMES.items():
             name = re.sub(pattern, replacement, name)
         renamed[name] = tensor
