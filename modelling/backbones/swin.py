@@ -217,7 +217,7 @@ class _WindowAttention(nn.Module):
 
 
 def _mask(height: int, width: int, window: int, device: torch.device) -> Tensor:
-    """(windows, T, T) float32, T tokens of a window: what the attention of a shifted map adds; it keeps the regions apart.
+    """(windows, T, T) float32, T tokens of a window: what keeps the regions of a shifted map apart.
 
     In each direction, all but the last window are one region, and the last window holds two.
     """

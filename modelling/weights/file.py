@@ -96,8 +96,8 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         return dict(load_file(path))
     except (SafetensorError, OSError) as error:
         raise ReidError(
-            f"{path} begins like a file of safetensors, but cannot be read ({one_line(error)[:200]}); copy or download "
-            "it again"
+            f"{path} begins like a file of safetensors, but cannot be read ({one_line(error)[:200]}); copy or "
+            "download it again"
         ) from error
 
 

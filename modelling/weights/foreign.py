@@ -103,8 +103,8 @@ def described(weights: Weights, description: Mapping[str, Any]) -> Weights:
     interpolation = values.get("interpolation", usual.interpolation)
     if not (size and mean and std) or interpolation not in ("bilinear", "bicubic"):
         raise ReidError(
-            f"the preprocessing beside {weights.path} must have a size, mean, deviation and interpolation (bilinear or "
-            f"bicubic), got {dict(values)}"
+            f"the preprocessing beside {weights.path} must have a size, mean, deviation and interpolation (bilinear "
+            f"or bicubic), got {dict(values)}"
         )
     preprocessing = Preprocessing((int(size[0]), int(size[1])), (*mean,), (*std,), interpolation)
     architecture = dict(weights.architecture)

@@ -39,7 +39,7 @@ def reopened(content: dict[str, object], name: str = "") -> tuple[Weights, ReidN
     architecture = weights.architecture
     dim = int(architecture.get("embedding_dim", 0))
     whole = network(
-        architecture["name"], architecture.get("head", "bnneck"), dim, architecture.get("retrieval_feature", "bn")
+        architecture["name"], architecture.get("head", "bnneck"), dim, architecture.get("retrieval_feature", "raw")
     )
     weights.fill(whole)
     return weights, whole

@@ -53,7 +53,7 @@ def osnet() -> tuple[ReidNetwork, dict[str, torch.Tensor]]:
     return network, {**body.base.state_dict(), **head}
 
 
-def folder(tmp_path: Path, state: dict[str, torch.Tensor], description: Any) -> Path:
+def folder(tmp_path: Path, state: dict[str, torch.Tensor], description: object) -> Path:
     save_file(state, tmp_path / "weights.safetensors")
     (tmp_path / "reid_config.json").write_text(json.dumps(description))
     return tmp_path
