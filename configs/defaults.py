@@ -11,8 +11,8 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "NAME": Key("resnet50", "The backbone is e.g. resnet50, resnet50_ibn_a, osnet_x1_0 or timm:NAME."),
         "HEAD": Key(
             "bnneck",
-            "The head is bnneck (Luo et al.), projection (OSNet), jpm (TransReID), mgn (of branches; also mgn_norm "
-            "of LUPerson and mgn_relu of old fast-reid) or reduction (old fast-reid).",
+            "The head is bnneck (Luo et al.), projection (OSNet), jpm (TransReID), lmbn (LightMBN), mgn (also "
+            "mgn_norm of LUPerson and mgn_relu of old fast-reid) or reduction (old fast-reid).",
         ),
         "EMBEDDING_DIM": Key(
             0, "A linear layer gives an embedding this many components; 0 = no layer (projection: 512).", at_least(0)
@@ -55,6 +55,9 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "STEM_POOL": Key(
             "padded", "A ResNet's stem pools a padded map; ceil fits weights of fast-reid.", one_of("padded", "ceil")
         ),
+        "SEMANTIC_WEIGHT": Key(
+            0.2, "A Swin of SOLIDER shows this much of human parts, and the rest of appearance.", between(0, 1)
+        ),
         "PATCH_STRIDE": Key(
             16, "The patches of a ViT are this many pixels apart; below 16 they overlap.", between(1, 16)
         ),
@@ -65,7 +68,7 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
             1, "The camera of this number in the data is the first one of MODEL.CAMERAS.", at_least(0)
         ),
         "DROP_PATH": Key(
-            0.0, "Training leaves out the last block of a ViT for this share of images.", between(0, 0.99)
+            0.0, "Training leaves out the last block of a transformer for this share of images.", between(0, 0.99)
         ),
     },
     "INPUT": {

@@ -14,34 +14,38 @@ from engine.settings import Settings
 from modelling.backbones import backbone
 from modelling.network import ReidNetwork
 from modelling.weights.file import read_content
-from modelling.weights.foreign import imagenet_weights, recognize
+from modelling.weights.foreign import described, imagenet_weights, recognize
 from modelling.weights.resemblance import resemblance
+from modelling.weights.sources import find_weights
 from modelling.weights.weights import Weights
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
 
-def read_weights(path: Path, model_name: str = "") -> Weights:
+def read_weights(location: str | Path, model_name: str = "") -> Weights:
     """Read a weight file; its content decides its kind.
 
     Args:
-        path: the file.
+        location: as for :func:`modelling.weights.sources.find_weights`.
         model_name: MODEL.NAME of the user, for tensors that do not identify their network.
 
     Raises:
         ReidError: if the file is missing, holds more than plain tensors, or is neither a checkpoint of ours nor of a
             known project.
     """
+    path, description = find_weights(str(location))
     content = read_content(path)
-    weights = read_checkpoint(path, content) if SECTION in content else recognize(content, path, model_name)
+    if SECTION in content:
+        return read_checkpoint(path, content)
+    weights = recognize(content, path, str(description.get("architecture", model_name)))
     if weights is None:
         raise ReidError(
             f"MODEL.PRETRAIN_PATH must be a checkpoint of this framework or weights of a project it knows, "
             f"got {path}, which is neither (its first entries: {', '.join(map(str, list(content)[:4]))})"
             f"{resemblance(content)}"
         )
-    return weights
+    return described(weights, description) if description else weights
 
 
 def open_weights(settings: Settings) -> Weights | None:
@@ -53,7 +57,7 @@ def open_weights(settings: Settings) -> Weights | None:
     model = settings.cfg.MODEL
     if not model.PRETRAIN_PATH:
         return None
-    weights = read_weights(Path(model.PRETRAIN_PATH), model.NAME)
+    weights = read_weights(model.PRETRAIN_PATH, model.NAME)
     logger.info("MODEL.PRETRAIN_PATH %s: %s", weights.path, weights.kind)
     return weights
 

@@ -6,13 +6,22 @@ from modelling.backbones.osnet import OSNETS
 from modelling.backbones.record import Backbone
 from modelling.backbones.resnest import RESNESTS
 from modelling.backbones.resnet import RESNETS
+from modelling.backbones.swin import SWINS
 from modelling.backbones.timm_backbone import PREFIX, timm_record
 from modelling.backbones.vit import VITS
 from utils.errors import ReidError, did_you_mean
 
 __all__ = ["BACKBONES", "Backbone", "backbone"]
 
-BACKBONES: dict[str, Backbone] = {**RESNETS, **RESNESTS, **OSNETS, **VITS, **CLIP_VITS, **CLIP_RESNETS}
+BACKBONES: dict[str, Backbone] = {
+    **RESNETS,
+    **RESNESTS,
+    **OSNETS,
+    **VITS,
+    **SWINS,
+    **CLIP_VITS,
+    **CLIP_RESNETS,
+}
 """MODEL.NAME -> record. A network of your own is one more entry: ``BACKBONES["mine"] = Backbone(build=...)``."""
 
 

@@ -24,6 +24,7 @@ _IBN_FILES = {
 _NON_LOCAL = "_nl"
 # Depth -> blocks of a stage, from its end, that a non-local block follows.
 _NON_LOCAL_BLOCKS = {"resnet50": {"layer2": 2, "layer3": 3}, "resnet101": {"layer2": 2, "layer3": 9}}
+_WITHOUT_FILE = "resnet152_ibn_a"  # only CION trained it
 
 
 class ResNetBackbone(nn.Module):
@@ -101,8 +102,13 @@ def torchvision_weights(name: str) -> dict[str, Tensor]:
     """ImageNet weights by tensor name, from torch's cache or by download.
 
     Raises:
-        ReidError: if they are not in the cache and the download fails.
+        ReidError: if there are none, or if they are not in the cache and the download fails.
     """
+    if name == _WITHOUT_FILE:
+        raise ReidError(
+            f"MODEL.PRETRAINED True has no download for {name}: give a file of CION as MODEL.PRETRAIN_PATH, or set "
+            "MODEL.PRETRAINED False"
+        )
     url = _IBN_FILES.get(name) or torchvision.models.get_model_weights(name).IMAGENET1K_V1.url
     try:
         return load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
@@ -143,7 +149,7 @@ def _record(name: str) -> Backbone:
 RESNETS: dict[str, Backbone] = {
     name: _record(name)
     for name in (
-        *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", *_IBN_FILES),
+        *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", *_IBN_FILES, _WITHOUT_FILE),
         *("resnet50_nl", "resnet50_ibn_a_nl", "resnet101_nl", "resnet101_ibn_a_nl"),
     )
 }

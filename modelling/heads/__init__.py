@@ -8,6 +8,7 @@ from functools import partial
 from modelling.heads.head import Features, Head, HeadFactory, of_map
 from modelling.heads.jigsaw import JigsawHead, jigsaw_head
 from modelling.heads.mgn import MultipleGranularityHead
+from modelling.heads.multi_branch import MultiBranchHead, multi_branch_head
 from modelling.heads.necks import BNNeck, ProjectionHead, ReductionNeck
 from modelling.heads.pooling import POOLINGS, AveragePooling, GeneralizedMeanPooling, MaxPooling, PoolingFactory
 
@@ -22,6 +23,7 @@ __all__ = [
     "HeadFactory",
     "JigsawHead",
     "MaxPooling",
+    "MultiBranchHead",
     "MultipleGranularityHead",
     "PoolingFactory",
     "ProjectionHead",
@@ -37,5 +39,6 @@ HEADS: dict[str, HeadFactory] = {
     "mgn": MultipleGranularityHead,
     "mgn_norm": partial(MultipleGranularityHead, extra_norm=True),
     "mgn_relu": partial(MultipleGranularityHead, relu=True),
+    "lmbn": multi_branch_head,
 }
 """MODEL.HEAD -> what makes the head."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ from torch import Tensor
 
 from datasets.preprocessing import Preprocessing
 from modelling.backbones import backbone
-from modelling.weights.families import FORMATS, torchreid
+from modelling.weights.families import FORMATS, cion, torchreid
 from modelling.weights.file import states
-from modelling.weights.format import Format, plain_format
+from modelling.weights.format import Format, has, plain_format
 from modelling.weights.names import (
     network_name,
     with_our_osnet_names,
@@ -51,8 +52,8 @@ def recognize(content: Mapping[str, Any], path: Path, model_name: str = "") -> W
     if candidates and model_name and (layout is None or layout.plain):
         record = backbone(model_name)
         if not record.known_by_tensors:
-            layout = plain_format(f"plain {model_name} backbone", model_name, record.classifiers)
             keys, tensors = candidates[0]
+            layout = _format_by_name(model_name, tensors, record.classifiers)
     if layout is None:
         return None
     if len(matches) > 1:
@@ -60,6 +61,14 @@ def recognize(content: Mapping[str, Any], path: Path, model_name: str = "") -> W
     if layout.imagenet_too and _num_ids(layout, tensors) == _IMAGENET_CLASSES:
         layout = torchreid.IMAGENET
     return _translate(layout, tensors, content, path, model_name)
+
+
+def _format_by_name(name: str, tensors: Mapping[str, Tensor], classifiers: tuple[str, ...]) -> Format:
+    """The format of a file whose network only MODEL.NAME tells: trained on identities, a teacher, or plain."""
+    if "bottleneck.weight" in tensors and has(tensors, "base."):
+        return cion.of_named_network(name, classifiers)
+    prefix = "backbone." if has(tensors, "backbone.") and has(tensors, "head.") else ""
+    return plain_format(f"plain {name} backbone", name, classifiers, prefix)
 
 
 def imagenet_weights(name: str) -> Weights:
@@ -78,6 +87,30 @@ def imagenet_weights(name: str) -> Weights:
             "or set MODEL.PRETRAINED False"
         )
     return _translate(plain_format("ImageNet weights", name, record.classifiers), record.weights(), {}, Path(name))
+
+
+def described(weights: Weights, description: Mapping[str, Any]) -> Weights:
+    """The weights with the images that roboflow's description of a folder names; it describes trained models only.
+
+    Raises:
+        ReidError: if the description has other values than an image may have.
+    """
+    images, usual = description.get("preprocessing", {}), weights.preprocessing or Preprocessing()
+    values = images if isinstance(images, Mapping) else {}
+    size = _numbers(values.get("input_size", list(usual.size)), 2, SMALLEST_SIDE)
+    mean = _numbers(values.get("mean", list(usual.mean)), 3, 0.0)
+    std = _numbers(values.get("std", list(usual.std)), 3, 1e-6)
+    interpolation = values.get("interpolation", usual.interpolation)
+    if not (size and mean and std) or interpolation not in ("bilinear", "bicubic"):
+        raise ReidError(
+            f"the preprocessing beside {weights.path} must have a size, mean, deviation and interpolation (bilinear "
+            f"or bicubic), got {dict(values)}"
+        )
+    preprocessing = Preprocessing((int(size[0]), int(size[1])), (*mean,), (*std,), interpolation)
+    architecture = dict(weights.architecture)
+    if not weights.is_reid_model:  # it is the feature of the network that is compared
+        architecture |= {"head": "bnneck", "pooling": "avg", "retrieval_feature": "raw"}
+    return replace(weights, architecture=architecture, preprocessing=preprocessing, of_people=True)
 
 
 def _recognize_format(tensors: Mapping[str, Tensor]) -> tuple[Format, Mapping[str, Tensor]] | None:

@@ -1,6 +1,6 @@
 """What a file format of another project is."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ class Format:
     Attributes:
         kind: what such a file is, for messages.
         prefixes: a file of this format has, for each of these, a name that begins with it.
+        condition: of the names in the order of the file: what else must hold.
         renames: beginning of a name there -> here; the first one that fits counts.
         left_out: beginnings of names that are not loaded.
         unused: of the file's tensors: more beginnings of names that are not loaded.
@@ -37,6 +38,7 @@ class Format:
 
     kind: str
     prefixes: tuple[str, ...] = ()
+    condition: Callable[[Sequence[str]], bool] = lambda _: True
     renames: Mapping[str, str] = field(default_factory=lambda: {"": "backbone.base."})
     left_out: tuple[str, ...] = ()
     unused: Callable[[State], tuple[str, ...]] = lambda _: ()
@@ -50,7 +52,8 @@ class Format:
 
     def fits(self, names: Collection[str]) -> bool:
         """Whether a file with these tensors is of this format."""
-        return all(any(name.startswith(prefix) for name in names) for prefix in self.prefixes)
+        fit = all(any(name.startswith(prefix) for name in names) for prefix in self.prefixes)
+        return fit and self.condition(list(names))
 
     def translate(self, tensors: State) -> tuple[State, State]:
         """The tensors under our names, and those that are left out, under theirs."""
@@ -72,13 +75,16 @@ def has(tensors: State, part: str) -> bool:
     return any(part in name for name in tensors)
 
 
-def plain_format(kind: str, name: str, classifiers: tuple[str, ...]) -> Format:
+def plain_format(kind: str, name: str, classifiers: tuple[str, ...], prefix: str = "") -> Format:
     """The format of a backbone alone whose name is known.
 
     Args:
         kind: what it is, for messages.
         name: MODEL.NAME.
         classifiers: names of the classifying modules.
+        prefix: beginning of the names of the backbone's tensors, if others lie beside them.
     """
-    prefixes = tuple(f"{module}." for module in classifiers)
-    return Format(kind, left_out=prefixes, plain=True, architecture=lambda _: {"name": name})
+    prefixes = tuple(f"{prefix}{module}." for module in classifiers)
+    left_out = (*prefixes, "head.") if prefix else prefixes  # the head of self-supervised training
+    renames = {prefix: "backbone.base."}
+    return Format(kind, renames=renames, left_out=left_out, plain=True, architecture=lambda _: {"name": name})

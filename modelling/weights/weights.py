@@ -35,6 +35,7 @@ class Weights:
         config: settings of the run that wrote the file, by key; empty for a file of another project.
         objective: classifier and centers under the names of our objective; empty for a file of another project.
         data: digest of the training images and identities behind classifier and centers.
+        of_people: whether they are known to be trained on identities although they have neither classifier nor head.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Weights:
     config: Mapping[str, Any] = field(default_factory=dict)
     objective: Mapping[str, Tensor] = field(default_factory=dict)
     data: str = ""
+    of_people: bool = False
 
     @property
     def is_reid_model(self) -> bool:
@@ -56,7 +58,7 @@ class Weights:
 
         A classifier tells it, or, where that was cut off, a head.
         """
-        return self.num_ids is not None or self.has_head
+        return self.num_ids is not None or self.has_head or self.of_people
 
     @property
     def scales(self) -> frozenset[int]:
@@ -113,7 +115,9 @@ class Weights:
             base = _stripped(base, target.state_dict().keys(), record.classifiers)
         if record is not None and record.fit is not None:
             unused = self.left_out.keys() - base.keys() - target.state_dict().keys()
-            fitted = record.fit(target, {**self.left_out, **base})
+            classifiers = tuple(f"{module}." for module in record.classifiers)
+            beside = {name: tensor for name, tensor in self.left_out.items() if name.startswith(classifiers)}
+            fitted = record.fit(target, {**beside, **base})
             base = {name: tensor for name, tensor in fitted.items() if name not in unused}
         adopted: Mapping[str, Tensor] = network.head.adopt(  # type: ignore[union-attr, operator]
             {**{BASE + name: tensor for name, tensor in base.items()}, **head}

@@ -23,6 +23,7 @@ GOLDENS = [
     "clipreid_rn50_baseline",
     "clipreid_vit",
     "fastreid_bot_R50_reduction",
+    "solider_swin_tiny_384",
     "transreid_vit_base_s12_sie_jpm",
     "transreid_vit_base_s16",
     "fastreid_mgn_R50-ibn",
