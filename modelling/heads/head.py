@@ -32,9 +32,11 @@ class Head(nn.Module):
         parts: these numbers.
         dim: D, their sum.
         branches: layers of the network that the head runs itself; they compute in the precision of the backbone.
+        fresh_branches: names in ``branches`` of those that no backbone has weights for.
     """
 
     branches: nn.Module | None
+    fresh_branches: tuple[str, ...] = ()
 
     def __init__(self, *parts: int) -> None:
         super().__init__()

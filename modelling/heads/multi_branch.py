@@ -36,6 +36,8 @@ class MultiBranchHead(Head):
         ReidError: if it is another network.
     """
 
+    fresh_branches = ("bottleneck",)
+
     def __init__(self, backbone: nn.Module) -> None:
         if not isinstance(backbone, OSNetBackbone):
             raise ReidError("MODEL.HEAD lmbn needs an OSNet: set MODEL.NAME osnet_x1_0, or another MODEL.HEAD")

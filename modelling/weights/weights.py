@@ -83,7 +83,7 @@ class Weights:
             target, tensors = network.state_dict(), self._tensors_for(network)
         except ReidError as error:
             raise ReidError(f"{self.path} ({self.kind}) does not fit: {error}") from error
-        optional = frozenset() if self.has_head else self._fresh(target)
+        optional = frozenset() if self.has_head else self._fresh(network, target)
         check_fit(target, tensors, optional, f"{self.path} ({self.kind})")
         check_finite(tensors, str(self.path))
         network.load_state_dict(tensors, strict=False)
@@ -97,9 +97,14 @@ class Weights:
             ", ".join(self.left_out) or "nothing",
         )
 
-    def _fresh(self, target: Mapping[str, Tensor]) -> Set[str]:
+    def _fresh(self, network: nn.Module, target: Mapping[str, Tensor]) -> Set[str]:
         """The tensors that a file without a head may lack: of the head, and of layers that its network has not."""
-        names = {name for name in target if name.startswith("head.") and not name.startswith("head.branches.")}
+        fresh = tuple(f"head.branches.{name}." for name in network.head.fresh_branches)  # type: ignore[union-attr]
+        names = {
+            name
+            for name in target
+            if name.startswith("head.") and (name.startswith(fresh) or not name.startswith("head.branches."))
+        }
         if self.is_reid_model:  # a fresh linear layer would scramble the embeddings
             names -= {"head.linear.weight"}
         own_layers = backbone(self.architecture["name"]).own_layers if "name" in self.architecture else ""

@@ -20,9 +20,9 @@ def test_each_side_is_embedded_only_at_its_own_scales(
 ) -> None:
     batch_sizes, plain = [], ReidNetwork.forward
 
-    def spy(self: ReidNetwork, images: torch.Tensor) -> object:
+    def spy(self: ReidNetwork, images: torch.Tensor, cameras: torch.Tensor | None = None) -> object:
         batch_sizes.append(len(images))
-        return plain(self, images)
+        return plain(self, images, cameras)
 
     monkeypatch.setattr(ReidNetwork, "forward", spy)
     use = [*tiny_arguments, "MODEL.PRETRAIN_PATH", str(tiny_checkpoint)]

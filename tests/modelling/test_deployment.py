@@ -24,7 +24,13 @@ def batch_norms(module: nn.Module) -> int:
 
 
 # Half of a normalization of another kind; a convolution stem has two.
-IN_BLOCKS = {"resnet18_ibn_a": 6, "resnet34_ibn_a": 13, "resnet50_ibn_a": 13, "resnet101_ibn_a": 30}
+IN_BLOCKS = {
+    "resnet18_ibn_a": 6,
+    "resnet34_ibn_a": 13,
+    "resnet50_ibn_a": 13,
+    "resnet101_ibn_a": 30,
+    "resnet152_ibn_a": 47,
+}
 
 
 @pytest.mark.parametrize("name", BACKBONES)
