@@ -177,10 +177,10 @@ def warn_of_scale(weights: Weights, scales: Collection[int]) -> None:
 
 
 def _compare_normalization(cfg: CfgNode, weights: Weights) -> None:
-    """Warn if a backbone alone was trained on images with another normalization; by default it is ImageNet's."""
+    """Warn if a backbone alone was trained on images with another normalization than the run has."""
     images = weights.original_images or backbone(cfg.MODEL.NAME).preprocessing
-    origin = weights.kind if weights.original_images else f"ImageNet weights of {cfg.MODEL.NAME}"
+    origin = f"weights in {weights.path}" if weights.original_images else f"published weights of {cfg.MODEL.NAME}"
     for field, original, value in images.difference(preprocessing_of(cfg)):
         if field in ("mean", "std"):
-            message = "the %s were trained with %s %s, got %s"
+            message = "the %s were trained with %s %s, got %s; set the former"
             logger.warning(message, origin, KEYS[field], list(original), list(value))

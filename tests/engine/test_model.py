@@ -40,7 +40,7 @@ def test_the_log_says_which_images_and_which_vector_count(
     with caplog.at_level(logging.INFO):
         model_of(tiny_checkpoint)
     images = "32 x 16 pixels, bilinear, mean 0.485 0.456 0.406, deviation 0.229 0.224 0.225"
-    assert f"input: {images}; retrieval: 512 components after the batch normalization" in caplog.text
+    assert f"input: {images}; retrieval: 128 components after the batch normalization" in caplog.text
 
 
 def test_fine_tuning_trains_on_the_images_of_its_model(tiny_arguments: list[str], tiny_checkpoint: Path) -> None:

@@ -101,7 +101,7 @@ def test_an_unknown_file_says_how_to_name_a_network_of_timm(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "x.pth"
-    torch.save(tensors("conv_stem.weight", "blocks.0.0.conv.weight"), path)
+    torch.save(tensors("conv_stem.weight", "blocks.0.0.conv_dw.weight"), path)
     assert exit_code(lambda: main([str(path)])) == 2
     error = capfd.readouterr().err
     assert "resembles" not in error  # most networks have blocks
