@@ -107,12 +107,12 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
             one_of("online", "disk"),
         ),
         "CHECK_FILES": Key(False, "Every image is decoded before anything runs."),
+        "ON_BAD_FILE": Key("error", "CHECK_FILES stops at a damaged image, or skips it.", one_of("error", "skip")),
         "CACHE_DIR": Key(
             "",
             "Training keeps its images, decoded and resized, in this folder for the next epochs and runs; empty = it "
             "decodes them in each epoch.",
         ),
-        "ON_BAD_FILE": Key("error", "CHECK_FILES stops at a damaged image, or skips it.", one_of("error", "skip")),
     },
     "DATALOADER": {
         "NUM_WORKERS": Key(

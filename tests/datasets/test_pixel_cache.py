@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +37,7 @@ def splits(tiny_market: Path, tmp_path: Path) -> ReidSplits:
 
 
 @pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that are decoded."""
     paths: list[Path] = []
 
@@ -47,10 +46,12 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
         return read_image(path)
 
     monkeypatch.setattr(image_dataset, "read_image", read)
-    yield paths
+    return paths
 
 
-def batches(splits: ReidSplits, cache: Path | None, epochs: int = 2, workers: int = 0, **options: object) -> list[Batch]:
+def batches(
+    splits: ReidSplits, cache: Path | None, epochs: int = 2, workers: int = 0, **options: object
+) -> list[Batch]:
     """All batches of some epochs."""
     data = ReidDataModule(splits, replace(SETTINGS, cache_dir=cache, workers=workers), **options)  # type: ignore[arg-type]
     loader = data.train_dataloader()
