@@ -2,12 +2,13 @@
 
 - bare: the network, losses and optimizers of the same configuration, precision and layout, on one ready batch;
 - files to weights: what `train.py` runs, loaders, Lightning and log included;
+- files to weights, pixels cached (with `--cache`): the same with `DATASETS.CACHE_DIR`, all images in it beforehand;
 - usual: float32, NCHW, transforms of Pillow images in loader workers, cross entropy and batch-hard triplet loss in a
   plain loop, subnormal numbers computed as they are.
 
 Each row runs in a process of its own, in turn, several times; the median step counts, its data included.
 
-    python -m benchmarks.training [--rounds 3] [--backbone osnet_x0_25] [--weights FILE] [--data FOLDER]
+    python -m benchmarks.training [--rounds 3] [--backbone osnet_x0_25] [--weights FILE] [--data FOLDER] [--cache]
 """
 
 import argparse
@@ -49,6 +50,7 @@ from modelling.evaluator import Evaluator
 from modelling.reid_module import ReidModule
 
 _SIZE = (256, 128)
+_CACHED = "files to weights, pixels cached"
 
 
 class Clock(Callback):
@@ -169,9 +171,14 @@ def build_parts(keys: list[str]) -> Parts:
     return Parts(cfg, ReidModule(network, build_input(cfg), evaluator, objective, optimizer_config, views), data)
 
 
-def framework(options: argparse.Namespace, folder: Path, *, ready: bool) -> list[float]:
-    """Ends of the steps of our own training: from files, or (bare) on a batch that lies ready."""
-    cfg, module, data = build_parts(arguments(options, folder))
+def framework(options: argparse.Namespace, folder: Path, *, ready: bool = False, cache: bool = False) -> list[float]:
+    """Ends of the steps of our own training: from files, from cached pixels, or (bare) on a batch that lies ready."""
+    keys = ("DATASETS.CACHE_DIR", str(folder / "pixels")) if cache else ()
+    cfg, module, data = build_parts([*arguments(options, folder), *keys])
+    if cache:
+        images = data.train_dataloader().dataset
+        for row in range(len(data.splits.train)):
+            images[row]
     if ready:
         return bare(module, data.train_dataloader(), cfg.TRAINER.PRECISION, options.steps, accelerator(cfg))
     clock = Clock(options.steps + 1)
@@ -207,7 +214,8 @@ def bare(module: ReidModule, batches: Iterable[object], precision: str, steps: i
 
 ROWS: dict[str, Callable[[argparse.Namespace, Path], list[float]]] = {
     "bare": lambda options, folder: framework(options, folder, ready=True),
-    "files to weights": lambda options, folder: framework(options, folder, ready=False),
+    "files to weights": framework,
+    _CACHED: lambda options, folder: framework(options, folder, cache=True),
     "usual": usual,
 }
 
@@ -248,6 +256,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--precision", default="auto", help="TRAINER.PRECISION of the first two rows")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--cache", action="store_true", help="one more row: with DATASETS.CACHE_DIR")
     parser.add_argument("--row", choices=ROWS, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as name:
@@ -260,21 +269,24 @@ def main(argv: list[str]) -> None:
             spec = SyntheticSpec(train_ids=64, test_ids=2, cameras=4, images_per_camera=5)
             options.data = draw_dataset(folder / "drawn", spec)
             argv = [*argv, "--data", str(options.data)]
-        rounds = [{row: _seconds_per_step(row, argv) for row in ROWS} for _ in range(options.rounds)]
-    _report(options, {row: options.batch / statistics.median(times[row] for times in rounds) for row in ROWS})
+        rows = [row for row in ROWS if options.cache or row != _CACHED]
+        rounds = [{row: _seconds_per_step(row, argv) for row in rows} for _ in range(options.rounds)]
+    _report(options, {row: options.batch / statistics.median(times[row] for times in rounds) for row in rows})
 
 
 def _report(options: argparse.Namespace, speeds: dict[str, float]) -> None:
     ours = speeds["files to weights"]
-    print(f"{'training':<20}{'images/s':>10}{'files to weights / this':>26}")
+    print(f"{'training':<33}{'images/s':>10}{'of bare':>10}{'files to weights / this':>26}")
     for row, speed in speeds.items():
-        print(f"{row:<20}{speed:>10.1f}{ours / speed:>26.2f}")
+        print(f"{row:<33}{speed:>10.1f}{speed / speeds['bare']:>10.2f}{ours / speed:>26.2f}")
     record = {
         "benchmark": "training",
         "backbone": options.weights.name if options.weights else options.backbone,
     }
     record |= {"threads": torch.get_num_threads(), "batch": options.batch, "rounds": options.rounds}
     record |= {f"ratio to {row}": round(ours / speeds[row], 3) for row in ("bare", "usual")}
+    if options.cache:
+        record["ratio to bare, pixels cached"] = round(speeds[_CACHED] / speeds["bare"], 3)
     print(json.dumps(record))
 
 

@@ -109,6 +109,11 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         ),
         "CHECK_FILES": Key(False, "Every image is decoded before anything runs."),
         "ON_BAD_FILE": Key("error", "CHECK_FILES stops at a damaged image, or skips it.", one_of("error", "skip")),
+        "CACHE_DIR": Key(
+            "",
+            "Training keeps its images, decoded and resized, in this folder for the next epochs and runs; empty = it "
+            "decodes them in each epoch.",
+        ),
     },
     "DATALOADER": {
         "NUM_WORKERS": Key(

@@ -1,6 +1,7 @@
 """The loaders of one run, as a Lightning data module."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from datasets.batch import Item
 from datasets.image_dataset import ImageDataset, collate
 from datasets.loader import Loader
 from datasets.low_resolution import LowResolutionFiles
+from datasets.pixel_cache import PixelCache
 from datasets.preprocessing import Preprocessing
 from datasets.sample import ReidSplits, identities
 from datasets.samplers import PKBatchSampler, ProcessShare, SequentialShare
@@ -35,6 +37,7 @@ class LoaderSettings:
         first_camera: of training images, the number of the camera that the network knows as its first; None = the
             network is not told the cameras.
         first_test_camera: the same of test images.
+        cache_dir: folder that holds training images at the network's size; None = they are decoded in each epoch.
     """
 
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
@@ -49,6 +52,7 @@ class LoaderSettings:
     scales: tuple[int, ...] = (1,)
     first_camera: int | None = None
     first_test_camera: int | None = None
+    cache_dir: Path | None = None
 
 
 class ReidDataModule(LightningDataModule):
@@ -61,7 +65,7 @@ class ReidDataModule(LightningDataModule):
         low_resolution: files that replace what the device would make; None = none.
 
     Raises:
-        ReidError: if the workers' batches do not fit the shared memory.
+        ReidError: if the workers' batches do not fit the shared memory, or the images their folder.
     """
 
     def __init__(
@@ -75,6 +79,11 @@ class ReidDataModule(LightningDataModule):
         self.splits, self.low_resolution = splits, low_resolution or LowResolutionFiles()
         self._settings, self._resume_at = settings, resume_at
         self._loaders: list[Loader[Item]] = []
+        self._train_preprocessing = replace(settings.preprocessing, size=settings.train_size)
+        self._cache = None
+        if settings.cache_dir and splits.train:
+            paths = [sample.path for sample in splits.train]
+            self._cache = PixelCache(settings.cache_dir, paths, self._train_preprocessing)
         check_shared_memory(settings.workers, len(splits.train), settings.batch, settings.train_size)
         check_shared_memory(settings.workers, len(splits.test), settings.test_batch, settings.preprocessing.size)
         self._label_of = {person: label for label, person in enumerate(identities(splits.train))}
@@ -93,7 +102,6 @@ class ReidDataModule(LightningDataModule):
         """P x K batches with labels from 0 to ``num_ids`` - 1."""
         settings = self._settings
         labels = [self._label_of[sample.person_id] for sample in self.splits.train]
-        preprocessing = replace(settings.preprocessing, size=settings.train_size)
         sampler = PKBatchSampler(
             labels,
             settings.batch // settings.instances,
@@ -103,9 +111,10 @@ class ReidDataModule(LightningDataModule):
             resample=settings.resample,
         )
         sampler.start_at(*self._resume_at)
-        transform = TrainTransform(preprocessing, settings.augmentation, settings.scales)
+        transform = TrainTransform(self._train_preprocessing, settings.augmentation, settings.scales)
+        files = self.low_resolution.train
         loader = ResumableLoader(
-            ImageDataset(self.splits.train, labels, transform, self.low_resolution.train, settings.first_camera),
+            ImageDataset(self.splits.train, labels, transform, files, settings.first_camera, self._cache),
             batch_sampler=sampler,
             **self._loader_options(),
         )

@@ -1,6 +1,7 @@
 """Samples as a torch data set, with random transforms that depend on the index's seed alone."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.batch import UNKNOWN_CAMERA, Batch, Item, SeededIndex
+from datasets.pixel_cache import PixelCache
 from datasets.sample import Sample
 from datasets.transforms import TransformedImage
 from utils.errors import ReidError
@@ -27,6 +29,7 @@ class ImageDataset(Dataset[Item]):
             device does with them.
         low_resolution: scale -> the low-resolution file of each sample; empty if the device lowers the resolution.
         first_camera: number of the camera that the network knows as its first; None = it is not told any.
+        cache: holds the images at the network's size; None = each is decoded whenever it is requested.
     """
 
     def __init__(
@@ -36,9 +39,10 @@ class ImageDataset(Dataset[Item]):
         transform: Callable[[Tensor, Mapping[int, Tensor]], TransformedImage],
         low_resolution: Mapping[int, Sequence[Path]] = _NO_FILES,
         first_camera: int | None = None,
+        cache: PixelCache | None = None,
     ) -> None:
         self._samples, self._labels, self._transform = samples, labels, transform
-        self._low_resolution, self._first_camera = low_resolution, first_camera
+        self._low_resolution, self._first_camera, self._cache = low_resolution, first_camera, cache
 
     def __len__(self) -> int:
         """Number of images."""
@@ -66,7 +70,9 @@ class ImageDataset(Dataset[Item]):
     def _item(self, row: int) -> Item:
         files = {scale: _decode(paths[row]) for scale, paths in self._low_resolution.items()}
         sample, first = self._samples[row], self._first_camera
-        image, box, scale, low, low_by_scale = self._transform(_decode(sample.path), files)
+        decode = partial(_decode, sample.path)
+        whole = decode() if self._cache is None else self._cache.image(row, decode)
+        image, box, scale, low, low_by_scale = self._transform(whole, files)
         camera = UNKNOWN_CAMERA if first is None else sample.camera_id - first
         return Item(image, self._labels[row], row, box, scale, low, low_by_scale, camera)
 

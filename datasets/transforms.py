@@ -4,6 +4,7 @@ Workers hand over uint8 pixels, a quarter of the bytes of float32. The device do
 batched call, in this order: lower the resolution, normalize, erase.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,6 +19,8 @@ from datasets.preprocessing import Preprocessing
 from utils.resolution import degrade, degrade_each
 
 NO_BOX = (0, 0, 0, 0)
+_AREA = (0.02, 0.4)  # of an erased box, relative to the image
+_LOG_RATIO = torch.tensor([0.3, 1 / 0.3]).log().tolist()  # of its height to its width
 _NO_FILES: Mapping[int, Tensor] = MappingProxyType({})
 
 
@@ -65,12 +68,12 @@ class TestTransform:
     __test__ = False  # not a test case, although pytest may think so
 
     def __init__(self, preprocessing: Preprocessing) -> None:
-        self._resize, self._size = _resize(preprocessing), preprocessing.size
+        self._preprocessing = preprocessing
 
     def __call__(self, image: Tensor, files: Mapping[int, Tensor] = _NO_FILES) -> TransformedImage:
         """(3, h, w) uint8 -> (3, H, W) uint8, low-resolution files by scale too; nothing is erased."""
-        low = {scale: _enlarge(small, self._size) for scale, small in files.items()}
-        return TransformedImage(self._resize(image), low_by_scale=low)
+        low = {scale: _enlarge(small, self._preprocessing.size) for scale, small in files.items()}
+        return TransformedImage(resize(image, self._preprocessing), low_by_scale=low)
 
 
 class TrainTransform:
@@ -85,33 +88,25 @@ class TrainTransform:
     def __init__(
         self, preprocessing: Preprocessing, augmentation: Augmentation, scales: Sequence[int] = (1,)
     ) -> None:
-        size = preprocessing.size
-        self._resize, self._size, self._scales = _resize(preprocessing), size, scales
+        self._preprocessing, self._scales = preprocessing, scales
         self._flip, self._padding, self._erase = augmentation.flip, augmentation.padding, augmentation.erase
-        self._eraser = v2.RandomErasing(p=1.0, scale=(0.02, 0.4), ratio=(0.3, 1 / 0.3))
 
     def __call__(self, image: Tensor, files: Mapping[int, Tensor] = _NO_FILES) -> TransformedImage:
         """(3, h, w) uint8 -> (3, H, W) uint8, the box to erase and a random scale.
 
         Of the low-resolution files by scale, the one of the random scale remains, flipped and cropped like the image.
         """
+        size = self._preprocessing.size
         is_flipped = float(torch.rand(())) < self._flip
-        down, right = (_draw_shift(self._padding), _draw_shift(self._padding)) if self._padding else (0, 0)
+        down, right = _draw_shift(self._padding) if self._padding else (0, 0)
         image, *low = (
             _shifted(whole.flip(2) if is_flipped else whole, down, right)
-            for whole in (self._resize(image), *(_enlarge(small, self._size) for small in files.values()))
+            for whole in (resize(image, self._preprocessing), *(_enlarge(small, size) for small in files.values()))
         )
         scale = self._scales[int(torch.randint(len(self._scales), ()))]
         low_by_scale = dict(zip(files, low, strict=True))
-        return TransformedImage(image, self._box(image), scale, low_by_scale.get(scale, image) if files else None)
-
-    def _box(self, image: Tensor) -> tuple[int, int, int, int]:
-        if float(torch.rand(())) >= self._erase:
-            return NO_BOX
-        box = self._eraser.make_params([image])
-        if box["v"] is None:  # no box of the random shapes fits
-            return NO_BOX
-        return box["i"], box["j"], box["h"], box["w"]
+        box = _draw_box(*size) if float(torch.rand(())) < self._erase else NO_BOX
+        return TransformedImage(image, box, scale, low_by_scale.get(scale, image) if files else None)
 
 
 class NetworkInput(nn.Module):
@@ -170,9 +165,11 @@ class NetworkInput(nn.Module):
         return pixels
 
 
-def _resize(preprocessing: Preprocessing) -> v2.Resize:
+def resize(image: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """(3, h, w) uint8 -> (3, H, W) uint8, antialiased, in the same order in memory; the image itself at that size."""
     mode = v2.InterpolationMode(preprocessing.interpolation)
-    return v2.Resize(list(preprocessing.size), mode, antialias=True)
+    resized: Tensor = v2.functional.resize_image(image, list(preprocessing.size), mode, antialias=True)
+    return resized
 
 
 def _enlarge(small: Tensor, size: Sequence[int]) -> Tensor:
@@ -189,9 +186,25 @@ def _enlarge(small: Tensor, size: Sequence[int]) -> Tensor:
     return pixels.squeeze(0).round().clamp(0, 255).to(torch.uint8)
 
 
-def _draw_shift(padding: int) -> int:
-    """By how many pixels a random crop out of an image with a border lies lower or further right than the image."""
-    return int(torch.randint(2 * padding + 1, ())) - padding
+def _draw_shift(padding: int) -> tuple[int, int]:
+    """By how many pixels a random crop out of an image with a border lies lower and further right than the image."""
+    down, right = torch.randint(2 * padding + 1, (2,)).tolist()
+    return down - padding, right - padding
+
+
+def _draw_box(height: int, width: int) -> tuple[int, int, int, int]:
+    """Top, left, height, width of the patch of random erasing (Zhong et al. 2020), with the draws of torchvision.
+
+    None of ten random shapes may fit into the image; then nothing is erased.
+    """
+    for _ in range(10):
+        area = height * width * torch.empty(1).uniform_(*_AREA).item()
+        ratio = torch.empty(1).uniform_(*_LOG_RATIO).exp_().item()
+        rows, columns = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if rows < height and columns < width:
+            top, left = torch.randint(height - rows + 1, ()), torch.randint(width - columns + 1, ())
+            return int(top), int(left), rows, columns
+    return NO_BOX
 
 
 def _shifted(image: Tensor, down: int, right: int) -> Tensor:

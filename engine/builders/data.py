@@ -217,6 +217,7 @@ def build_datamodule(
         scales=tuple(trained_scales(cfg)),
         first_camera=_first_camera(cfg, splits, training=True),
         first_test_camera=_first_camera(cfg, splits),
+        cache_dir=Path(cfg.DATASETS.CACHE_DIR) if cfg.DATASETS.CACHE_DIR else None,
     )
     if cfg.DATASETS.LR_SOURCE == "online":
         _warn_of_small_images(cfg, max(*test_scales, *train_scales, 1))

@@ -62,6 +62,24 @@ def test_the_random_geometry_is_that_of_torchvision(padding: int) -> None:
         assert torch.equal(ours, plain(resized))
 
 
+@pytest.mark.parametrize("size", [(20, 10), (30, 2)])  # few boxes fit into the second
+def test_the_erased_box_is_that_of_torchvision(size: tuple[int, int]) -> None:
+    transform = TrainTransform(Preprocessing(size), Augmentation(flip=0, padding=0, erase=1))
+    plain = v2.RandomErasing(1.0, scale=(0.02, 0.4), ratio=(0.3, 1 / 0.3))
+    boxes = set()
+    for seed in range(200):
+        torch.manual_seed(seed)
+        _, box, *_ = transform(image())
+        torch.manual_seed(seed)
+        torch.rand(()), torch.randint(1, ()), torch.rand(())  # the flip, the scale, whether to erase
+        params = plain.make_params([torch.zeros(3, *size)])
+        reference = NO_BOX if params["v"] is None else tuple(params[name] for name in "ijhw")
+        assert box == reference
+        boxes.add(box)
+    assert len(boxes) > 20
+    assert (NO_BOX in boxes) == (size == (30, 2))
+
+
 @pytest.mark.parametrize("erased", [None, torch.tensor([[1, 2, 3, 2], [0, 0, 0, 0]])])
 def test_the_layout_in_memory_does_not_change_the_input(erased: torch.Tensor | None) -> None:
     batch = torch.stack([image(), image(1)])

@@ -60,6 +60,16 @@ def test_a_wrong_name_ends_before_data_and_folders(
     assert not (tmp_path / "logs").exists()
 
 
+def test_a_cache_that_cannot_be_written_ends_a_training(
+    tiny_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert train.main([*tiny_arguments, "DATASETS.CACHE_DIR", str(tmp_path / "file")]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r"error: DATASETS\.CACHE_DIR must be a folder that can be written, got .*; name another", line)
+    assert not (tmp_path / "logs").exists()
+
+
 def test_a_wrong_protocol_ends_a_test_before_its_data(tiny_arguments: list[str], tmp_path: Path) -> None:
     path = str(fit(tiny_arguments, "SOLVER.MAX_EPOCHS", "1").folder / "best.pth")
     output = ("OUTPUT_DIR", str(tmp_path / "o"), "DATASETS.NAMES", "nowhere")

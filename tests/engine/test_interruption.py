@@ -63,6 +63,19 @@ def test_ctrl_c_leaves_a_checkpoint_that_goes_on_exactly(batch: int, tiny_argume
     assert_same_weights(straight.folder / "1_last.pth", path.parent / "1_last.pth")
 
 
+def test_a_run_with_cached_pixels_goes_on_exactly(tiny_arguments: list[str], tmp_path: Path) -> None:
+    straight = fit(tiny_arguments)
+    path = interrupt_at(1, 1, [*tiny_arguments, "DATASETS.CACHE_DIR", str(tmp_path / "cache")])
+    (file,) = (tmp_path / "cache").iterdir()
+    file.unlink()
+    assert fit(tiny_arguments, *resume(path)).folder == path.parent
+    assert file.exists()  # the checkpoint knows the folder
+    assert_same_weights(straight.folder / "1_last.pth", path.parent / "1_last.pth")
+    other = fit(tiny_arguments, *resume(path), "DATASETS.CACHE_DIR", str(tmp_path / "other")).folder
+    assert (tmp_path / "other" / file.name).exists()  # it may change on the way
+    assert_same_weights(straight.folder / "1_last.pth", other / "1_last.pth")
+
+
 def test_a_second_interruption_of_an_epoch_keeps_the_first(tiny_arguments: list[str]) -> None:
     first = interrupt_at(0, 1, tiny_arguments)
     second = interrupt_at(0, 3, [*tiny_arguments, *resume(first)])
