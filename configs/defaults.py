@@ -8,7 +8,7 @@ from utils.processes import MAX_WORKERS
 
 _SECTIONS: dict[str, Key | dict[str, Key]] = {
     "MODEL": {
-        "NAME": Key("resnet50", "The backbone is e.g. resnet50, resnet50_ibn_a, osnet_x1_0 or timm:NAME."),
+        "NAME": Key("resnet50", "The backbone is e.g. resnet50, osnet_x1_0, vit_base, swin_tiny_solider, timm:NAME."),
         "HEAD": Key(
             "bnneck",
             "The head is bnneck (Luo et al.), projection (OSNet), jpm (TransReID), lmbn (LightMBN), mgn (also "
@@ -37,8 +37,9 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         ),
         "PRETRAIN_PATH": Key(
             "",
-            "This file holds the weights: a checkpoint of ours (the only kind to resume), a trained model of another "
-            "project, or, for training alone, a backbone; its content decides.",
+            "This file, roboflow's folder or hf://owner/repo/file holds the weights: a checkpoint of ours (the only "
+            "kind to resume), a trained model of another project, or, for training alone, a backbone; its content "
+            "decides.",
         ),
         "RESUME_TRAINING": Key(False, "Training continues the run that wrote MODEL.PRETRAIN_PATH, in its folder."),
         "USE_CENTROIDS": Key(

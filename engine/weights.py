@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 from yacs.config import CfgNode
 
+from datasets.preprocessing import Preprocessing
 from engine.checkpoint import SECTION, Checkpoint, read_checkpoint
 from engine.methods import Method
 from engine.preprocessing import KEYS, preprocessing_of
@@ -43,7 +44,7 @@ def read_weights(location: str | Path, model_name: str = "") -> Weights:
         raise ReidError(
             f"MODEL.PRETRAIN_PATH must be a checkpoint of this framework or weights of a project it knows, "
             f"got {path}, which is neither (its first entries: {', '.join(map(str, list(content)[:4]))})"
-            f"{resemblance(content)}"
+            f"{resemblance(content)}; of a backbone of timm, MODEL.NAME timm:NAME must tell the network"
         )
     return described(weights, description) if description else weights
 
@@ -129,6 +130,23 @@ def initialize(network: ReidNetwork, cfg: CfgNode, weights: Weights | None) -> N
     if not weights.is_reid_model:
         _compare_normalization(cfg, weights)
     weights.fill(network)
+    if weights.is_reid_model:
+        logger.info("%s", "; ".join(f"{row}: {text}" for row, text in usage(cfg, network).items()))
+
+
+def usage(cfg: CfgNode, network: ReidNetwork) -> dict[str, str]:
+    """In words, which images a network takes and which vector is compared."""
+    feature = {"bn": "after", "raw": "before"}[cfg.MODEL.RETRIEVAL_FEATURE]
+    return {
+        "input": images_in_words(preprocessing_of(cfg)),
+        "retrieval": f"{network.dim} components {feature} the batch normalization",
+    }
+
+
+def images_in_words(images: Preprocessing) -> str:
+    """Size, interpolation, mean and deviation."""
+    mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (images.mean, images.std))
+    return f"{images.size[0]} x {images.size[1]} pixels, {images.interpolation}, mean {mean}, deviation {std}"
 
 
 def initialize_objective(objective: nn.Module, weights: Weights | None, data: str) -> None:
@@ -159,10 +177,10 @@ def warn_of_scale(weights: Weights, scales: Collection[int]) -> None:
 
 
 def _compare_normalization(cfg: CfgNode, weights: Weights) -> None:
-    """Warn if a backbone alone was trained on images with another normalization; by default it is ImageNet's."""
+    """Warn if a backbone alone was trained on images with another normalization than the run has."""
     images = weights.original_images or backbone(cfg.MODEL.NAME).preprocessing
-    origin = weights.kind if weights.original_images else f"ImageNet weights of {cfg.MODEL.NAME}"
+    origin = f"weights in {weights.path}" if weights.original_images else f"published weights of {cfg.MODEL.NAME}"
     for field, original, value in images.difference(preprocessing_of(cfg)):
         if field in ("mean", "std"):
-            message = "the %s were trained with %s %s, got %s"
+            message = "the %s were trained with %s %s, got %s; set the former"
             logger.warning(message, origin, KEYS[field], list(original), list(value))

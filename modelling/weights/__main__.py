@@ -4,7 +4,6 @@
 """
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -46,9 +45,9 @@ def describe(file: str, name: str = "") -> dict[str, str]:
     """
     # An entry point stands above all packages; torch takes longer than a mistake on the command line deserves.
     from engine.builders.model import build_network
-    from engine.preprocessing import preprocessing_of
     from engine.settings import Settings
-    from engine.weights import open_weights
+    from engine.weights import images_in_words, open_weights, usage
+    from modelling.weights.names import grouped
 
     settings = Settings({}, {"MODEL.PRETRAIN_PATH": file} | ({"MODEL.NAME": name} if name else {}))
     weights = open_weights(settings)
@@ -57,19 +56,17 @@ def describe(file: str, name: str = "") -> dict[str, str]:
     cfg = settings.for_use(weights)
     network = build_network(cfg)
     weights.fill(network)
-    model, images = cfg.MODEL, preprocessing_of(cfg)
+    model = cfg.MODEL
     if weights.is_reid_model:
-        feature = {"bn": "after", "raw": "before"}[model.RETRIEVAL_FEATURE]
         use = {
             "head": f"{model.HEAD}, pooling {model.POOLING}",
-            "input": f"{images.size[0]} x {images.size[1]} pixels, {images.interpolation}, "
-            f"mean {_numbers(images.mean)}, deviation {_numbers(images.std)}",
-            "retrieval": f"{network.dim} components {feature} the batch normalization",
+            **usage(cfg, network),
             "identities": "unknown" if weights.num_ids is None else str(weights.num_ids),
         }
     else:
         use = {"use": "the start of a training; it was not trained on identities"}
-    left_out = Counter(tensor.partition(".")[0] for tensor in weights.left_out)
+        if weights.original_images:
+            use["trained on"] = images_in_words(weights.original_images)
     return {
         "file": str(weights.path),
         "family": weights.kind,
@@ -77,7 +74,7 @@ def describe(file: str, name: str = "") -> dict[str, str]:
         **use,
         "cameras": str(network.num_cameras or "none"),
         "parameters": f"{sum(value.numel() for value in network.parameters()) / 1e6:.1f} M",
-        "left out": ", ".join(f"{part} ({count})" for part, count in left_out.items()) or "nothing",
+        "left out": grouped(weights.left_out),
     }
 
 
@@ -88,10 +85,6 @@ def _options(weights: "Weights", name: str) -> list[tuple[str, object]]:
     return [
         (option, weights.architecture[option]) for option in backbone(name).options if option in weights.architecture
     ]
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return " ".join(f"{value:.4g}" for value in values)
 
 
 if __name__ == "__main__":

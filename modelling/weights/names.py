@@ -1,7 +1,8 @@
 """Which network a set of tensors belongs to, and the two ways to name the tensors of an OSNet."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
@@ -35,6 +36,12 @@ def network_name(state: Mapping[str, Tensor]) -> str | None:
     if any(name.startswith(BASE + "layer1.") for name in state):
         return _resnet_name(state)
     return None
+
+
+def grouped(names: Iterable[str]) -> str:
+    """Tensors by the first part of their names, with their number: ``classifier (2), text_encoder (148)``."""
+    counts = Counter(name.partition(".")[0] for name in names)
+    return ", ".join(f"{part} ({count})" for part, count in counts.items()) or "nothing"
 
 
 def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

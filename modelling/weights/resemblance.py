@@ -8,6 +8,8 @@ from modelling.weights.file import states
 from modelling.weights.format import Format, State
 from modelling.weights.names import without_common_prefix, without_wrappers
 
+_LEAST = 0.4  # share of a signature; many networks have one of its names, such as blocks.
+
 
 def resemblance(content: Mapping[str, Any]) -> str:
     """Name the format that a file resembles most, what it lacks of it and which tensors have no place in it.
@@ -43,12 +45,14 @@ def _views(content: Mapping[str, Any]) -> Iterator[State]:
 
 
 def _likeness(layout: Format, names: State) -> float:
-    """The share of the format's signature that a file has, and of its names that have a place; 0 without the first.
+    """The share of the format's signature that a file has, and of its names that have a place; 0 with little of one.
 
     A signature under another first name, e.g. that of a module, counts half.
     """
     signature = sum(_presence(prefix, names) for prefix in layout.prefixes) / max(len(layout.prefixes), 1)
-    return signature and signature + sum(name.startswith(_places(layout)) for name in names) / len(names)
+    if signature < _LEAST:
+        return 0.0
+    return signature + sum(name.startswith(_places(layout)) for name in names) / len(names)
 
 
 def _presence(prefix: str, names: State) -> float:

@@ -1,7 +1,7 @@
 """One interface for every kind of weight file."""
 
 import logging
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from datasets.preprocessing import Preprocessing
 from modelling.backbones import backbone
 from modelling.weights.file import check_finite, check_fit
-from modelling.weights.names import BASE, without_common_prefix
+from modelling.weights.names import BASE, grouped, without_common_prefix
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
+
+_MANY = 12  # names in a line of the log
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +96,7 @@ class Weights:
             f", {self.num_ids} identities" if self.num_ids is not None else "",
             len(tensors),
             "" if self.has_head else " into the backbone, the head is fresh",
-            ", ".join(self.left_out) or "nothing",
+            _few(self.left_out),
         )
 
     def _fresh(self, network: nn.Module, target: Mapping[str, Tensor]) -> Set[str]:
@@ -128,6 +130,11 @@ class Weights:
             {**{BASE + name: tensor for name, tensor in base.items()}, **head}
         )
         return adopted
+
+
+def _few(names: Collection[str]) -> str:
+    """All names, or, of many, the modules that they belong to."""
+    return ", ".join(names) or "nothing" if len(names) <= _MANY else grouped(names)
 
 
 def _stripped(base: Mapping[str, Tensor], own: Set[str], classifiers: Sequence[str]) -> dict[str, Tensor]:

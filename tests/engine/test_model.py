@@ -1,6 +1,7 @@
 """A checkpoint in use: what it decides, and what may be changed."""
 
 import hashlib
+import logging
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,15 @@ def test_a_models_images_are_those_it_was_trained_on(tiny_checkpoint: Path, capl
     caplog.clear()
     assert model_of(tiny_checkpoint, SIZES, SIZE_TEST=[64, 32]).preprocessing.size == (64, 32)
     assert "INPUT.SIZE_TEST [256" not in caplog.text
+
+
+def test_the_log_says_which_images_and_which_vector_count(
+    tiny_checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        model_of(tiny_checkpoint)
+    images = "32 x 16 pixels, bilinear, mean 0.485 0.456 0.406, deviation 0.229 0.224 0.225"
+    assert f"input: {images}; retrieval: 128 components after the batch normalization" in caplog.text
 
 
 def test_fine_tuning_trains_on_the_images_of_its_model(tiny_arguments: list[str], tiny_checkpoint: Path) -> None:

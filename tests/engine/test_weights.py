@@ -153,7 +153,7 @@ def test_the_images_behind_a_moco_snapshot_are_told(tmp_path: Path, caplog: pyte
     encoders = {f"module.encoder_{letter}.{name}": tensor for letter in "qk" for name, tensor in base.items()}
     torch.save({"state_dict": encoders}, tmp_path / "moco.pth")
     start(["MODEL.PRETRAIN_PATH", str(tmp_path / "moco.pth")])
-    assert "LUPerson (MoCo) were trained with INPUT.PIXEL_MEAN [0.3525, 0.3106, 0.314]" in caplog.text
+    assert "moco.pth were trained with INPUT.PIXEL_MEAN [0.3525, 0.3106, 0.314]" in caplog.text
     caplog.clear()
     images = ("INPUT.PIXEL_MEAN", "[0.3525,0.3106,0.314]", "INPUT.PIXEL_STD", "[0.266,0.2522,0.2505]")
     start(["MODEL.PRETRAIN_PATH", str(tmp_path / "moco.pth"), *images])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from modelling.weights.__main__ import describe, main
 from modelling.weights.resemblance import resemblance
-from tests.modelling.weights.support import centroids_reid
+from tests.modelling.weights.support import centroids_reid, under
 from utils.command_line import exit_code
 
 NAMES = {
@@ -95,6 +95,25 @@ def test_a_renamed_file_names_the_tensors_without_a_place() -> None:
     assert "it resembles a checkpoint of CLIP-ReID most" in text
     assert "no tensor's name begins with image_encoder.transformer.resblocks." in text
     assert "of its 4 tensors these have no place there: tower.transformer.resblocks.0.ln_1.bias, tower.odd" in text
+
+
+def test_an_unknown_file_says_how_to_name_a_network_of_timm(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.pth"
+    torch.save(tensors("conv_stem.weight", "blocks.0.0.conv_dw.weight"), path)
+    assert exit_code(lambda: main([str(path)])) == 2
+    error = capfd.readouterr().err
+    assert "resembles" not in error  # most networks have blocks
+    assert "of a backbone of timm, MODEL.NAME timm:NAME must tell the network" in error
+
+
+def test_the_images_of_a_pre_training_are_described(network: type, tmp_path: Path) -> None:
+    path = tmp_path / "moco.pth"
+    state = network("resnet18", "fresh").backbone.base.state_dict()
+    torch.save({"state_dict": {**under("encoder_q.", state), **under("encoder_k.", state)}}, path)
+    images = "256 x 128 pixels, bicubic, mean 0.3525 0.3106 0.314, deviation 0.266 0.2522 0.2505"
+    assert describe(str(path))["trained on"] == images
 
 
 @pytest.mark.parametrize("content", [{}, {"epoch": 3}, tensors("a", "b.c")])

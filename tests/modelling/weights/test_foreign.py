@@ -41,6 +41,15 @@ def test_a_plain_resnet_leaves_every_choice_open_and_the_head_fresh(
     torch.testing.assert_close(vectors.bn, vectors.raw / (1 + 1e-5) ** 0.5)
 
 
+def test_the_log_counts_many_tensors_that_are_left_out(
+    caplog: pytest.LogCaptureFixture, network: type, twin_of: Twin
+) -> None:
+    state = centroids_reid(network("resnet18", "bnneck", stem_relu=False))
+    with caplog.at_level(logging.INFO):
+        filled({**state, **{f"center_loss.{number}": torch.ones(1) for number in range(99)}}, twin_of)
+    assert message_with(caplog, "left out: fc_query (1), center_loss (99)")
+
+
 @pytest.mark.parametrize("name", ["convnext_atto", "resnet18", "vit_tiny_patch16_224"])
 def test_a_plain_timm_file_is_read_as_the_configured_network(
     name: str, network: type, twin_of: Twin, images: Tensor
