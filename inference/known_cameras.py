@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datasets.batch import UNKNOWN_CAMERA
 from datasets.readers.market import Names, labels_of
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = -1
 CameraNumbers = Sequence[int] | NDArray[np.integer[Any]]
 
 
@@ -45,7 +45,7 @@ class KnownCameras:
                 f"{self._first} to {last}; set TEST.CAMERAS False if they are others, or MODEL.FIRST_CAMERA to the "
                 "number of the first"
             )
-        return np.where(numbers < 0, UNKNOWN, numbers - self._first)
+        return np.where(numbers < 0, UNKNOWN_CAMERA, numbers - self._first)
 
     def places(self, cameras: CameraNumbers | None, num_images: int) -> Tensor | None:
         """What the network takes, (N,) int64; None if no camera is known, which the log says once.
@@ -68,7 +68,7 @@ class KnownCameras:
         if numbers.shape != (num_images,) or (num_images and numbers.dtype.kind not in "iu"):
             got = f"{numbers.shape} {numbers.dtype}"
             raise ReidError(f"cameras must be one whole number for each of {num_images} images, got {got}")
-        wrong = numbers[(numbers < UNKNOWN) | (numbers >= self._count)]
+        wrong = numbers[(numbers < UNKNOWN_CAMERA) | (numbers >= self._count)]
         if len(wrong):
             raise ReidError(
                 f"cameras must be 0 to {self._count - 1}, as the network has learned them, or -1 (unknown), "

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.preprocessing import Preprocessing
+from modelling.backbones.cameras import camera_vectors, fit_cameras
 from modelling.backbones.positions import PATCH, grid_of, resized
 from modelling.backbones.record import Backbone
 from utils.errors import ReidError
@@ -95,17 +96,10 @@ class ClipTransformer(nn.Module):
         patches = self.conv1(images).flatten(2).mT
         token = self.class_embedding.expand(len(images), 1, -1)
         if hasattr(self, "cv_embed"):
-            token = token + self._of_cameras(cameras)
+            token = token + camera_vectors(self.cv_embed[:, None], cameras)
         tokens = self.ln_pre(torch.cat([token, patches], dim=1) + self.positional_embedding)
         first: Tensor = self.ln_post(self.transformer["resblocks"](tokens)[:, 0])
         return first
-
-    def _of_cameras(self, cameras: Tensor | None) -> Tensor:
-        """(N, 1, 768), or (1, 1, 768) for images of unknown cameras."""
-        mean = self.cv_embed.mean(0, keepdim=True)
-        if cameras is None:
-            return mean[None]
-        return torch.cat([self.cv_embed, mean])[cameras][:, None]  # row -1 is the mean
 
 
 class Block(nn.Module):
@@ -161,22 +155,10 @@ class QuickGELU(nn.Module):
 
 
 def _fit(base: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a file as those of ``base``, which may differ in input size, stride and cameras.
-
-    A table of other cameras becomes its mean in each row; if ``base`` has none, the mean joins the class token. If
-    the file has none, ``base`` keeps its own.
-    """
+    """The tensors of a file as those of ``base``, which may differ in input size, stride and cameras."""
     assert isinstance(base, ClipTransformer)
-    state, own = with_grid(tensors, "positional_embedding", base.grid), base.state_dict()
-    table = state.pop("cv_embed", own.get("cv_embed"))
-    if table is None or table.shape[1:] != (_WIDTH,):
-        return state if table is None else {**state, "cv_embed": table}  # the check of the tensors will say so
-    mean = table.float().mean(dim=0)
-    if "cv_embed" in own:
-        is_same = table.shape == own["cv_embed"].shape
-        state["cv_embed"] = table if is_same else mean.expand_as(own["cv_embed"]).clone()
-    elif "class_embedding" in state:
-        state["class_embedding"] = state["class_embedding"] + mean
+    state = with_grid(tensors, "positional_embedding", base.grid)
+    fit_cameras(state, base.state_dict(), "cv_embed", "class_embedding", 1.0)
     return state
 
 

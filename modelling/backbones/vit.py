@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from datasets.preprocessing import Preprocessing
+from modelling.backbones.cameras import camera_vectors, fit_cameras
 from modelling.backbones.positions import PATCH, grid_of, resized
 from modelling.backbones.record import Backbone
 from modelling.backbones.resnet import InstanceBatchNorm
@@ -198,25 +199,10 @@ class Multiplication(nn.Module):
         return tensor * self._factor
 
 
-def camera_vectors(table: Tensor, cameras: Tensor | None) -> Tensor:
-    """The vectors of cameras, (N, 1, C), or (1, 1, C) if all are unknown.
-
-    Args:
-        table: (K, 1, C), one row for each of K cameras.
-        cameras: (N,) int64 from 0 to K - 1; -1 or None = unknown, for which the mean of the table stands.
-    """
-    mean = table.mean(dim=0, keepdim=True)
-    if cameras is None:
-        return mean
-    return torch.where((cameras < 0)[:, None, None], mean, table[cameras.clamp_min(0)])
-
-
 def fit(base: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a file as those of ``base``, which may differ in input size, stride and cameras.
 
-    Position embeddings are resized bilinearly, as TransReID does. A camera table of another length becomes its mean
-    in each row; if ``base`` has none, the mean joins the position embeddings. If the file has none, ``base`` keeps
-    its own.
+    Position embeddings are resized bilinearly, as TransReID does.
 
     Raises:
         ReidError: if the size behind position embeddings that must be resized is not a usual one.
@@ -230,15 +216,9 @@ def fit(base: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     positions = state.get("pos_embed")
     if positions is None or positions.ndim != 3 or positions.shape[2] != own["pos_embed"].shape[2]:
         return state  # the check of the tensors will say so
-    state["pos_embed"] = positions = resized(positions, base.num_prefix_tokens, base.patch_embed.grid)  # type: ignore[arg-type, union-attr]
-    table = state.pop("sie_embed", None)
-    if table is not None and "sie_embed" not in own:
-        state["pos_embed"] = positions + _CAMERA_WEIGHT * table.mean(dim=0)
-    elif "sie_embed" in own:
-        is_other = table is not None and table.shape != own["sie_embed"].shape
-        state["sie_embed"] = own["sie_embed"] if table is None else table
-        if is_other and table is not None:
-            state["sie_embed"] = table.mean(dim=0, keepdim=True).expand_as(own["sie_embed"]).clone()
+    grid: tuple[int, int] = base.patch_embed.grid  # type: ignore[union-attr, assignment]
+    state["pos_embed"] = resized(positions, base.num_prefix_tokens, grid)  # type: ignore[arg-type]
+    fit_cameras(state, own, "sie_embed", "pos_embed", _CAMERA_WEIGHT)
     return state
 
 

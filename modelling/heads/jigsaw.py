@@ -10,7 +10,7 @@ from modelling.heads.head import Features, Head
 from modelling.heads.pooling import PoolingFactory
 from utils.errors import ReidError
 
-_SHIFT = 4  # patches that go from the beginning to the end
+_SHIFTS = {False: 4, True: 7}  # whether images are squares (of vehicles) -> patches that go from beginning to end
 _PARTS = 4
 _WHOLE, _PART = "whole", "part"
 
@@ -37,6 +37,8 @@ class JigsawHead(Head):
         width = int(backbone.out_channels)  # type: ignore[arg-type]
         super().__init__(*[width] * (1 + _PARTS))
         last: nn.Sequential = backbone.take_last_layers()  # type: ignore[operator]
+        rows, columns = backbone.base.patch_embed.grid  # type: ignore[union-attr, misc]
+        self._shift = _SHIFTS[rows == columns]
         self._last_block = len(backbone.base.blocks)  # type: ignore[union-attr, arg-type]
         self.branches = nn.ModuleDict({_WHOLE: last, _PART: copy.deepcopy(last)})
         self.bn = nn.BatchNorm1d(self.dim)
@@ -44,7 +46,7 @@ class JigsawHead(Head):
 
     def forward(self, tokens: Tensor) -> Features:
         """(N, T, C), the class token first -> (N, 5 C): of all patches, then of each group."""
-        groups = _groups(tokens[:, 1:])
+        groups = _groups(tokens[:, 1:], self._shift)
         class_tokens = tokens[:, None, :1].expand(-1, _PARTS, -1, -1)
         parts = torch.cat([class_tokens, groups], dim=2).flatten(0, 1)
         whole = self.branches[_WHOLE](tokens)[:, 0]  # type: ignore[index]
@@ -82,10 +84,10 @@ def jigsaw_head(backbone: nn.Module, pooling: PoolingFactory, dim: int) -> Head:
     return JigsawHead(backbone)
 
 
-def _groups(patches: Tensor) -> Tensor:
-    """(N, P, C) -> (N, 4, P // 4, C): shifted by four patches, then the halves interleaved, then cut."""
+def _groups(patches: Tensor, shift: int) -> Tensor:
+    """(N, P, C) -> (N, 4, P // 4, C): shifted by ``shift`` patches, then the halves interleaved, then cut."""
     length = patches.shape[1] // _PARTS
-    shifted = torch.cat([patches[:, _SHIFT:], patches[:, :_SHIFT]], dim=1)
+    shifted = torch.cat([patches[:, shift:], patches[:, :shift]], dim=1)
     if shifted.shape[1] % 2:
         shifted = torch.cat([shifted, shifted[:, -2:-1]], dim=1)
     num_images, _, width = shifted.shape

@@ -14,25 +14,30 @@ from modelling.network import ReidNetwork
 from utils.errors import ReidError
 
 
-def jpm(name: str = "vit_tiny", dim: int = 0, **options: object) -> tuple[torch.nn.Module, Head]:
-    body = backbone(name).build(input_size=(48, 48), **options)
+def jpm(
+    name: str = "vit_tiny", dim: int = 0, size: tuple[int, int] = (48, 48), **options: object
+) -> tuple[torch.nn.Module, Head]:
+    body = backbone(name).build(input_size=size, **options)
     return body, HEADS["jpm"](body, AveragePooling, dim)
 
 
+@pytest.mark.parametrize(("size", "shift"), [((80, 48), 4), ((48, 48), 7), ((64, 32), 4)])
 @torch.inference_mode()
-def test_parts_are_groups_of_shifted_and_interleaved_patches() -> None:
-    """Of nine patches, an odd number, the last but one counts twice."""
-    body, head = jpm()
+def test_parts_are_groups_of_shifted_and_interleaved_patches(size: tuple[int, int], shift: int) -> None:
+    """Of an odd number of patches, the last but one counts twice; squares, of vehicles, have another shift."""
+    body, head = jpm(size=size)
     head.eval()
-    tokens: Tensor = body.eval()(torch.randn(2, 3, 48, 48))
-    assert tokens.shape == (2, 10, 192)
-    shifted = [5, 6, 7, 8, 9, 1, 2, 3, 4, 3]
-    order = [row for pair in zip(shifted[:5], shifted[5:], strict=True) for row in pair]
+    tokens: Tensor = body.eval()(torch.randn(2, 3, *size))
+    num_patches = tokens.shape[1] - 1
+    shifted = [*range(shift + 1, num_patches + 1), *range(1, shift + 1)]
+    shifted += shifted[-2:-1] * (num_patches % 2)
+    half, length = len(shifted) // 2, num_patches // 4
+    order = [row for pair in zip(shifted[:half], shifted[half:], strict=True) for row in pair]
     branches = head.branches
     assert branches is not None
     vectors = [branches["whole"](tokens)[:, 0]]  # type: ignore[index]
     for part in range(4):
-        rows = [0, *order[2 * part : 2 * part + 2]]
+        rows = [0, *order[length * part : length * part + length]]
         vectors.append(branches["part"](tokens[:, rows])[:, 0])  # type: ignore[index]
     expected = torch.cat(vectors, dim=1)
     features = head(tokens)

@@ -1,13 +1,19 @@
 """Files of CION (ReIDZoo): the teacher of its self-supervised training, and networks that its code fine-tuned.
 
-A file of a network of timm needs the user's MODEL.NAME; the vision transformers are those of TransReID-SSL.
+A file of a network of timm needs the user's MODEL.NAME. The teachers of its vision transformers are read as those of
+TransReID-SSL.
 """
 
 import re
 from collections.abc import Callable, Sequence
 
+import torch
+from torch.nn import functional as F
+
 from datasets.preprocessing import Preprocessing
+from modelling.backbones.positions import PATCH, grid_of, size_and_stride
 from modelling.backbones.swin import swin_name
+from modelling.weights.families.vit import vit_architecture, vit_images
 from modelling.weights.format import Format, State
 
 _REID = {"base.": "backbone.base.", "bottleneck.": "head.bn.", "fcneck.": "head.linear."}
@@ -66,11 +72,44 @@ def _swin(state: State) -> State:
     return renamed
 
 
+def _has_vit(names: Sequence[str]) -> bool:
+    """Whether its vision transformer is here; those of TransReID and its successors have a classifier of ImageNet."""
+    return not any(name.startswith(("base.fc.", "base.sie_embed", "base.part_token", "b1.")) for name in names)
+
+
+def _vit(state: State) -> State:
+    """With the position embeddings that its network adds.
+
+    It always resizes them, because it takes the size of its images, a list, for another one than the same tuple. As
+    in DINO, the new grid is a tenth of a patch larger, so they move a little.
+    """
+    positions = state["backbone.base.pos_embed"]
+    usual = size_and_stride(positions.shape[1] - 1) if positions.ndim == 3 else None
+    if usual is None or usual[1] != PATCH:
+        return state
+    rows, columns = grid_of(*usual)
+    patches = positions[:, 1:].float().reshape(1, rows, columns, -1).permute(0, 3, 1, 2)
+    larger = ((rows + 0.1) / rows, (columns + 0.1) / columns)
+    new = F.interpolate(patches, scale_factor=larger, mode="bicubic").flatten(2).transpose(1, 2)
+    return {**state, "backbone.base.pos_embed": torch.cat([positions[:, :1], new], dim=1)}
+
+
 def _name(prefix: str) -> Callable[[State], dict[str, object]]:
     return lambda tensors: {"name": swin_name(tensors, prefix, "layers"), "retrieval_feature": "raw"}
 
 
 FORMATS = [
+    Format(
+        kind="checkpoint of CION (ViT)",
+        prefixes=("base.patch_embed.proj.", "base.blocks.", "base.pos_embed", "bottleneck."),
+        condition=_has_vit,
+        renames=_REID,
+        left_out=("classifier.",),
+        classifiers=("classifier.weight",),
+        architecture=vit_architecture("base.", retrieval_feature="raw"),
+        images=vit_images("base."),
+        adapt=_vit,
+    ),
     Format(
         kind="checkpoint of CION (Swin)",
         prefixes=("base.layers.0.blocks.", "base.patch_embed.", "bottleneck."),

@@ -32,14 +32,14 @@ def _with_reduction(tensors: State) -> dict[str, Any]:
 def _one_neck(state: State) -> State:
     """The five necks side by side as the one of our head."""
     necks = list(takewhile(lambda neck: f"{neck}.weight" in state, _NECKS))
-    joined: dict[str, Tensor] = {name: tensor for name, tensor in state.items() if not name.startswith("bottleneck")}
+    renamed: dict[str, Tensor] = {name: tensor for name, tensor in state.items() if not name.startswith("bottleneck")}
     for name in ("weight", "bias", "running_mean", "running_var"):
         tensors = [state[f"{neck}.{name}"] for neck in necks if f"{neck}.{name}" in state]
         if tensors:
-            joined[f"head.bn.{name}"] = torch.cat(tensors)
+            renamed[f"head.bn.{name}"] = torch.cat(tensors)
     if "bottleneck.num_batches_tracked" in state:
-        joined["head.bn.num_batches_tracked"] = state["bottleneck.num_batches_tracked"]
-    return joined
+        renamed["head.bn.num_batches_tracked"] = state["bottleneck.num_batches_tracked"]
+    return renamed
 
 
 FORMATS = [

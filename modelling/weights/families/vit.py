@@ -67,8 +67,8 @@ def vit_name(tensors: State, prefix: str = "") -> str:
     parts = sum(f"{prefix}part_token{number}" in tensors for number in range(1, 4))
     patch = (projection[-1] if projection else 0) * (2 if conv_stem else 1)
     for name, row in ARCHITECTURES.items():
-        wanted = Architecture(width, row.heads, depth, hidden / max(width, 1), bias, row.scale, conv_stem, parts)
-        if row == wanted and patch == PATCH:
+        row_of_file = Architecture(width, row.heads, depth, hidden / max(width, 1), bias, row.scale, conv_stem, parts)
+        if row == row_of_file and patch == PATCH:
             return name
     raise ReidError(
         f"the weights must be of one of {', '.join(ARCHITECTURES)}, got a vision transformer of {depth} blocks, "

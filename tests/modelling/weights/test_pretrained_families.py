@@ -153,3 +153,38 @@ def test_a_network_of_timm_by_cion_needs_its_name() -> None:
     weights, receiver = reopened(dict(fine_tuned(donor.backbone.base.state_dict(), donor.head.bn)), name)
     assert (weights.num_ids, weights.kind) == (7, f"checkpoint of CION ({name})")
     assert torch.allclose(vectors(receiver), vectors(donor), atol=1e-5)
+
+
+def cubic(length: int) -> Tensor:
+    """(length, length) weights of a cubic of -0.75 at the centers of a grid that is a tenth of a cell larger."""
+    weights = torch.zeros(length, length)
+    for row in range(length):
+        center = (row + 0.5) * length / (length + 0.1) - 0.5
+        for column in range(int(center) - 2, int(center) + 4):
+            d = abs(center - column)
+            near, far = 1.25 * d**3 - 2.25 * d**2 + 1, -0.75 * (d**3 - 5 * d**2 + 8 * d - 4)
+            weights[row, min(max(column, 0), length - 1)] += near if d <= 1 else far if d < 2 else 0.0
+    return weights
+
+
+@pytest.mark.parametrize("name", ["vit_tiny", "vit_tiny_ics"])
+def test_a_vit_of_cion_adds_position_embeddings_that_moved_a_little(name: str) -> None:
+    donor, positions = network(name), torch.rand(1, 129, 192)
+    state = fine_tuned({**donor.backbone.base.state_dict(), "pos_embed": positions}, donor.head.bn)
+    weights = recognize(state, Path("a.pth"))
+    assert weights is not None
+    assert weights.kind == "checkpoint of CION (ViT)"
+    result = weights.state["backbone.base.pos_embed"]
+    assert torch.equal(result[:, 0], positions[:, 0])
+    patches = positions[0, 1:].reshape(16, 8, 192)
+    expected = torch.einsum("ij,jkc,lk->ilc", cubic(16), patches, cubic(8))
+    torch.testing.assert_close(result[0, 1:].reshape(16, 8, 192), expected, rtol=0, atol=1e-5)
+
+
+def test_a_classifier_of_imagenet_tells_transreid_from_cion() -> None:
+    donor = network("vit_tiny_ics")
+    base = {**donor.backbone.base.state_dict(), "fc.weight": torch.ones(1000, 192)}
+    weights = recognize(fine_tuned(base, donor.head.bn), Path("a.pth"))
+    assert weights is not None
+    assert weights.kind == "checkpoint of TransReID (TransReID-SSL, PersonViT)"
+    assert torch.equal(weights.state["backbone.base.pos_embed"], base["pos_embed"])
