@@ -115,14 +115,24 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "WARMUP_FACTOR": Key(0.01, "The warm-up starts at this share of SOLVER.BASE_LR.", between(0, 1)),
         "TERMS": Key(
             [],
-            "The objective adds these losses, of identity, triplet, center, centroid_triplet, octuplet; [] = those "
-            "of the method, and each one whose weight is set above 0.",
+            "The objective adds these losses, of identity, triplet, weighted_triplet, circle, multi_similarity, "
+            "center, centroid_triplet, octuplet; [] = those of the method, and each whose weight is set above 0.",
             names(),
             example=("identity", "triplet"),
         ),
         "QUERY_XENT_WEIGHT": Key(1.0, "The label-smoothed cross entropy has this weight; 0 = off.", at_least(0)),
         "LABEL_SMOOTHING": Key(0.1, "This share of the target is spread over all identities.", between(0, 0.99)),
+        "CLASSIFIER": Key(
+            "linear",
+            "Identities are classified by a linear layer, or by cosines with a margin (arcface, cosface, circle).",
+            one_of("linear", "arcface", "cosface", "circle"),
+        ),
+        "CLASSIFIER_MARGIN": Key(0.35, "The cosines have this margin (arcface: in radians).", at_least(0)),
+        "CLASSIFIER_SCALE": Key(64.0, "The cosines are multiplied by this before the softmax.", above(0)),
         "QUERY_CONTRASTIVE_WEIGHT": Key(1.0, "The triplet loss has this weight; 0 = off.", at_least(0)),
+        "WEIGHTED_TRIPLET_WEIGHT": Key(1.0, "The weighted triplet loss (AGW) has this weight; 0 = off.", at_least(0)),
+        "CIRCLE_WEIGHT": Key(1.0, "The pairwise circle loss has this weight; 0 = off.", at_least(0)),
+        "MULTI_SIMILARITY_WEIGHT": Key(1.0, "The multi-similarity loss has this weight; 0 = off.", at_least(0)),
         "CENTROID_CONTRASTIVE_WEIGHT": Key(1.0, "The centroid triplet loss has this weight; 0 = off.", at_least(0)),
         "OCTUPLET_WEIGHT": Key(1.0, "The octuplet loss has this weight in octuplet fine-tuning.", above(0)),
         "OCTUPLET_MARGIN": Key(25.0, "The octuplet loss has this margin, in units of its distance.", at_least(0)),
@@ -141,6 +151,14 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
             some_of("hh", "hl", "lh", "ll"),
         ),
         "MARGIN": Key(0.3, "The triplet losses have this margin, in units of their distance.", at_least(0)),
+        "SOFT_MARGIN": Key(
+            False, "Triplet losses take log(1 + exp(positive - negative)) instead of a margin, the octuplet loss too."
+        ),
+        "METRIC_FEATURE": Key(
+            "raw",
+            "Triplet losses and losses of pairs compare the feature before the BNNeck (raw) or after it (bn).",
+            one_of("raw", "bn"),
+        ),
         "DISTANCE_FUNC": Key(
             "euclidean", "The triplet losses measure this distance.", one_of("euclidean", "sqeuclidean", "cosine")
         ),

@@ -21,8 +21,8 @@ class WeightedTripletLoss(MiningLoss):
         check_batch(embeddings, ids)
         distances, masks = distance_matrix(embeddings, embeddings, self.distance), pair_masks(ids)
         valid = masks.positives.any(-1) & masks.negatives.any(-1)
-        means = (_mean(distances, mask, sign) for mask, sign in ((masks.positives, 1.0), (masks.negatives, -1.0)))
-        pairs = HardestPairs(*(mean.masked_fill(~valid, 0.0) for mean in means), valid)
+        positive, negative = _mean(distances, masks.positives, 1.0), _mean(distances, masks.negatives, -1.0)
+        pairs = HardestPairs(positive.masked_fill(~valid, 0.0), negative.masked_fill(~valid, 0.0), valid)
         return MinedLoss(mean_over_valid(triplet_losses(pairs, self.margin), valid), pairs)
 
 

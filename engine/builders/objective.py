@@ -12,9 +12,13 @@ from engine.builders.data import trained_scales
 from losses.center import CenterLoss
 from losses.centroid_triplet import CentroidTripletLoss
 from losses.identity import IdentityLoss
+from losses.margins import CosineIdentityLoss
+from losses.mining import MiningLoss
 from losses.objectives import Objective, Term
 from losses.octuplet import OctupletLoss
+from losses.similarity import MultiSimilarityLoss, PairwiseCircleLoss
 from losses.triplet import BatchHardTripletLoss
+from losses.weighted_triplet import WeightedTripletLoss
 from utils.errors import ReidError
 
 
@@ -44,30 +48,47 @@ class TermBuilder:
         return Term(name, self.loss(cfg, num_ids, dim), self.weight_in(cfg), feature, self.views)
 
 
+def _margin(solver: CfgNode) -> float | None:
+    return None if solver.SOFT_MARGIN else solver.MARGIN
+
+
+def _identity(cfg: CfgNode, num_ids: int, dim: int) -> IdentityLoss:
+    solver = cfg.SOLVER
+    if solver.CLASSIFIER == "linear":
+        return IdentityLoss(num_ids, dim, solver.LABEL_SMOOTHING)
+    size, scale = solver.CLASSIFIER_MARGIN, solver.CLASSIFIER_SCALE
+    return CosineIdentityLoss(num_ids, dim, solver.LABEL_SMOOTHING, solver.CLASSIFIER, size, scale)
+
+
+def _mining(loss: type[MiningLoss]) -> Callable[[CfgNode, int, int], nn.Module]:
+    return lambda cfg, *_: loss(_margin(cfg.SOLVER), cfg.SOLVER.DISTANCE_FUNC)
+
+
 def _octuplet(cfg: CfgNode, *_: int) -> OctupletLoss:
     solver = cfg.SOLVER
-    return OctupletLoss(solver.OCTUPLET_MARGIN, solver.OCTUPLET_DISTANCE, solver.OCTUPLET_TERMS)
+    margin = None if solver.SOFT_MARGIN else solver.OCTUPLET_MARGIN
+    return OctupletLoss(margin, solver.OCTUPLET_DISTANCE, solver.OCTUPLET_TERMS)
 
+
+_METRIC_FEATURE = "SOLVER.METRIC_FEATURE"
 
 # The choices of SOLVER.TERMS. A new loss is its file, a row here and the key of its weight.
 TERMS: dict[str, TermBuilder] = {
-    "identity": TermBuilder(
-        lambda cfg, num_ids, dim: IdentityLoss(num_ids, dim, cfg.SOLVER.LABEL_SMOOTHING),
-        "SOLVER.QUERY_XENT_WEIGHT", "bn",
-    ),
-    "triplet": TermBuilder(
-        lambda cfg, *_: BatchHardTripletLoss(cfg.SOLVER.MARGIN, cfg.SOLVER.DISTANCE_FUNC),
-        "SOLVER.QUERY_CONTRASTIVE_WEIGHT", "raw",
+    "identity": TermBuilder(_identity, "SOLVER.QUERY_XENT_WEIGHT", "bn"),
+    "triplet": TermBuilder(_mining(BatchHardTripletLoss), "SOLVER.QUERY_CONTRASTIVE_WEIGHT", _METRIC_FEATURE),
+    "weighted_triplet": TermBuilder(_mining(WeightedTripletLoss), "SOLVER.WEIGHTED_TRIPLET_WEIGHT", _METRIC_FEATURE),
+    "circle": TermBuilder(lambda *_: PairwiseCircleLoss(), "SOLVER.CIRCLE_WEIGHT", _METRIC_FEATURE),
+    "multi_similarity": TermBuilder(
+        lambda *_: MultiSimilarityLoss(), "SOLVER.MULTI_SIMILARITY_WEIGHT", _METRIC_FEATURE
     ),
     "center": TermBuilder(
         lambda cfg, num_ids, dim: CenterLoss(num_ids, dim, cfg.SOLVER.CENTER_LR), "SOLVER.CENTER_LOSS_WEIGHT", "raw"
     ),
     "centroid_triplet": TermBuilder(
-        lambda cfg, *_: CentroidTripletLoss(cfg.SOLVER.MARGIN, cfg.SOLVER.DISTANCE_FUNC),
-        "SOLVER.CENTROID_CONTRASTIVE_WEIGHT", "raw",
+        _mining(CentroidTripletLoss), "SOLVER.CENTROID_CONTRASTIVE_WEIGHT", _METRIC_FEATURE
     ),
     "octuplet": TermBuilder(_octuplet, "SOLVER.OCTUPLET_WEIGHT", "SOLVER.OCTUPLET_FEATURE", ("main", "low")),
-}  # fmt: skip
+}
 
 
 def build_objective(cfg: CfgNode, num_ids: int, dim: int) -> Objective:
