@@ -9,7 +9,11 @@ from utils.processes import MAX_WORKERS
 _SECTIONS: dict[str, Key | dict[str, Key]] = {
     "MODEL": {
         "NAME": Key("resnet50", "The backbone is e.g. resnet50, resnet50_ibn_a, osnet_x1_0 or timm:NAME."),
-        "HEAD": Key("bnneck", "The head is bnneck (Luo et al.) or projection (OSNet)."),
+        "HEAD": Key(
+            "bnneck",
+            "The head is bnneck (Luo et al.), projection (OSNet), jpm (TransReID), lmbn (LightMBN), mgn (also "
+            "mgn_norm of LUPerson and mgn_relu of old fast-reid) or reduction (old fast-reid).",
+        ),
         "EMBEDDING_DIM": Key(
             0, "A linear layer gives an embedding this many components; 0 = no layer (projection: 512).", at_least(0)
         ),
@@ -18,7 +22,8 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         ),
         "POOLING": Key(
             "avg",
-            "The feature map is pooled by its mean (avg), its maximum (max) or a power mean of learned power (gem).",
+            "The feature map is pooled by its mean (avg), its maximum (max), or a power mean of learned (gem) or "
+            "fixed (3, gem_fixed) power.",
         ),
         "RETRIEVAL_FEATURE": Key(
             "bn",
@@ -43,9 +48,27 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
             True, "A query's own centroid leaves out images of its camera; False keeps them, which is easier."
         ),
         "LAST_STRIDE": Key(1, "A ResNet's last stage has this stride; 1 doubles the map's sides.", one_of(1, 2)),
+        "LAST_DILATION": Key(
+            1, "A ResNeSt's last stage has this dilation; 2 fits weights of fast-reid since 2020-12.", one_of(1, 2)
+        ),
         "STEM_RELU": Key(True, "A ResNet's stem ends in a ReLU; False fits centroids-reid, trained without it."),
         "STEM_POOL": Key(
             "padded", "A ResNet's stem pools a padded map; ceil fits weights of fast-reid.", one_of("padded", "ceil")
+        ),
+        "SEMANTIC_WEIGHT": Key(
+            0.2, "A Swin of SOLIDER shows this much of human parts, and the rest of appearance.", between(0, 1)
+        ),
+        "PATCH_STRIDE": Key(
+            16, "The patches of a ViT are this many pixels apart; below 16 they overlap.", between(1, 16)
+        ),
+        "CAMERAS": Key(
+            0, "A ViT learns a vector for each of this many cameras; 0 = it does not look at cameras.", at_least(0)
+        ),
+        "FIRST_CAMERA": Key(
+            1, "The camera of this number in the data is the first one of MODEL.CAMERAS.", at_least(0)
+        ),
+        "DROP_PATH": Key(
+            0.0, "Training leaves out the last block of a transformer for this share of images.", between(0, 0.99)
         ),
     },
     "INPUT": {
@@ -210,6 +233,10 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
             "both",
             "Scales lower query and gallery alike (both), one side alone (query, gallery), or in all pairs (all).",
             one_of("both", "query", "gallery", "all"),
+        ),
+        "CAMERAS": Key(
+            False,
+            "The test's cameras are those that MODEL.CAMERAS has learned; False = they are taken for unknown.",
         ),
         "CAMERA_RULE": Key(True, "Evaluation ignores gallery images of the query's own identity and camera."),
     },

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+UNKNOWN_CAMERA = -1
+
 
 class SeededIndex(NamedTuple):
     """What a sampler requests from a data set: an image, and the seed of its random transforms."""
@@ -23,6 +25,7 @@ class Item(NamedTuple):
     scale: int
     low: Tensor | None
     low_by_scale: Mapping[int, Tensor]
+    camera: int = UNKNOWN_CAMERA
 
 
 class View(NamedTuple):
@@ -51,6 +54,8 @@ class Batch(NamedTuple):
         scales: (N,) int64, the random low-resolution scale of each image.
         low: (N, 3, H, W) uint8, the low-resolution files at these scales; None = none are read.
         low_by_scale: scale -> (N, 3, H, W) uint8, its low-resolution files; empty = none are read.
+        cameras: (N,) int64, place of the camera among those that the network knows, from 0 on; -1 = unknown. None =
+            all are unknown.
     """
 
     images: Tensor
@@ -60,6 +65,7 @@ class Batch(NamedTuple):
     scales: Tensor
     low: Tensor | None
     low_by_scale: Mapping[int, Tensor]
+    cameras: Tensor | None = None
 
     def full_resolution(self) -> View:
         """The images as they are."""
@@ -83,6 +89,7 @@ class Batch(NamedTuple):
             self.scales[mask],
             None if self.low is None else self.low[mask],
             {scale: images[mask] for scale, images in self.low_by_scale.items()},
+            None if self.cameras is None else self.cameras[mask],
         )
 
 

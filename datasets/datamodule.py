@@ -32,6 +32,9 @@ class LoaderSettings:
         workers: processes that decode.
         seed: of the sampler and the random transforms.
         scales: low-resolution scales; each training image gets one of them at random.
+        first_camera: of training images, the number of the camera that the network knows as its first; None = the
+            network is not told the cameras.
+        first_test_camera: the same of test images.
     """
 
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
@@ -44,6 +47,8 @@ class LoaderSettings:
     workers: int = 4
     seed: int = 0
     scales: tuple[int, ...] = (1,)
+    first_camera: int | None = None
+    first_test_camera: int | None = None
 
 
 class ReidDataModule(LightningDataModule):
@@ -100,7 +105,7 @@ class ReidDataModule(LightningDataModule):
         sampler.start_at(*self._resume_at)
         transform = TrainTransform(preprocessing, settings.augmentation, settings.scales)
         loader = ResumableLoader(
-            ImageDataset(self.splits.train, labels, transform, self.low_resolution.train),
+            ImageDataset(self.splits.train, labels, transform, self.low_resolution.train, settings.first_camera),
             batch_sampler=sampler,
             **self._loader_options(),
         )
@@ -113,7 +118,7 @@ class ReidDataModule(LightningDataModule):
         labels = [sample.person_id for sample in samples]
         transform = TestTransform(self._settings.preprocessing)
         loader = Loader(
-            ImageDataset(samples, labels, transform, self.low_resolution.test),
+            ImageDataset(samples, labels, transform, self.low_resolution.test, self._settings.first_test_camera),
             batch_size=self._settings.test_batch,
             sampler=SequentialShare(len(samples), self._share()),
             **self._loader_options(),

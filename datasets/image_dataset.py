@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.batch import Batch, Item, SeededIndex
+from datasets.batch import UNKNOWN_CAMERA, Batch, Item, SeededIndex
 from datasets.sample import Sample
 from datasets.transforms import TransformedImage
 from utils.errors import ReidError
@@ -26,6 +26,7 @@ class ImageDataset(Dataset[Item]):
         transform: (3, h, w) uint8 and its low-resolution files by scale -> all at one size (3, H, W), and what the
             device does with them.
         low_resolution: scale -> the low-resolution file of each sample; empty if the device lowers the resolution.
+        first_camera: number of the camera that the network knows as its first; None = it is not told any.
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class ImageDataset(Dataset[Item]):
         labels: Sequence[int],
         transform: Callable[[Tensor, Mapping[int, Tensor]], TransformedImage],
         low_resolution: Mapping[int, Sequence[Path]] = _NO_FILES,
+        first_camera: int | None = None,
     ) -> None:
         self._samples, self._labels, self._transform = samples, labels, transform
-        self._low_resolution = low_resolution
+        self._low_resolution, self._first_camera = low_resolution, first_camera
 
     def __len__(self) -> int:
         """Number of images."""
@@ -63,8 +65,10 @@ class ImageDataset(Dataset[Item]):
 
     def _item(self, row: int) -> Item:
         files = {scale: _decode(paths[row]) for scale, paths in self._low_resolution.items()}
-        image, box, scale, low, low_by_scale = self._transform(_decode(self._samples[row].path), files)
-        return Item(image, self._labels[row], row, box, scale, low, low_by_scale)
+        sample, first = self._samples[row], self._first_camera
+        image, box, scale, low, low_by_scale = self._transform(_decode(sample.path), files)
+        camera = UNKNOWN_CAMERA if first is None else sample.camera_id - first
+        return Item(image, self._labels[row], row, box, scale, low, low_by_scale, camera)
 
 
 def _decode(path: Path) -> Tensor:
@@ -79,7 +83,7 @@ def _decode(path: Path) -> Tensor:
 
 def collate(items: Sequence[Item]) -> Batch:
     """Stack items of one size into a batch."""
-    images, labels, rows, boxes, scales, low, low_by_scale = zip(*items, strict=True)
+    images, labels, rows, boxes, scales, low, low_by_scale, cameras = zip(*items, strict=True)
     return Batch(
         _stacked(images),
         torch.tensor(labels),
@@ -88,6 +92,7 @@ def collate(items: Sequence[Item]) -> Batch:
         torch.tensor(scales),
         None if low[0] is None else _stacked(low),
         {scale: _stacked([files[scale] for files in low_by_scale]) for scale in low_by_scale[0]},
+        torch.tensor(cameras),
     )
 
 

@@ -94,8 +94,12 @@ class Checkpoint(Weights):
         """Low-resolution scales of the training images."""
         return frozenset(self.card.scales or self.config["INPUT.LR_SCALES"] or (self.card.scale,))
 
-    def _tensors_for(self, network: nn.Module) -> Mapping[str, Tensor]:  # noqa: ARG002 (they are those of this network)
-        return self.state
+    def _tensors_for(self, network: nn.Module) -> Mapping[str, Tensor]:
+        """The tensors as they are, unless the network was built for other images or other cameras."""
+        own = network.state_dict()
+        if all(name not in own or own[name].shape == tensor.shape for name, tensor in self.state.items()):
+            return self.state
+        return super()._tensors_for(network)
 
 
 def section(card: RunCard, epoch: int, position: tuple[int, int], world_size: int) -> dict[str, Any]:

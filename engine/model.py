@@ -26,6 +26,7 @@ class TrainedModel:
         preprocessing: from an image to the network's input.
         path: the file of the weights.
         sha256: of that file.
+        first_camera: number in the data of the camera that a network with cameras knows as its first.
     """
 
     network: ReidNetwork
@@ -33,6 +34,7 @@ class TrainedModel:
     preprocessing: Preprocessing
     path: Path
     sha256: str
+    first_camera: int = 1
 
 
 def load_model(settings: Settings) -> TrainedModel:
@@ -52,7 +54,8 @@ def load_model(settings: Settings) -> TrainedModel:
     logger.info("images at %dx%d, resolution x%d", *images.size, images.scale)
     network = build_network(cfg)
     initialize(network, cfg, weights)
-    return TrainedModel(network.eval(), backbone(cfg.MODEL.NAME), images, weights.path, _sha256(weights.path))
+    record, first_camera = backbone(cfg.MODEL.NAME), cfg.MODEL.FIRST_CAMERA
+    return TrainedModel(network.eval(), record, images, weights.path, _sha256(weights.path), first_camera)
 
 
 def _sha256(path: Path) -> str:

@@ -42,6 +42,12 @@ logger = logging.getLogger(__name__)
 _SECTIONS_OF_USE = ("MODEL.", "INPUT.", "DATASETS.", "DATALOADER.")
 _NOT_OF_USE = ("INPUT.SCALE", "INPUT.LR_SCALES")  # the user says at which resolution a model is tested
 
+_TRAINED_ANEW = (
+    "MODEL.CAMERAS",
+    "MODEL.DROP_PATH",
+    "MODEL.PATCH_STRIDE",
+)  # a new run may have others than its weights
+
 # These keys may change when a run is resumed; any other would make it a different run under the same name.
 _CHANGEABLE = (
     "MODEL.PRETRAIN_PATH", "MODEL.RESUME_TRAINING", "DATASETS.NAMES", "DATASETS.ROOT_DIR", "DATASETS.CHECK_FILES",
@@ -105,7 +111,8 @@ class Settings:
         below: list[Mapping[str, Any]] = [method.defaults]
         pinned: Mapping[str, Any] = {}
         if weights is not None:
-            check_architecture(weights, self.explicit)
+            values = {name: value for name, value in self.explicit.items() if resume or name not in _TRAINED_ANEW}
+            check_architecture(weights, values)
             images = _images(self, weights)
             below += [images, _architecture(weights)]
             if method.fine_tunes and weights.config:
@@ -182,9 +189,11 @@ def _images(settings: Settings, weights: "Weights") -> dict[str, Any]:
         return {}
     if weights.size_unsure and not settings.is_explicit("INPUT.SIZE_TEST"):
         logger.warning(
-            "%s does not tell its input size: %d x %d is taken, but CTL's IBN networks were trained at 320 x 320 "
-            "(--config_file configs/320_resnet50_ibn_a.yml)", weights.path, *images.size,
-        )  # fmt: skip
+            "%s does not tell its input size: %d x %d is taken, but %s",
+            weights.path,
+            *images.size,
+            weights.size_unsure,
+        )
     # A run of ours may have trained at another size than it tested.
     return {name: weights.config.get(name, value) for name, value in keys_of(images).items()}
 

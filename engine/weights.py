@@ -14,32 +14,38 @@ from engine.settings import Settings
 from modelling.backbones import backbone
 from modelling.network import ReidNetwork
 from modelling.weights.file import read_content
-from modelling.weights.foreign import imagenet_weights, recognize
+from modelling.weights.foreign import described, imagenet_weights, recognize
+from modelling.weights.resemblance import resemblance
+from modelling.weights.sources import find_weights
 from modelling.weights.weights import Weights
 from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
 
-def read_weights(path: Path, model_name: str = "") -> Weights:
+def read_weights(location: str | Path, model_name: str = "") -> Weights:
     """Read a weight file; its content decides its kind.
 
     Args:
-        path: the file.
+        location: as for :func:`modelling.weights.sources.find_weights`.
         model_name: MODEL.NAME of the user, for tensors that do not identify their network.
 
     Raises:
         ReidError: if the file is missing, holds more than plain tensors, or is neither a checkpoint of ours nor of a
             known project.
     """
+    path, description = find_weights(str(location))
     content = read_content(path)
-    weights = read_checkpoint(path, content) if SECTION in content else recognize(content, path, model_name)
+    if SECTION in content:
+        return read_checkpoint(path, content)
+    weights = recognize(content, path, str(description.get("architecture", model_name)))
     if weights is None:
         raise ReidError(
             f"MODEL.PRETRAIN_PATH must be a checkpoint of this framework or weights of a project it knows, "
             f"got {path}, which is neither (its first entries: {', '.join(map(str, list(content)[:4]))})"
+            f"{resemblance(content)}"
         )
-    return weights
+    return described(weights, description) if description else weights
 
 
 def open_weights(settings: Settings) -> Weights | None:
@@ -51,7 +57,7 @@ def open_weights(settings: Settings) -> Weights | None:
     model = settings.cfg.MODEL
     if not model.PRETRAIN_PATH:
         return None
-    weights = read_weights(Path(model.PRETRAIN_PATH), model.NAME)
+    weights = read_weights(model.PRETRAIN_PATH, model.NAME)
     logger.info("MODEL.PRETRAIN_PATH %s: %s", weights.path, weights.kind)
     return weights
 
@@ -121,7 +127,7 @@ def initialize(network: ReidNetwork, cfg: CfgNode, weights: Weights | None) -> N
     if weights is None:
         return
     if not weights.is_reid_model:
-        _compare_normalization(cfg)
+        _compare_normalization(cfg, weights)
     weights.fill(network)
 
 
@@ -152,10 +158,11 @@ def warn_of_scale(weights: Weights, scales: Collection[int]) -> None:
         logger.warning("the model was trained at x%d (--scale %d uses it there)", low, low)
 
 
-def _compare_normalization(cfg: CfgNode) -> None:
-    """Warn if ImageNet weights were trained on images with another normalization."""
-    name = cfg.MODEL.NAME
-    for field, original, value in backbone(name).preprocessing.difference(preprocessing_of(cfg)):
+def _compare_normalization(cfg: CfgNode, weights: Weights) -> None:
+    """Warn if a backbone alone was trained on images with another normalization; by default it is ImageNet's."""
+    images = weights.original_images or backbone(cfg.MODEL.NAME).preprocessing
+    origin = weights.kind if weights.original_images else f"ImageNet weights of {cfg.MODEL.NAME}"
+    for field, original, value in images.difference(preprocessing_of(cfg)):
         if field in ("mean", "std"):
-            message = "the ImageNet weights of %s were trained with %s %s, got %s"
-            logger.warning(message, name, KEYS[field], list(original), list(value))
+            message = "the %s were trained with %s %s, got %s"
+            logger.warning(message, origin, KEYS[field], list(original), list(value))

@@ -54,6 +54,7 @@ def create_embeddings(settings: Settings, options: argparse.Namespace) -> Path |
         check_identities(paths)
     extractor = extractor_for(settings, options)
     logger.info("%d images in %s, %d more are junk; shard %s", len(paths), folder, junk, shard)
+    cameras = extractor.cameras.of_files(paths) if settings.cfg.TEST.CAMERAS else None
     model, precision = extractor.card, extractor.choose(len(paths)).precision
     description = {
         "model": model.as_dict(),
@@ -61,12 +62,13 @@ def create_embeddings(settings: Settings, options: argparse.Namespace) -> Path |
         "rows": len(paths),
         "files": paths.digest_of_names(),
         "centroids": centroids,
+        **({} if cameras is None else {"cameras": True}),
     }
     job = EmbeddingJob(output, description, len(paths), shard.total)
     rows = job.rows_to_do(shard)
-    with closing(extractor.stream(paths, rows, strict=options.strict)) as batches:
+    with closing(extractor.stream(paths, rows, cameras, strict=options.strict)) as batches:
         job.store(rows, batches)
-    origin = {"source": str(folder), "junk": junk, "precision": precision}
+    origin = {"source": str(folder), "junk": junk, "precision": precision, "cameras": cameras is not None}
     return finalize(job, paths, model, origin, centroids=centroids)
 
 

@@ -5,10 +5,8 @@ import os
 import time
 from collections.abc import Generator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from zlib import crc32
 
 import numpy as np
 import torch
@@ -21,19 +19,16 @@ from datasets.transforms import NetworkInput, TestTransform
 from engine.model import TrainedModel, load_model
 from engine.settings import Settings
 from inference.device import choose_device, decoding_workers
-from inference.engines import Embed, Plan, Source, build, plans, versions
+from inference.engines import AUTO, ENGINES, Plan, Source, fastest_plan, plans
 from inference.gallery.store import Embeddings, ModelCard
 from inference.images import DecodedBatch, DecodedImage, Images, ImageSequence, ImageSource, collate, image_sequence
+from inference.known_cameras import CameraNumbers, KnownCameras
 from modelling.deployment import LAYOUTS
 from utils.cpu import flushing_thread
 from utils.errors import ReidError
-from utils.fastest import fastest
 from utils.processes import check_shared_memory
 
 logger = logging.getLogger(__name__)
-
-_WORTH_MEASURING = 1000  # images: on two cores they take a small network four seconds, ResNet-50 fifty
-_MEASURED_BATCH = 16  # on a CPU more images in a batch take as long for each
 
 
 class EmbeddedBatch(NamedTuple):
@@ -91,6 +86,7 @@ class Extractor:
     Attributes:
         card: what made the embeddings.
         device: that computes.
+        cameras: that the network knows.
 
     Raises:
         ReidError: for a file that is no trained model, a device that is not there, or wrong numbers.
@@ -114,6 +110,9 @@ class Extractor:
             checkpoint = load_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint)}))
         network, images = checkpoint.network, checkpoint.preprocessing
         self.card = ModelCard(checkpoint.path.name, checkpoint.sha256, network.dim, images)
+        self.cameras = KnownCameras(network.num_cameras, checkpoint.first_camera)
+        if engine == AUTO and network.num_cameras:
+            engine = "torch"  # which can be told the cameras
         self._plans = plans(engine, precision, self.device, safe_in_16_bits=checkpoint.record.safe_in_16_bits)
         self._source: Source | None = Source(network, self.device, images.size)
         self._workers = decoding_workers(self.device) if workers is None else workers
@@ -132,7 +131,7 @@ class Extractor:
             num_images: that are going to be embedded.
         """
         if self._source is not None:
-            work = self._thread.submit(_fastest, self._plans, self._source, self._batch_size, num_images)
+            work = self._thread.submit(fastest_plan, self._plans, self._source, self._batch_size, num_images)
             self._plan, self._embed = work.result()
             logger.info("%s embeds on %s", self._plan, self.device)
             self._source = None
@@ -143,11 +142,20 @@ class Extractor:
         """In which the backbone computes; decided as for a few images if nothing was embedded yet."""
         return self.choose(0).precision
 
-    def __call__(self, images: Images, *, strict: bool = False, subfolders: bool = False) -> Embeddings:
+    def __call__(
+        self,
+        images: Images,
+        cameras: CameraNumbers | None = None,
+        *,
+        strict: bool = False,
+        subfolders: bool = False,
+    ) -> Embeddings:
         """Embed; the result lies in memory (for more than fits, see :meth:`stream`).
 
         Args:
             images: a folder, a file, a PIL image, an (H, W, 3) uint8 RGB array, or a sequence of the last three.
+            cameras: the camera of each image, for a network that looks at cameras: its place among those of the
+                training, from 0 on; -1 = unknown. None = all are unknown.
             strict: an unreadable image is an error instead of a row that is missing.
             subfolders: of a folder, embed the images in its folders too, however deep.
 
@@ -156,17 +164,23 @@ class Extractor:
 
         Raises:
             ReidError: for a path that does not exist or an empty folder, for an image of a wrong kind, for
-                something that is no sequence, or for an unreadable image under ``strict``.
+                something that is no sequence, for cameras that the network or the engine does not take, or for an
+                unreadable image under ``strict``.
         """
         sequence = image_sequence(images, subfolders=subfolders)
-        batches = list(self.stream(sequence, strict=strict))
+        batches = list(self.stream(sequence, cameras=cameras, strict=strict))
         vectors = [batch.vectors for batch in batches] or [np.empty((0, self.card.dim), np.float32)]
         sources = [sequence[int(row)] for batch in batches for row in batch.rows]
         names = [str(source) if isinstance(source, (str, os.PathLike)) else "" for source in sources]
         return Embeddings(np.concatenate(vectors), np.array(names, dtype=np.str_))
 
     def stream(
-        self, images: Images, rows: NDArray[np.int64] | None = None, *, strict: bool = False
+        self,
+        images: Images,
+        rows: NDArray[np.int64] | None = None,
+        cameras: CameraNumbers | None = None,
+        *,
+        strict: bool = False,
     ) -> Generator[EmbeddedBatch]:
         """Embed batch by batch, in order, in memory that does not grow with their number.
 
@@ -175,6 +189,7 @@ class Extractor:
         Args:
             images: see :meth:`__call__`.
             rows: (M,) which of them; None = all.
+            cameras: of all images, see :meth:`__call__`.
             strict: see :meth:`__call__`.
 
         Raises:
@@ -183,6 +198,11 @@ class Extractor:
         sequence = image_sequence(images)
         rows = np.arange(len(sequence)) if rows is None else rows
         self.choose(len(rows))
+        if cameras is not None and not ENGINES[self._plan.engine].takes_cameras:
+            raise ReidError(
+                f"engine {self._plan.engine} takes no cameras; set engine torch, or leave the cameras out"
+            )
+        places = self.cameras.places(cameras, len(sequence))
         begin, unreadable = time.perf_counter(), 0
         waiting: PendingBatch | None = None
         quiet = True if len(rows) <= self._batch_size else None  # None: where stderr is no terminal
@@ -192,7 +212,7 @@ class Extractor:
         ):
             for batch in loader:
                 unreadable += _report(batch.faults, strict)
-                launched = self._thread.submit(self._launch, batch).result() if len(batch.rows) else None
+                launched = self._thread.submit(self._launch, batch, places).result() if len(batch.rows) else None
                 if waiting is not None:
                     yield self._check(waiting.wait())
                 waiting = launched
@@ -207,10 +227,11 @@ class Extractor:
             logger.warning("%d of %d images could not be read and are left out", unreadable, len(rows))
 
     @torch.inference_mode()
-    def _launch(self, batch: DecodedBatch) -> PendingBatch:
+    def _launch(self, batch: DecodedBatch, cameras: Tensor | None) -> PendingBatch:
         """Compute a batch; on CUDA only queue it, its copies from and to the host included."""
         pixels = self._on_device(batch.pixels).contiguous(memory_format=LAYOUTS[self._plan.layout])
-        host = self._embed(self._input(pixels)).to("cpu", non_blocking=True)
+        arguments = () if cameras is None else (cameras[batch.rows].to(self.device),)
+        host = self._embed(self._input(pixels), *arguments).to("cpu", non_blocking=True)
         copied = torch.cuda.current_stream(self.device).record_event() if self._copies else None
         return PendingBatch(batch.rows.numpy(), host, copied)
 
@@ -247,33 +268,6 @@ class Extractor:
             collate_fn=collate,
             pin_memory=self.device.type == "cuda",
         )
-
-
-def _fastest(ways: list[Plan], source: Source, batch_size: int, num_images: int) -> tuple[Plan, Embed]:
-    """The plan that is fastest, or the first where that is not worth measuring; and what embeds so."""
-    ready: dict[Plan, Embed] = {}
-    count = batch_size if source.device.type == "cuda" else min(batch_size, _MEASURED_BATCH)
-    images = torch.randn(count, 3, *source.size, generator=torch.Generator().manual_seed(0)).to(source.device)
-
-    @torch.inference_mode()
-    def step(plan: Plan) -> None:
-        if plan not in ready:  # only those that are measured are built
-            ready[plan] = build(source, plan)
-        ready[plan](images)
-        if source.device.type == "cuda":
-            torch.cuda.synchronize(source.device)
-
-    by_name = {str(plan): plan for plan in ways}
-    height, width = source.size
-    name = fastest(
-        f"embedding {count} images of {height}x{width} by network {crc32(repr(source.network).encode()):08x}"
-        f"{versions(ways)}",
-        {name: partial(step, plan) for name, plan in by_name.items()},
-        str(ways[0]),
-        measure=num_images >= _WORTH_MEASURING,
-    )
-    plan = by_name[name]
-    return plan, ready.get(plan) or build(source, plan)
 
 
 def _report(faults: tuple[str, ...], strict: bool) -> int:

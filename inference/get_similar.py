@@ -68,6 +68,7 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
     paths, junk = list_images(root, subfolders=options.images_in_subfolders, output=output)
     extractor.choose(len(paths))
     _compare_models(gallery, extractor)
+    _compare_cameras(gallery.told_cameras, settings.cfg.TEST.CAMERAS)
     logger.info("%d queries (%d more are junk) in a gallery of %d", len(paths), junk, len(gallery.embeddings))
     if search_filter.cameras is not None:
         _warn_of_unknown_cameras(search_filter.cameras, paths)
@@ -80,7 +81,8 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
         uri=options.index_uri,
     )
     index.resolve_k(search_filter.topk)  # refuses too many before the work
-    with embed_to_disk(extractor, paths, output, strict=options.strict) as queries:
+    cameras: bool = settings.cfg.TEST.CAMERAS
+    with embed_to_disk(extractor, paths, output, strict=options.strict, cameras=cameras) as queries:
         num_without = write_results(output, queries, gallery, index, search_filter)
         _show(output, queries, gallery, index, search_filter, options.visualize)
     if num_without:
@@ -116,6 +118,13 @@ def _compare_models(gallery: "Gallery", extractor: "Extractor") -> None:
     if gallery.precision not in ("", extractor.precision):
         there, here = gallery.precision, extractor.precision
         logger.warning("the gallery was embedded in %s, the queries in %s; see --precision", there, here)
+
+
+def _compare_cameras(of_gallery: bool, of_queries: bool) -> None:
+    """Warn if the network is told the cameras of one side only."""
+    if of_gallery != of_queries:
+        message = "the gallery was embedded with TEST.CAMERAS %s, the queries with %s: set both alike"
+        logger.warning(message, of_gallery, of_queries)
 
 
 def _warn_of_unknown_cameras(cameras: "Cameras", paths: "ImagePaths") -> None:

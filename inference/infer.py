@@ -48,6 +48,7 @@ def infer(settings: Settings, options: argparse.Namespace) -> "Accuracy":
 
     root, output = Path(settings.cfg.DATASETS.ROOT_DIR), Path(settings.cfg.OUTPUT_DIR)
     centroids: bool = settings.cfg.MODEL.USE_CENTROIDS
+    cameras: bool = settings.cfg.TEST.CAMERAS
     subfolders, strict = options.images_in_subfolders, options.strict
     query_paths = list_images(options.query_dir, subfolders=subfolders, output=output).paths
     gallery_paths = list_images(root, subfolders=subfolders, output=output).paths
@@ -57,8 +58,8 @@ def infer(settings: Settings, options: argparse.Namespace) -> "Accuracy":
     extractor.choose(len(query_paths) + len(gallery_paths))
     logger.info("%d queries, %d gallery images", len(query_paths), len(gallery_paths))
     with (
-        embed_to_disk(extractor, gallery_paths, output, strict=strict) as images,
-        embed_to_disk(extractor, query_paths, output, strict=strict) as queries,
+        embed_to_disk(extractor, gallery_paths, output, strict=strict, cameras=cameras) as images,
+        embed_to_disk(extractor, query_paths, output, strict=strict, cameras=cameras) as queries,
     ):
         gallery = centroid_embeddings(images) if centroids else images
         nearest = build_index(gallery.vectors, device=extractor.device).search(queries.vectors, 1)

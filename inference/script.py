@@ -84,7 +84,7 @@ def extractor_for(settings: Settings, options: argparse.Namespace) -> "Extractor
 
 @contextmanager
 def embed_to_disk(
-    extractor: "Extractor", paths: "ImagePaths", folder: Path, *, strict: bool
+    extractor: "Extractor", paths: "ImagePaths", folder: Path, *, strict: bool, cameras: bool = False
 ) -> Iterator["Embeddings"]:
     """Embed files; vectors and paths are memory maps that are removed at the end of the block.
 
@@ -93,19 +93,22 @@ def embed_to_disk(
         paths: of N images; unreadable ones are named in the log and left out.
         folder: where the temporary files lie; created.
         strict: an unreadable image is an error.
+        cameras: the network is told the cameras in the names of the files.
 
     Raises:
-        ReidError: if none of the images can be read, or one cannot under ``strict``.
+        ReidError: if none of the images can be read, or one cannot under ``strict``, or the network does not know a
+            camera.
     """
     from inference.gallery.store import Embeddings
     from inference.image_paths import write_paths
 
+    places = extractor.cameras.of_files(paths) if cameras else None
     with scratch_folder(folder, ".embedded_") as scratch:
         rows = []
         vectors = scratch / "vectors.npy"
         with (
             write_npy(vectors) as file,
-            closing(extractor.stream(paths, strict=strict)) as batches,
+            closing(extractor.stream(paths, cameras=places, strict=strict)) as batches,
         ):
             for batch in batches:
                 file.append(batch.vectors)

@@ -135,7 +135,7 @@ class ReidModule(LightningModule):
             mask = buffer.mask(batch.rows)
             part = batch if mask is None else batch.part(mask)
             if len(part.rows):
-                buffer.put(part.rows, self._embedder(self._pixels(part.at_scale(scale))))
+                buffer.put(part.rows, self._embedder(self._pixels(part.at_scale(scale)), part.cameras))
 
     def on_validation_epoch_end(self) -> None:
         """Evaluate, and log the figures."""
@@ -155,7 +155,8 @@ class ReidModule(LightningModule):
     def _objective_of(self, batch: Batch) -> ObjectiveReport:
         assert self.objective is not None
         inputs = [self._pixels(view(batch), batch.erased) for view in self._views.values()]
-        features = self.network(torch.cat(inputs) if len(inputs) > 1 else inputs[0])
+        cameras = None if batch.cameras is None else batch.cameras.repeat(len(inputs))
+        features = self.network(torch.cat(inputs) if len(inputs) > 1 else inputs[0], cameras)
         parts = zip(*(vectors.split(len(batch.images)) for vectors in features), strict=True)
         by_view = {view: Features(*part)._asdict() for view, part in zip(self._views, parts, strict=True)}
         labels = batch.labels

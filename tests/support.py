@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from datasets.synthetic import SyntheticSpec
+from modelling.backbones.non_local import NonLocal
 from utils import blocks
 
 if TYPE_CHECKING:
@@ -68,6 +69,14 @@ def randomize_statistics(network: nn.Module) -> None:
                 nn.init.uniform_(tensor, 0.5, 1.0)
             for tensor in (module.bias, module.running_mean):
                 nn.init.uniform_(tensor, -0.2, 0.2)
+
+
+def calm_non_local_blocks(network: nn.Module) -> None:
+    """Make small the product of three maps, which random weights let explode."""
+    for module in network.modules():
+        if isinstance(module, NonLocal):
+            for convolution in (module.theta, module.phi, module.g):
+                nn.init.normal_(convolution.weight, std=1e-6)
 
 
 class NoWaiting(TorchDispatchMode):

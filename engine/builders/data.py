@@ -16,7 +16,7 @@ from datasets.datamodule import LoaderSettings, ReidDataModule
 from datasets.low_resolution import LowResolutionFiles, find_low_resolution_files
 from datasets.readers import own_data, read_dataset
 from datasets.readers.concat import concat_datasets
-from datasets.sample import ReidSplits
+from datasets.sample import ReidSplits, Sample
 from datasets.transforms import Augmentation, NetworkInput
 from engine.preprocessing import preprocessing_of
 from engine.processes import num_processes
@@ -57,6 +57,8 @@ def read_training_data(cfg: CfgNode) -> TrainingData:
     for warning in check_train(splits, cfg.SOLVER.IMS_PER_BATCH // instances, instances):
         logger.warning("%s", warning)
     _check_test(cfg, replace(splits, name=first.name))
+    _check_cameras(cfg, splits, splits.train, training=True)
+    _check_cameras(cfg, replace(splits, name=first.name), splits.test)
     _warn_of_copies(splits)
     return TrainingData(splits, first.name)
 
@@ -74,6 +76,7 @@ def read_test_data(cfg: CfgNode, name: str, *, trained_here: bool = True) -> Rei
     """
     splits = _with_good_files(cfg, _read(cfg, name, with_train=False, trained_here=trained_here))
     _check_test(cfg, splits)
+    _check_cameras(cfg, splits, splits.test)
     _warn_of_copies(splits)
     return splits
 
@@ -144,6 +147,38 @@ def _check_test(cfg: CfgNode, splits: ReidSplits) -> None:
         logger.warning("%s", warning)
 
 
+def _first_camera(cfg: CfgNode, splits: ReidSplits, *, training: bool = False) -> int | None:
+    """The camera that the network knows as its first; None if it is not told the cameras of these images."""
+    is_told = cfg.MODEL.CAMERAS and splits.cameras and (training or cfg.TEST.CAMERAS)
+    return int(cfg.MODEL.FIRST_CAMERA) if is_told else None
+
+
+def _check_cameras(cfg: CfgNode, splits: ReidSplits, samples: Sequence[Sample], *, training: bool = False) -> None:
+    """Refuse images of a camera that the network does not know, and say it where all cameras count as unknown."""
+    count, first, last = cfg.MODEL.CAMERAS, cfg.MODEL.FIRST_CAMERA, cfg.MODEL.FIRST_CAMERA + cfg.MODEL.CAMERAS - 1
+    if cfg.TEST.CAMERAS and not count:
+        raise ReidError(
+            f"TEST.CAMERAS True needs a network that looks at cameras (MODEL.CAMERAS above 0), got {cfg.MODEL.NAME} "
+            "without; set TEST.CAMERAS False"
+        )
+    if not count:
+        return
+    if _first_camera(cfg, splits, training=training) is None:
+        reason = "TEST.CAMERAS is False" if splits.cameras else f"{splits.name} tells none"
+        images = "training" if training else "test"
+        logger.info(
+            "cameras of %s images: unknown (%s), so the mean of the network's %d camera vectors counts",
+            images, reason, count,
+        )  # fmt: skip
+        return
+    if others := sorted({sample.camera_id for sample in samples if not first <= sample.camera_id <= last}):
+        remedy = "set them by the cameras of the data" if training else "set TEST.CAMERAS False for other cameras"
+        raise ReidError(
+            f"{splits.name} has images of camera {others[0]}, but MODEL.CAMERAS {count} and MODEL.FIRST_CAMERA "
+            f"{first} mean the cameras {first} to {last}; {remedy}"
+        )
+
+
 def _warn_of_copies(splits: ReidSplits) -> None:
     if getattr(rank_zero_only, "rank", 0) == 0:  # of several processes, one is enough
         for warning in find_copies(splits):
@@ -180,6 +215,8 @@ def build_datamodule(
         workers=cfg.DATALOADER.NUM_WORKERS,
         seed=cfg.REPRODUCIBLE_SEED,
         scales=tuple(trained_scales(cfg)),
+        first_camera=_first_camera(cfg, splits, training=True),
+        first_test_camera=_first_camera(cfg, splits),
     )
     if cfg.DATASETS.LR_SOURCE == "online":
         _warn_of_small_images(cfg, max(*test_scales, *train_scales, 1))

@@ -32,12 +32,14 @@ def build_network(cfg: CfgNode) -> ReidNetwork:
             f"MODEL.BACKBONE_EMB_SIZE must be the width of {model.NAME}, {channels}, got {model.BACKBONE_EMB_SIZE}; "
             "leave it out (0 = inferred); MODEL.EMBEDDING_DIM sets the dimension of an embedding"
         )
-    if model.POOLING == "gem" and getattr(network, "pooled", False):
-        raise ReidError(f"MODEL.POOLING gem needs a feature map, but {model.NAME} pools its tokens itself; set avg")
-    if model.POOLING == "gem" and (negative := float(getattr(network, "negative", 0.0))):
+    if model.POOLING.startswith("gem") and getattr(network, "pooled", False):
+        raise ReidError(
+            f"MODEL.POOLING {model.POOLING} needs a feature map, but {model.NAME} pools its tokens itself; set avg"
+        )
+    if model.POOLING.startswith("gem") and (negative := float(getattr(network, "negative", 0.0))):
         logger.warning(
-            "MODEL.POOLING gem takes values below 0 for 0: %.0f %% of the map of %s are such; avg and max use them",
-            100 * negative, model.NAME,
+            "MODEL.POOLING %s takes values below 0 for 0: %.0f %% of the map of %s are such; avg and max use them",
+            model.POOLING, 100 * negative, model.NAME,
         )  # fmt: skip
     pooling = lookup(POOLINGS, model.POOLING, "MODEL.POOLING")
     head = lookup(HEADS, model.HEAD, "MODEL.HEAD")(network, pooling, model.EMBEDDING_DIM)
@@ -65,14 +67,14 @@ def _check_size(network: ReidNetwork, key: str, size: list[int], name: str) -> N
         return
     try:
         with torch.no_grad():
-            network.backbone.eval()(torch.zeros(1, 3, *size))
+            network.eval()(torch.zeros(1, 3, *size))
     except (RuntimeError, ValueError) as error:
         height, width = size
         raise ReidError(
             f"INPUT.{key} must be as large as {name} needs it, got {size}: {one_line(error)[:200]}; enlarge it, "
             f"e.g. to {[max(height, _AMPLE), max(width, _AMPLE // 2)]}"
         ) from error
-    network.backbone.train()
+    network.train()
 
 
 def _build_backbone(cfg: CfgNode) -> nn.Module:

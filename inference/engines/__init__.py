@@ -1,7 +1,9 @@
 """Engines that compute embeddings, by name, and the ways among which ``auto`` chooses."""
 
 from collections.abc import Iterable
+from functools import partial
 from importlib.metadata import version
+from zlib import crc32
 
 import torch
 
@@ -11,14 +13,17 @@ from inference.engines.onnxruntime_engine import ONNXRUNTIME
 from inference.engines.openvino_engine import OPENVINO
 from inference.engines.torch_engine import TORCH
 from utils.errors import ReidError, lookup
+from utils.fastest import fastest
 from utils.precision import multiplies_bf16
 
-__all__ = ["ENGINES", "Embed", "Engine", "Plan", "Source", "build", "plans", "versions"]
+__all__ = ["ENGINES", "Embed", "Engine", "Plan", "Source", "build", "fastest_plan", "plans", "versions"]
 
 ENGINES: dict[str, Engine] = {"torch": TORCH, "onnxruntime": ONNXRUNTIME, "openvino": OPENVINO}
 """--engine -> the library."""
 
 AUTO = "auto"
+_WORTH_MEASURING = 1000  # images: on two cores they take a small network four seconds, ResNet-50 fifty
+_MEASURED_BATCH = 16  # on a CPU more images in a batch take as long for each
 
 
 def plans(engine: str, precision: str, device: torch.device, *, safe_in_16_bits: bool) -> list[Plan]:
@@ -60,6 +65,40 @@ def plans(engine: str, precision: str, device: torch.device, *, safe_in_16_bits:
 def build(source: Source, plan: Plan) -> Embed:
     """The function that embeds as the plan says."""
     return ENGINES[plan.engine].build(source, plan)
+
+
+def fastest_plan(ways: list[Plan], source: Source, batch_size: int, num_images: int) -> tuple[Plan, Embed]:
+    """The plan that is fastest, or the first where that is not worth measuring; and what embeds so.
+
+    Args:
+        ways: to compute, one at least.
+        source: the network.
+        batch_size: images in a batch.
+        num_images: that are going to be embedded.
+    """
+    ready: dict[Plan, Embed] = {}
+    count = batch_size if source.device.type == "cuda" else min(batch_size, _MEASURED_BATCH)
+    images = torch.randn(count, 3, *source.size, generator=torch.Generator().manual_seed(0)).to(source.device)
+
+    @torch.inference_mode()
+    def step(plan: Plan) -> None:
+        if plan not in ready:  # only those that are measured are built
+            ready[plan] = build(source, plan)
+        ready[plan](images)
+        if source.device.type == "cuda":
+            torch.cuda.synchronize(source.device)
+
+    by_name = {str(plan): plan for plan in ways}
+    height, width = source.size
+    name = fastest(
+        f"embedding {count} images of {height}x{width} by network {crc32(repr(source.network).encode()):08x}"
+        f"{versions(ways)}",
+        {name: partial(step, plan) for name, plan in by_name.items()},
+        str(ways[0]),
+        measure=num_images >= _WORTH_MEASURING,
+    )
+    plan = by_name[name]
+    return plan, ready.get(plan) or build(source, plan)
 
 
 def versions(ways: Iterable[Plan]) -> str:

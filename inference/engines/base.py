@@ -12,8 +12,11 @@ from torch import Tensor
 from modelling.network import ReidNetwork
 from modelling.onnx_export import to_onnx
 
-Embed = Callable[[Tensor], Tensor]
-"""(N, 3, H, W) float32 normalized images -> (N, D) float32 vectors, both on the device that computes."""
+Embed = Callable[..., Tensor]
+"""(N, 3, H, W) float32 normalized images -> (N, D) float32 vectors, both on the device that computes.
+
+An engine that takes cameras has them, (N,) int64, as its second argument.
+"""
 
 
 class Plan(NamedTuple):
@@ -61,6 +64,7 @@ class Engine:
         layouts: that it offers, the usual one first.
         devices: types of the devices it computes on.
         libraries: that must be installed, by the name that pip and ``import`` share.
+        takes_cameras: whether it can be told the cameras of images; else they count as unknown.
     """
 
     build: Callable[[Source, Plan], Embed]
@@ -68,6 +72,7 @@ class Engine:
     layouts: tuple[str, ...] = ("contiguous",)
     devices: tuple[str, ...] = ("cpu",)
     libraries: tuple[str, ...] = ()
+    takes_cameras: bool = False
 
     @property
     def missing(self) -> list[str]:

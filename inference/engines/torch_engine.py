@@ -8,4 +8,4 @@ def _build(source: Source, plan: Plan) -> Embed:
     return Embedder(source.network, source.device, plan.precision, plan.layout)
 
 
-TORCH = Engine(_build, tuple(PRECISIONS), tuple(LAYOUTS), ("cpu", "cuda"))
+TORCH = Engine(_build, tuple(PRECISIONS), tuple(LAYOUTS), ("cpu", "cuda"), takes_cameras=True)

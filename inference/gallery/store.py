@@ -104,6 +104,7 @@ class Gallery:
         camera_ids: (N,) int64 from the file names; unknown for centroids, which join cameras.
         precision: in which the backbone computed; empty where that is not known.
         fingerprint: of vectors and paths; None where it was not taken.
+        told_cameras: whether the network was told the cameras of the images.
     """
 
     embeddings: Embeddings
@@ -113,6 +114,7 @@ class Gallery:
     camera_ids: NDArray[np.int64]
     precision: str = ""
     fingerprint: Fingerprint | None = None
+    told_cameras: bool = False
 
     def __post_init__(self) -> None:
         for name in ("person_ids", "camera_ids"):
@@ -152,7 +154,8 @@ def open_gallery(folder: str | Path) -> Gallery:
     person_ids, camera_ids = labels_of(embeddings.paths)
     if centroids:
         camera_ids = np.full_like(camera_ids, UNKNOWN_ID)
-    return Gallery(embeddings, model, centroids, person_ids, camera_ids, str(meta.get("precision", "")), fingerprint)
+    precision, told_cameras = str(meta.get("precision", "")), bool(meta.get("cameras", False))
+    return Gallery(embeddings, model, centroids, person_ids, camera_ids, precision, fingerprint, told_cameras)
 
 
 def _fingerprint(values: Mapping[str, Any]) -> Fingerprint:

@@ -1,14 +1,27 @@
 """Networks that turn images into feature maps, by name."""
 
+from modelling.backbones.clip_resnet import CLIP_RESNETS
+from modelling.backbones.clip_vit import CLIP_VITS
 from modelling.backbones.osnet import OSNETS
 from modelling.backbones.record import Backbone
+from modelling.backbones.resnest import RESNESTS
 from modelling.backbones.resnet import RESNETS
+from modelling.backbones.swin import SWINS
 from modelling.backbones.timm_backbone import PREFIX, timm_record
+from modelling.backbones.vit import VITS
 from utils.errors import ReidError, did_you_mean
 
 __all__ = ["BACKBONES", "Backbone", "backbone"]
 
-BACKBONES: dict[str, Backbone] = {**RESNETS, **OSNETS}
+BACKBONES: dict[str, Backbone] = {
+    **RESNETS,
+    **RESNESTS,
+    **OSNETS,
+    **VITS,
+    **SWINS,
+    **CLIP_VITS,
+    **CLIP_RESNETS,
+}
 """MODEL.NAME -> record. A network of your own is one more entry: ``BACKBONES["mine"] = Backbone(build=...)``."""
 
 

@@ -24,6 +24,8 @@ class Backbone:
         classifiers: the classifying modules in published weights; a backbone leaves them out.
         fit: ``fit(base, tensors)`` turns all tensors of a file into those of ``base``, e.g. resizes position
             embeddings to the input size that ``base`` was built for; None = they fit as they are.
+        extends: name of a network whose weights, without a head, fill this one too, except its ``own_layers``.
+        own_layers: a text in the names of the layers that weights of that network lack; "" = there are none.
         known_by_tensors: whether the tensors of a file without a head identify this network; if not, MODEL.NAME does.
         fixed_size: whether the network takes only the input size that it was built for.
         safe_in_16_bits: whether measurements show that 16 bits do not change the mAP.
@@ -35,6 +37,8 @@ class Backbone:
     options: tuple[str, ...] = ()
     classifiers: tuple[str, ...] = ("fc",)
     fit: Callable[[nn.Module, Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+    extends: str = ""
+    own_layers: str = ""
     known_by_tensors: bool = False
     fixed_size: bool = False
     safe_in_16_bits: bool = False

@@ -1,4 +1,4 @@
-"""ResNets of torchvision (He et al., CVPR 2016) and their IBN-a variants (Pan et al., ECCV 2018)."""
+"""ResNets of torchvision (He et al., CVPR 2016), their IBN-a variants (Pan et al., ECCV 2018), and non-local ones."""
 
 from functools import partial
 from typing import Literal
@@ -10,14 +10,21 @@ from torch import Tensor, nn
 from torch.hub import get_dir, load_state_dict_from_url
 from torchvision.models.resnet import ResNet
 
+from modelling.backbones.non_local import MARK, add_non_local
 from modelling.backbones.record import Backbone
 from utils.errors import ReidError
 
 _IBN_WEIGHTS = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
 _IBN_FILES = {
+    "resnet18_ibn_a": _IBN_WEIGHTS + "resnet18_ibn_a-2f571257.pth",
+    "resnet34_ibn_a": _IBN_WEIGHTS + "resnet34_ibn_a-94bc1577.pth",
     "resnet50_ibn_a": _IBN_WEIGHTS + "resnet50_ibn_a-d9d0bb7b.pth",
     "resnet101_ibn_a": _IBN_WEIGHTS + "resnet101_ibn_a-59ea0ac6.pth",
 }
+_NON_LOCAL = "_nl"
+# Depth -> blocks of a stage, from its end, that a non-local block follows.
+_NON_LOCAL_BLOCKS = {"resnet50": {"layer2": 2, "layer3": 3}, "resnet101": {"layer2": 2, "layer3": 9}}
+_WITHOUT_FILE = "resnet152_ibn_a"  # only CION trained it
 
 
 class ResNetBackbone(nn.Module):
@@ -47,17 +54,20 @@ class ResNetBackbone(nn.Module):
         stem_pool: Literal["padded", "ceil"] = "padded",
     ) -> None:
         super().__init__()
-        base: ResNet = torchvision.models.get_model(name.removesuffix("_ibn_a"), weights=None)
+        plain = name.removesuffix(_NON_LOCAL).removesuffix("_ibn_a")
+        base: ResNet = torchvision.models.get_model(plain, weights=None)
         self.out_channels = int(base.fc.in_features)
         del base.fc, base.avgpool
-        if name.endswith("_ibn_a"):
+        if "_ibn_a" in name:
             _use_ibn(base)
         if last_stride == 1:
-            _keep_resolution(base.layer4[0])
+            keep_resolution(base.layer4)
         if not stem_relu:
             base.relu = nn.Identity()
         if stem_pool == "ceil":
             base.maxpool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+        if name.endswith(_NON_LOCAL):
+            add_non_local(base, _NON_LOCAL_BLOCKS[plain])
         self.base = base
 
     def forward(self, images: Tensor) -> Tensor:
@@ -92,8 +102,13 @@ def torchvision_weights(name: str) -> dict[str, Tensor]:
     """ImageNet weights by tensor name, from torch's cache or by download.
 
     Raises:
-        ReidError: if they are not in the cache and the download fails.
+        ReidError: if there are none, or if they are not in the cache and the download fails.
     """
+    if name == _WITHOUT_FILE:
+        raise ReidError(
+            f"MODEL.PRETRAINED True has no download for {name}: give a file of CION as MODEL.PRETRAIN_PATH, or set "
+            "MODEL.PRETRAINED False"
+        )
     url = _IBN_FILES.get(name) or torchvision.models.get_model_weights(name).IMAGENET1K_V1.url
     try:
         return load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
@@ -111,19 +126,30 @@ def _use_ibn(base: ResNet) -> None:
             block.bn1 = InstanceBatchNorm(block.bn1.num_features)
 
 
-def _keep_resolution(block: nn.Module) -> None:
-    for module in block.modules():
+def keep_resolution(stage: nn.Module) -> None:
+    """Give the convolutions of a stage the stride 1, so that its map is as large as its input."""
+    for module in stage.modules():
         if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
             module.stride = (1, 1)
 
 
-RESNETS: dict[str, Backbone] = {
-    name: Backbone(
+def _record(name: str) -> Backbone:
+    plain = name.removesuffix(_NON_LOCAL)
+    return Backbone(
         build=partial(ResNetBackbone, name),
-        weights=partial(torchvision_weights, name),
+        weights=partial(torchvision_weights, plain),
         options=("last_stride", "stem_relu", "stem_pool"),
+        extends="" if name == plain else plain,
+        own_layers="" if name == plain else MARK,
         known_by_tensors=True,
-        safe_in_16_bits=True,
+        safe_in_16_bits=name == plain,
     )
-    for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", *_IBN_FILES)
+
+
+RESNETS: dict[str, Backbone] = {
+    name: _record(name)
+    for name in (
+        *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", *_IBN_FILES, _WITHOUT_FILE),
+        *("resnet50_nl", "resnet50_ibn_a_nl", "resnet101_nl", "resnet101_ibn_a_nl"),
+    )
 }

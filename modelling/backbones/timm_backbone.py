@@ -35,7 +35,7 @@ def timm_record(name: str) -> Backbone:
         images = Preprocessing(tuple(config.input_size[1:]), (*config.mean,), (*config.std,), config.interpolation)
     return Backbone(
         build=partial(TimmBackbone, name),
-        weights=partial(_weights, name),
+        weights=partial(timm_weights, name),
         preprocessing=images,
         classifiers=classifiers,
         fit=partial(_fit, classifiers),
@@ -69,7 +69,7 @@ class TimmBackbone(nn.Module):
         size = {"img_size": input_size} if config and config.fixed_input_size else {}
         trial = torch.randn(1, 3, *input_size, generator=torch.Generator().manual_seed(0))
         try:
-            base: Any = _timm().create_model(name, pretrained=False, num_classes=0, **size).eval()
+            base: Any = import_timm().create_model(name, pretrained=False, num_classes=0, **size).eval()
             self.base = base
             with torch.no_grad():
                 if base.forward_features(trial).ndim == 4:
@@ -96,14 +96,14 @@ class TimmBackbone(nn.Module):
         return features.permute(0, 3, 1, 2) if self._channels_last else features
 
 
-def _weights(name: str) -> dict[str, Tensor]:
+def timm_weights(name: str) -> dict[str, Tensor]:
     """The weights that timm has for a network, at its own input size and with its classifier.
 
     Raises:
         ReidError: if timm has none, or they are not in its cache and the download fails.
     """
     try:
-        weights: dict[str, Tensor] = _timm().create_model(name, pretrained=True).state_dict()
+        weights: dict[str, Tensor] = import_timm().create_model(name, pretrained=True).state_dict()
     except Exception as error:  # a download may raise anything
         raise ReidError(
             f"MODEL.PRETRAINED True needs timm's weights of {name}, which cannot be fetched "
@@ -131,17 +131,22 @@ def _fit(classifiers: tuple[str, ...], base: nn.Module, tensors: Mapping[str, Te
     return {name: tensor for name, tensor in state.items() if name in own or not name.startswith(prefixes)}
 
 
-def _timm() -> ModuleType:
+def import_timm() -> ModuleType:
+    """The library, which is optional.
+
+    Raises:
+        ReidError: if it is not installed.
+    """
     try:
         import timm
     except ImportError as error:
-        raise ReidError("MODEL.NAME timm:... needs the timm library: pip install timm") from error
+        raise ReidError("this MODEL.NAME needs the timm library: pip install timm") from error
     library: ModuleType = timm
     return library
 
 
 def _configuration(name: str) -> Any:  # noqa: ANN401 (a class of timm, which may not be installed)
-    timm = _timm()
+    timm = import_timm()
     if not timm.is_model(name):
         hint = did_you_mean(name, timm.list_models(), count=3)
         raise ReidError(

@@ -1,6 +1,6 @@
 """What every head is and gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -32,13 +32,20 @@ class Head(nn.Module):
         parts: these numbers.
         dim: D, their sum.
         branches: layers of the network that the head runs itself; they compute in the precision of the backbone.
+        fresh_branches: names in ``branches`` of those that no backbone has weights for.
     """
 
-    branches: nn.Module | None = None
+    branches: nn.Module | None
+    fresh_branches: tuple[str, ...] = ()
 
     def __init__(self, *parts: int) -> None:
         super().__init__()
         self.parts, self.dim = parts, sum(parts)
+        self.branches = None  # not of the class, where it would hide the module of that name
+
+    def adopt(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The tensors of a whole backbone with those of the layers that the head took over under their names here."""
+        return state
 
     def scaled(self, vectors: Tensor) -> Tensor:
         """The vectors (N, D) with the weight of each part in retrieval; here all parts weigh alike."""

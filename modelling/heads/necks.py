@@ -38,6 +38,20 @@ class BNNeck(Head):
             return Features(raw, self.bn(raw))
 
 
+class ReductionNeck(BNNeck):
+    """A BNNeck whose linear layer is followed by a normalization and a leaky ReLU of its own (fast-reid v0.1).
+
+    Args:
+        channels: of the feature map.
+        pooling: makes the pooling.
+        dim: D, of the embeddings; 0 = 512.
+    """
+
+    def __init__(self, channels: int, pooling: PoolingFactory = AveragePooling, dim: int = 0) -> None:
+        super().__init__(channels, pooling, dim or 512)
+        self.linear = nn.Sequential(self.linear, nn.BatchNorm1d(self.dim), nn.LeakyReLU(0.1))
+
+
 class ProjectionHead(Head):
     """The head of OSNet: pool, project, normalize, rectify (the ``fc`` block of Zhou et al., ICCV 2019).
 

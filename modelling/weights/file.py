@@ -9,17 +9,21 @@ from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
-from utils.errors import ReidError
+from utils.errors import ReidError, one_line
 from utils.files import nearest_path
 
-# Checkpoints of centroids-reid (Lightning 1.1, yacs) hold objects of these classes beside their tensors. They are
-# dictionaries or never used, so a plain dictionary replaces each of them and none of their code runs.
+# Checkpoints of centroids-reid (Lightning 1.1, yacs) hold objects of these classes beside their tensors, and those of
+# self-supervised training (DINO) the arguments of its command line. They are dictionaries or never used, so a plain
+# dictionary replaces each of them and none of their code runs.
 _BOOKKEEPING = (
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
     "pytorch_lightning.utilities.parsing.AttributeDict",
     "yacs.config.CfgNode",
+    "argparse.Namespace",
 )
 # torchreid stores its best rank-1 as a number of NumPy. Nothing reads such numbers, so our class stands for each, and
 # no code of NumPy runs on what the file says.
@@ -33,6 +37,7 @@ _BEGINNINGS = (b"PK\x03\x04", b"\x80\x02")
 _WRAPPERS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "module", "params"),
     *("state_dict_ema", "model_ema", "ema", "params_ema"),
+    *("teacher", "student", "encoder"),  # of self-supervised training
 )
 _LEVELS = 4  # of mappings in one another
 
@@ -54,7 +59,7 @@ def read_content(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     number of NumPy as a :class:`NumPyNumber`.
 
     Args:
-        path: of a file that ``torch.save`` wrote.
+        path: of a file that ``torch.save`` or safetensors wrote.
         mmap: read a tensor only where it is used.
 
     Raises:
@@ -63,6 +68,8 @@ def read_content(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ReidError(f"MODEL.PRETRAIN_PATH must be an existing file, got {path}{_proposal(path)}")
+    if _is_safetensors(path):
+        return _read_safetensors(path)
     known: list[Any] = [*((OrderedDict, name) for name in _BOOKKEEPING), *((NumPyNumber, name) for name in _NUMBERS)]
     try:
         with torch.serialization.safe_globals(known), catch_warnings():
@@ -75,6 +82,23 @@ def read_content(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ReidError(f"{path} must hold a mapping of tensors, got {type(content).__name__}")
     return content
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether the file begins as one of safetensors: the length of a header in JSON, then the header."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:] == b"{"
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise ReidError(
+            f"{path} begins like a file of safetensors, but cannot be read ({one_line(error)[:200]}); copy or "
+            "download it again"
+        ) from error
 
 
 def is_state(content: object) -> bool:
@@ -144,22 +168,26 @@ def check_fit(target: Mapping[str, Tensor], tensors: Mapping[str, Tensor], optio
         origin: what the message calls the file.
 
     Raises:
-        ReidError: if a tensor is missing, unknown or of another shape; the message names the first three.
+        ReidError: if a tensor is missing, unknown or of another shape; the message names the first three of each.
     """
-    problems = [
+    missing = [
         f"{name} is missing"
         for name in target
         if name not in tensors and name not in optional and not name.endswith("num_batches_tracked")
     ]
-    problems += [f"{name} is unknown" for name in tensors if name not in target]
-    problems += [
+    unknown = [f"{name} is unknown" for name in tensors if name not in target]
+    other = [
         f"{name} has shape {tuple(tensor.shape)} instead of {tuple(target[name].shape)}"
         for name, tensor in tensors.items()
         if name in target and tensor.shape != target[name].shape
     ]
+    problems = [
+        text
+        for group in (missing, unknown, other)
+        for text in (*group[:3], *([f"and {len(group) - 3} more such"] if len(group) > 3 else []))
+    ]
     if problems:
-        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise ReidError(f"{origin} does not fit the network of MODEL.NAME: {'; '.join(problems[:3])}{more}")
+        raise ReidError(f"{origin} does not fit the network of MODEL.NAME: {'; '.join(problems)}")
 
 
 def _proposal(path: Path) -> str:
@@ -177,7 +205,7 @@ def _reason(path: Path, error: Exception) -> str:
     if not start:
         return "it is empty; copy or download it again"
     if not start.startswith(_BEGINNINGS):
-        return "it is not a file of torch.save"
+        return "it is not a file of torch.save or safetensors"
     if "TorchScript" in str(error):
         return "it is a TorchScript archive; write the state_dict() of its module with torch.save"
     if isinstance(error, (EOFError, OSError, RuntimeError)):

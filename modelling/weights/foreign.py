@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ from torch import Tensor
 
 from datasets.preprocessing import Preprocessing
 from modelling.backbones import backbone
-from modelling.weights.families import FORMATS, torchreid
+from modelling.weights.families import FORMATS, cion, torchreid
 from modelling.weights.file import states
-from modelling.weights.format import Format, plain_format
+from modelling.weights.format import Format, has, plain_format
 from modelling.weights.names import (
     network_name,
     with_our_osnet_names,
@@ -51,15 +52,23 @@ def recognize(content: Mapping[str, Any], path: Path, model_name: str = "") -> W
     if candidates and model_name and (layout is None or layout.plain):
         record = backbone(model_name)
         if not record.known_by_tensors:
-            layout = plain_format(f"plain {model_name} backbone", model_name, record.classifiers)
             keys, tensors = candidates[0]
+            layout = _format_by_name(model_name, tensors, record.classifiers)
     if layout is None:
         return None
     if len(matches) > 1:
         logger.info("%s holds weights under %s: those of %s are taken", path, [match[0] for match in matches], keys)
     if layout.imagenet_too and _num_ids(layout, tensors) == _IMAGENET_CLASSES:
         layout = torchreid.IMAGENET
-    return _translate(layout, tensors, content, path)
+    return _translate(layout, tensors, content, path, model_name)
+
+
+def _format_by_name(name: str, tensors: Mapping[str, Tensor], classifiers: tuple[str, ...]) -> Format:
+    """The format of a file whose network only MODEL.NAME tells: trained on identities, a teacher, or plain."""
+    if "bottleneck.weight" in tensors and has(tensors, "base."):
+        return cion.of_named_network(name, classifiers)
+    prefix = "backbone." if has(tensors, "backbone.") and has(tensors, "head.") else ""
+    return plain_format(f"plain {name} backbone", name, classifiers, prefix)
 
 
 def imagenet_weights(name: str) -> Weights:
@@ -80,6 +89,30 @@ def imagenet_weights(name: str) -> Weights:
     return _translate(plain_format("ImageNet weights", name, record.classifiers), record.weights(), {}, Path(name))
 
 
+def described(weights: Weights, description: Mapping[str, Any]) -> Weights:
+    """The weights with the images that roboflow's description of a folder names; it describes trained models only.
+
+    Raises:
+        ReidError: if the description has other values than an image may have.
+    """
+    images, usual = description.get("preprocessing", {}), weights.preprocessing or Preprocessing()
+    values = images if isinstance(images, Mapping) else {}
+    size = _numbers(values.get("input_size", list(usual.size)), 2, SMALLEST_SIDE)
+    mean = _numbers(values.get("mean", list(usual.mean)), 3, 0.0)
+    std = _numbers(values.get("std", list(usual.std)), 3, 1e-6)
+    interpolation = values.get("interpolation", usual.interpolation)
+    if not (size and mean and std) or interpolation not in ("bilinear", "bicubic"):
+        raise ReidError(
+            f"the preprocessing beside {weights.path} must have a size, mean, deviation and interpolation (bilinear "
+            f"or bicubic), got {dict(values)}"
+        )
+    preprocessing = Preprocessing((int(size[0]), int(size[1])), (*mean,), (*std,), interpolation)
+    architecture = dict(weights.architecture)
+    if not weights.is_reid_model:  # it is the feature of the network that is compared
+        architecture |= {"head": "bnneck", "pooling": "avg", "retrieval_feature": "raw"}
+    return replace(weights, architecture=architecture, preprocessing=preprocessing, of_people=True)
+
+
 def _recognize_format(tensors: Mapping[str, Tensor]) -> tuple[Format, Mapping[str, Tensor]] | None:
     """The first format that fits, and the tensors without the prefix that all of their names have in common there."""
     stripped: Mapping[str, Tensor] | None = tensors
@@ -97,17 +130,20 @@ def _num_ids(layout: Format, tensors: Mapping[str, Tensor]) -> int | None:
     return next((len(weight) for weight in weights if weight.ndim), None)
 
 
-def _translate(layout: Format, tensors: Mapping[str, Tensor], content: Mapping[str, Any], path: Path) -> Weights:
+def _translate(
+    layout: Format, tensors: Mapping[str, Tensor], content: Mapping[str, Any], path: Path, model_name: str = ""
+) -> Weights:
     state, left_out = layout.translate(tensors)
     architecture, num_ids = dict(layout.architecture(tensors)), _num_ids(layout, tensors)
     name = architecture.pop("name", None) or network_name(state)
-    preprocessing = None
+    preprocessing, original_images = None, None
     if num_ids is not None or any(name.startswith("head.") for name in state):
         architecture = {"head": "bnneck", "pooling": "avg", **architecture}
         preprocessing = _read_preprocessing(layout, tensors, content)
     else:
-        architecture = {}
-    has_ibn = any(".IN." in inner for inner in state)
+        architecture, original_images = {}, layout.images(tensors) if layout.images else None
+        if model_name and name and backbone(model_name).extends == name:
+            name = model_name
     return Weights(
         path,
         "checkpoint of SNU_ReID" if _FIRST_VERSION in content else layout.kind,
@@ -116,7 +152,8 @@ def _translate(layout: Format, tensors: Mapping[str, Tensor], content: Mapping[s
         preprocessing,
         num_ids,
         left_out,
-        layout.ibn_sizes_vary and has_ibn and _read_size(content) is None,
+        original_images,
+        "" if _read_size(content) else layout.other_size(tensors),
     )
 
 
@@ -126,7 +163,8 @@ def _read_preprocessing(layout: Format, tensors: Mapping[str, Tensor], content: 
     if {"pixel_mean", "pixel_std"} <= tensors.keys():  # in [0, 255]
         channels = [(tensors[name].flatten()[:4].double() / 255).tolist() for name in ("pixel_mean", "pixel_std")]
         mean, std = _numbers(channels[0], 3, 0.0), _numbers(channels[1], 3, 1e-6)
-    scale, usual = content.get("scale") if _FIRST_VERSION in content else None, layout.images(tensors)
+    scale = content.get("scale") if _FIRST_VERSION in content else None
+    usual = layout.images(tensors) if layout.images else Preprocessing()
     return Preprocessing(
         _read_size(content) or usual.size,
         mean or usual.mean,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from modelling.backbones.non_local import MARK as NON_LOCAL
 from modelling.backbones.osnet import OSNETS
 from utils.errors import ReidError
 
@@ -24,10 +25,10 @@ _STEM_CHANNELS = {64: "x1_0", 48: "x0_75", 32: "x0_5", 16: "x0_25"}
 
 
 def network_name(state: Mapping[str, Tensor]) -> str | None:
-    """MODEL.NAME of a ResNet or OSNet by tensors under our names; None if it is neither.
+    """MODEL.NAME of a ResNet, ResNeSt or OSNet by tensors under our names; None if it is none of these.
 
     Raises:
-        ReidError: for a ResNet or OSNet that is not among our networks.
+        ReidError: for one that is not among our networks.
     """
     if BASE + "conv1.conv.weight" in state:
         return _osnet_name(state)
@@ -75,13 +76,18 @@ def _resnet_name(state: Mapping[str, Tensor]) -> str:
     pairs = {match.groups() for match in map(pattern.match, state) if match}
     blocks = tuple(sum(stage == number for stage, _ in pairs) for number in "1234")
     deep = BASE + "layer1.0.conv3.weight" in state
+    is_resnest = BASE + "layer1.0.conv2.fc1.weight" in state
     if (blocks, deep) not in _RESNET_DEPTHS:
         raise ReidError(
             f"the weights must be of a ResNet-18, 34, 50, 101 or 152, got stages of {blocks} blocks; "
             "use them with the framework that made them"
         )
+    if is_resnest and blocks != (3, 4, 6, 3):
+        raise ReidError(f"the weights must be of a ResNeSt-50, got a ResNeSt with stages of {blocks} blocks")
+    name = "resnest50" if is_resnest else _RESNET_DEPTHS[blocks, deep]
     has_ibn = BASE + "layer1.0.bn1.IN.weight" in state
-    return _RESNET_DEPTHS[blocks, deep] + ("_ibn_a" if has_ibn else "")
+    has_non_local = any(f".{NON_LOCAL}" in name for name in state)
+    return name + ("_ibn_a" if has_ibn else "") + ("_nl" if has_non_local else "")
 
 
 def _osnet_name(state: Mapping[str, Tensor]) -> str:

@@ -12,6 +12,7 @@ from datasets.preprocessing import Preprocessing
 from modelling.backbones import backbone
 from modelling.weights.file import check_finite, check_fit
 from modelling.weights.names import BASE, without_common_prefix
+from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +30,12 @@ class Weights:
         preprocessing: of the training images; None for a backbone alone, which takes any.
         num_ids: rows of the classifier of identities; None without one.
         left_out: the tensors that are not loaded, under their names in the file.
-        size_unsure: whether the size in ``preprocessing`` is a guess among several usual ones.
+        original_images: of a backbone alone: those of its training, where they are known.
+        size_unsure: the other usual size, in words, if the size in ``preprocessing`` is a guess.
         config: settings of the run that wrote the file, by key; empty for a file of another project.
         objective: classifier and centers under the names of our objective; empty for a file of another project.
         data: digest of the training images and identities behind classifier and centers.
+        of_people: whether they are known to be trained on identities although they have neither classifier nor head.
     """
 
     path: Path
@@ -42,10 +45,12 @@ class Weights:
     preprocessing: Preprocessing | None = None
     num_ids: int | None = None
     left_out: Mapping[str, Tensor] = field(default_factory=dict)
-    size_unsure: bool = False
+    original_images: Preprocessing | None = None
+    size_unsure: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     objective: Mapping[str, Tensor] = field(default_factory=dict)
     data: str = ""
+    of_people: bool = False
 
     @property
     def is_reid_model(self) -> bool:
@@ -53,7 +58,7 @@ class Weights:
 
         A classifier tells it, or, where that was cut off, a head.
         """
-        return self.num_ids is not None or self.has_head
+        return self.num_ids is not None or self.has_head or self.of_people
 
     @property
     def scales(self) -> frozenset[int]:
@@ -74,10 +79,11 @@ class Weights:
         Raises:
             ReidError: if a tensor is missing, unknown, of another shape or not finite; the message names it.
         """
-        target, tensors = network.state_dict(), self._tensors_for(network)
-        optional = frozenset() if self.has_head else {name for name in target if name.startswith("head.")}
-        if self.is_reid_model:  # a fresh linear layer would scramble the embeddings
-            optional -= {"head.linear.weight"}
+        try:
+            target, tensors = network.state_dict(), self._tensors_for(network)
+        except ReidError as error:
+            raise ReidError(f"{self.path} ({self.kind}) does not fit: {error}") from error
+        optional = frozenset() if self.has_head else self._fresh(network, target)
         check_fit(target, tensors, optional, f"{self.path} ({self.kind})")
         check_finite(tensors, str(self.path))
         network.load_state_dict(tensors, strict=False)
@@ -91,6 +97,19 @@ class Weights:
             ", ".join(self.left_out) or "nothing",
         )
 
+    def _fresh(self, network: nn.Module, target: Mapping[str, Tensor]) -> Set[str]:
+        """The tensors that a file without a head may lack: of the head, and of layers that its network has not."""
+        fresh = tuple(f"head.branches.{name}." for name in network.head.fresh_branches)  # type: ignore[union-attr]
+        names = {
+            name
+            for name in target
+            if name.startswith("head.") and (name.startswith(fresh) or not name.startswith("head.branches."))
+        }
+        if self.is_reid_model:  # a fresh linear layer would scramble the embeddings
+            names -= {"head.linear.weight"}
+        own_layers = backbone(self.architecture["name"]).own_layers if "name" in self.architecture else ""
+        return names | {name for name in target if own_layers and f".{own_layers}" in name}
+
     def _tensors_for(self, network: nn.Module) -> Mapping[str, Tensor]:
         """The tensors, adapted by the backbone's record to the input size that the network was built for."""
         base = {name.removeprefix(BASE): tensor for name, tensor in self.state.items() if name.startswith(BASE)}
@@ -100,8 +119,15 @@ class Weights:
         if record is not None and not record.known_by_tensors:
             base = _stripped(base, target.state_dict().keys(), record.classifiers)
         if record is not None and record.fit is not None:
-            base = record.fit(target, {**base, **self.left_out})
-        return {**{BASE + name: tensor for name, tensor in base.items()}, **head}
+            unused = self.left_out.keys() - base.keys() - target.state_dict().keys()
+            classifiers = tuple(f"{module}." for module in record.classifiers)
+            beside = {name: tensor for name, tensor in self.left_out.items() if name.startswith(classifiers)}
+            fitted = record.fit(target, {**beside, **base})
+            base = {name: tensor for name, tensor in fitted.items() if name not in unused}
+        adopted: Mapping[str, Tensor] = network.head.adopt(  # type: ignore[union-attr, operator]
+            {**{BASE + name: tensor for name, tensor in base.items()}, **head}
+        )
+        return adopted
 
 
 def _stripped(base: Mapping[str, Tensor], own: Set[str], classifiers: Sequence[str]) -> dict[str, Tensor]:

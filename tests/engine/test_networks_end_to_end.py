@@ -97,6 +97,34 @@ def as_the_first_version(network: ReidNetwork) -> dict[str, object]:
     return {"epoch": 3, "model_state_dict": {**state, "fc_query.weight": torch.ones(7, 512)}, "num_classes": 7}
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("MODEL.HEAD", "mgn_norm", "MODEL.POOLING", "gem", "MODEL.EMBEDDING_DIM", "16"),
+        ("MODEL.HEAD", "mgn_relu", "MODEL.POOLING", "gem_fixed", "MODEL.EMBEDDING_DIM", "16"),
+        ("MODEL.HEAD", "reduction", "MODEL.EMBEDDING_DIM", "32"),
+    ],
+)
+def test_heads_of_fast_reid_train_and_come_back_from_their_checkpoint(
+    values: tuple[str, ...], tiny_arguments: list[str]
+) -> None:
+    size = ("INPUT.SIZE_TRAIN", "[48,16]", "INPUT.SIZE_TEST", "[48,16]")
+    arguments = without(tiny_arguments, "INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST")
+    with pytest.raises(ReidError, match=r"INPUT\.SIZE_TRAIN must be as large as resnet18 needs it.* 3 stripes"):
+        fit([*arguments, *size[:1], "[32,16]", *size[2:]], *ONE_EPOCH, "MODEL.NAME", "resnet18", "MODEL.HEAD", "mgn")
+    checkpoint = check_by_test(fit(arguments, *size, *ONE_EPOCH, "MODEL.NAME", "resnet18", *values))
+    assert checkpoint.architecture["head"] == values[1]
+
+
+@pytest.mark.parametrize("name", ["resnet50_nl", "resnest50"])
+def test_networks_of_fast_reid_train_and_come_back_from_their_checkpoint(
+    name: str, tiny_arguments: list[str]
+) -> None:
+    if name.startswith("resnest"):
+        pytest.importorskip("timm")
+    check_by_test(fit(tiny_arguments, *ONE_EPOCH, "MODEL.NAME", name))
+
+
 def as_fast_reid(network: ReidNetwork) -> dict[str, object]:
     base, neck = (part.state_dict() for part in (network.backbone.base, network.head.bn))
     state = {f"backbone.{name}": tensor for name, tensor in base.items()}
@@ -156,7 +184,7 @@ def test_a_model_of_another_project_is_tested_and_tuned_as_it_was_trained(
 def test_stem_and_stride_belong_to_resnets(name: str, key: str, value: object, default: str) -> None:
     if "timm" in name:
         pytest.importorskip("timm")
-    message = rf"MODEL\.{key} belongs to resnet18, .*resnet101_ibn_a, got {value} for {name}; leave it at {default}"
+    message = rf"MODEL\.{key} belongs to resnet18, .*resnet101_ibn_a, .*got {value} for {name}; leave it at {default}"
     with pytest.raises(ReidError, match=message):
         build_network(with_values(get_cfg(), {"MODEL.NAME": name, f"MODEL.{key}": value}))
     resnet = build_network(with_values(get_cfg(), {"MODEL.NAME": "resnet18", f"MODEL.{key}": value}))

@@ -9,7 +9,7 @@ from engine.builders.evaluation import evaluation_pairs
 from engine.callbacks.epoch_log import read_metrics
 from engine.cli import parse
 from engine.methods import OCTUPLET
-from modelling.network import ReidNetwork
+from modelling.deployment import Embedder
 from tests.engine.support import ONE_EPOCH, evaluate
 from tests.support import fit
 from utils.errors import ReidError
@@ -18,13 +18,13 @@ from utils.errors import ReidError
 def test_each_side_is_embedded_only_at_its_own_scales(
     tiny_arguments: list[str], tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch_sizes, plain = [], ReidNetwork.forward
+    batch_sizes, plain = [], Embedder.__call__
 
-    def spy(self: ReidNetwork, images: torch.Tensor) -> object:
+    def spy(self: Embedder, images: torch.Tensor, cameras: torch.Tensor | None = None) -> object:
         batch_sizes.append(len(images))
-        return plain(self, images)
+        return plain(self, images, cameras)
 
-    monkeypatch.setattr(ReidNetwork, "forward", spy)
+    monkeypatch.setattr(Embedder, "__call__", spy)
     use = [*tiny_arguments, "MODEL.PRETRAIN_PATH", str(tiny_checkpoint)]
     full = evaluate(use, "TEST.SCALES", "[1, 2, 4]", "TEST.SCALE_PAIRS", "all")
     queries, gallery = full.entries[0].result.num_queries, full.entries[0].result.num_gallery

@@ -148,6 +148,18 @@ def test_a_local_ibn_file_starts_a_training(tmp_path: Path, caplog: pytest.LogCa
     assert "left out: fc.weight" in caplog.text
 
 
+def test_the_images_behind_a_moco_snapshot_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    base = backbone("resnet18").build().base.state_dict()
+    encoders = {f"module.encoder_{letter}.{name}": tensor for letter in "qk" for name, tensor in base.items()}
+    torch.save({"state_dict": encoders}, tmp_path / "moco.pth")
+    start(["MODEL.PRETRAIN_PATH", str(tmp_path / "moco.pth")])
+    assert "LUPerson (MoCo) were trained with INPUT.PIXEL_MEAN [0.3525, 0.3106, 0.314]" in caplog.text
+    caplog.clear()
+    images = ("INPUT.PIXEL_MEAN", "[0.3525,0.3106,0.314]", "INPUT.PIXEL_STD", "[0.266,0.2522,0.2505]")
+    start(["MODEL.PRETRAIN_PATH", str(tmp_path / "moco.pth"), *images])
+    assert "were trained with" not in caplog.text
+
+
 def test_a_gem_of_negative_values_is_told(caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("timm")
     size = {"INPUT.SIZE_TEST": [64, 32], "MODEL.POOLING": "gem"}

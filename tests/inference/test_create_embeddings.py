@@ -89,9 +89,11 @@ def stop_after(batches: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Interrupt the next extractor; returns the rows that later ones try."""
     stream, tried = Extractor.stream, []
 
-    def stopping(self: Extractor, images: object, rows: np.ndarray, *, strict: bool) -> Iterator[EmbeddedBatch]:
+    def stopping(
+        self: Extractor, images: object, rows: np.ndarray, *more: object, strict: bool
+    ) -> Iterator[EmbeddedBatch]:
         tried.extend(rows.tolist())
-        for number, batch in enumerate(stream(self, images, rows, strict=strict)):  # type: ignore[arg-type]
+        for number, batch in enumerate(stream(self, images, rows, *more, strict=strict)):  # type: ignore[arg-type]
             if number == batches:
                 raise KeyboardInterrupt
             yield batch

@@ -89,8 +89,10 @@ def test_empty_crops_are_left_out_and_the_others_stay(
 
 def test_a_pil_image_that_breaks_pillow(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("PIL.ImageOps.exif_transpose", lambda _: abs("x"))  # type: ignore[arg-type]
+    image = Image.new("RGB", (4, 4))
+    image.getexif()[0x0112] = 6  # turned by 90 degrees
     with pytest.raises(ReidError, match="a PIL image must be readable, or left out, but: bad operand type"):
-        Extractor(checkpoint, "cpu")(Image.new("RGB", (4, 4)))
+        Extractor(checkpoint, "cpu")(image)
 
 
 def test_gray_turned_and_deep_images_are_read_as_files_are(checkpoint: Path, draw: Make, tmp_path: Path) -> None:

@@ -21,7 +21,11 @@ PAGES = ("README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "d
 def commands(page: str) -> list[list[str]]:
     """The words of every command that begins with `python`, in blocks and in `code`."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    lines = [line for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    lines = [
+        line
+        for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
+        for line in block.replace("\\\n", "").splitlines()
+    ]
     lines += re.findall(r"`(python [^`]*)`", text)
     return [shlex.split(line, comments=True) for line in lines if line.startswith("python ")]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from modelling.backbones import backbone
-from modelling.heads import HEADS, AveragePooling, Features
+from modelling.heads import HEADS, POOLINGS, Features
 from modelling.network import ReidNetwork
 from modelling.weights.weights import Weights
 
@@ -14,9 +14,9 @@ from modelling.weights.weights import Weights
 class Network(ReidNetwork):
     """In evaluation mode; a head called "fresh" is a BNNeck that has seen nothing."""
 
-    def __init__(self, name: str, head: str, **options: object) -> None:
+    def __init__(self, name: str, head: str, pooling: str = "avg", dim: int = 0, **options: object) -> None:
         body = backbone(name).build(input_size=(64, 32), **options)
-        super().__init__(body, HEADS["bnneck" if head == "fresh" else head](body, AveragePooling, 0))
+        super().__init__(body, HEADS["bnneck" if head == "fresh" else head](body, POOLINGS[pooling], dim))
         for name, value in self.state_dict().items():  # statistics that a file must bring along
             if value.is_floating_point() and value.ndim == 1 and not (head == "fresh" and "head" in name):
                 value.copy_(torch.rand_like(value) + 0.2)
@@ -32,7 +32,8 @@ def twin(weights: Weights) -> Network:
     name = weights.architecture["name"]
     options = {option: weights.architecture.get(option) for option in backbone(name).options}
     head = weights.architecture["head"] if weights.has_head else "fresh"
-    return Network(name, head, **{option: value for option, value in options.items() if value is not None})
+    pooling, dim = weights.architecture.get("pooling", "avg"), weights.architecture.get("embedding_dim", 0)
+    return Network(name, head, pooling, dim, **{key: value for key, value in options.items() if value is not None})
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from torch import nn
 from modelling.backbones import BACKBONES, backbone
 from modelling.deployment import Embedder, fold_batch_norms
 from modelling.network import ReidNetwork
-from tests.support import randomize_statistics
+from tests.support import calm_non_local_blocks, randomize_statistics
 
 SIZE = (64, 32)
 CPU = torch.device("cpu")
@@ -15,6 +15,7 @@ def trained_like(name: str, size: tuple[int, int] = SIZE) -> ReidNetwork:
     """Random weights, and statistics that no layer can ignore."""
     network = ReidNetwork(backbone(name).build(input_size=size))
     randomize_statistics(network)
+    calm_non_local_blocks(network)
     return network.eval()
 
 
@@ -22,17 +23,27 @@ def batch_norms(module: nn.Module) -> int:
     return sum(isinstance(layer, nn.BatchNorm2d) for layer in module.modules())
 
 
-IN_BLOCKS = {"resnet50_ibn_a": 13, "resnet101_ibn_a": 30}  # half of a normalization of another kind
+# Half of a normalization of another kind; a convolution stem has two.
+IN_BLOCKS = {
+    "resnet18_ibn_a": 6,
+    "resnet34_ibn_a": 13,
+    "resnet50_ibn_a": 13,
+    "resnet101_ibn_a": 30,
+    "resnet152_ibn_a": 47,
+}
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_folded_network_computes_the_same(name: str) -> None:
+    if name.startswith("resnest"):
+        pytest.importorskip("timm")
     network = trained_like(name)
     embedder, images = Embedder(network, CPU), torch.randn(2, 3, *SIZE)
     with torch.inference_mode():
         vectors, reference = embedder(images), network(images).bn
     torch.testing.assert_close(vectors, reference, rtol=0, atol=2e-5 * float(reference.abs().max()))
-    assert batch_norms(embedder.network) == IN_BLOCKS.get(name, 0)
+    in_stem = 2 if "_ics" in name else 0
+    assert batch_norms(embedder.network) == IN_BLOCKS.get(name.removesuffix("_nl"), in_stem)
 
 
 # Activations within a normalization; normalizations before convolutions; parallel branches; no convolution at all.

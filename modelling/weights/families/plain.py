@@ -10,6 +10,12 @@ FORMATS = [
         plain=True,
     ),
     Format(
+        kind="plain ResNeSt backbone",
+        prefixes=("conv1.6.weight", "layer1.0.conv2.fc1.", "layer4."),
+        left_out=("fc.",),
+        plain=True,
+    ),
+    Format(
         kind="plain ResNet backbone",
         prefixes=("conv1.weight", "layer4."),
         left_out=("fc.",),

@@ -10,6 +10,12 @@ def _architecture(tensors: State) -> dict[str, Any]:
     return {"last_stride": 1, "stem_relu": has(tensors, ".IN."), "stem_pool": "padded"}
 
 
+def _other_size(tensors: State) -> str:
+    if not has(tensors, ".IN."):
+        return ""
+    return "CTL's IBN networks were trained at 320 x 320 (--config_file configs/320_resnet50_ibn_a.yml)"
+
+
 FORMATS = [
     Format(
         kind="checkpoint of centroids-reid",
@@ -18,7 +24,7 @@ FORMATS = [
         left_out=("fc_query.", "center_loss.", "backbone.base.fc."),
         classifiers=("fc_query.weight",),
         architecture=_architecture,
-        ibn_sizes_vary=True,
+        other_size=_other_size,
     ),
     Format(
         kind="checkpoint of reid-strong-baseline",

@@ -140,7 +140,7 @@ def test_an_empty_file_and_one_of_another_kind_are_told_apart(
     tmp_path: Path, content: bytes, recwarn: pytest.WarningsRecorder
 ) -> None:
     (tmp_path / "some.pth").write_bytes(content)
-    reason = "it is not a file of torch.save" if content else "it is empty; copy or download it again"
+    reason = "it is not a file of torch.save or safetensors" if content else "it is empty; copy or download it again"
     with pytest.raises(ReidError, match=rf"some\.pth cannot be .* \(weights_only=True\): {re.escape(reason)}$"):
         read_content(tmp_path / "some.pth")
     assert not recwarn.list

@@ -64,7 +64,7 @@ def torchreid_ain(network: nn.Module) -> State:
 
 
 NO_RELU = {"stem_relu": False}
-CEIL = {"stem_pool": "ceil"}
+CEIL, PADDED = {"stem_pool": "ceil"}, {"stem_pool": "padded"}
 CASES = [
     ("centroids-reid", "resnet18", "bnneck", NO_RELU, centroids, "state_dict", ""),
     ("centroids-reid", "resnet50_ibn_a", "bnneck", {}, centroids, "state_dict", ""),
@@ -72,7 +72,7 @@ CASES = [
     ("reid-strong-baseline", "resnet50", "bnneck", NO_RELU, strong_baseline, "", ""),
     ("reid-strong-baseline", "resnet50_ibn_a", "bnneck", {}, strong_baseline, "", "module."),
     ("fast-reid", "resnet50", "bnneck", CEIL, fast_reid("bottleneck.0", "weight"), "model", ""),
-    ("fast-reid", "resnet18", "bnneck", CEIL, fast_reid("bnneck", "classifier.weight"), "model", ""),
+    ("fast-reid", "resnet18", "bnneck", PADDED, fast_reid("bnneck", "classifier.weight"), "model", ""),
     ("OSNet of torchreid", "osnet_x0_25", "projection", {}, torchreid, "", ""),
     ("OSNet of torchreid", "osnet_x1_0", "projection", {}, torchreid, "state_dict", "module."),
     ("OSNet of torchreid", "osnet_ibn_x1_0", "projection", {}, torchreid, "state_dict", ""),
@@ -140,15 +140,3 @@ def test_a_trained_model_whose_classifier_was_cut_off_is_one(
     receiver = twin_of(weights)
     weights.fill(receiver)
     assert torch.equal(receiver(images).bn, donor(images).bn)
-
-
-def test_a_learned_gem_and_the_files_own_pixels_are_read(network: type) -> None:
-    state = fast_reid("bottleneck.0", "weight")(network("resnet18", "bnneck", stem_pool="ceil"))
-    weights = recognize({"model": {**state, "heads.pool_layer.p": torch.tensor([3.0])}}, Path("a.pth"))
-    assert weights is not None
-    assert weights.preprocessing is not None
-    assert (weights.architecture["pooling"], weights.architecture["stem_pool"]) == ("gem", "ceil")
-    assert weights.preprocessing.interpolation == "bicubic"
-    assert weights.preprocessing.mean == pytest.approx((0.2, 0.2, 0.2))
-    assert weights.preprocessing.std == pytest.approx((0.4, 0.4, 0.4))
-    assert weights.preprocessing.size == (256, 128)

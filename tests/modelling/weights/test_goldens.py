@@ -18,7 +18,17 @@ from modelling.weights.foreign import recognize
 from tests.reference import golden_rule
 
 GOLDENS = [
+    "fastreid011_sbs_R50",
+    "fastreid_agw_R50",
+    "clipreid_rn50_baseline",
+    "clipreid_vit",
     "fastreid_bot_R50_reduction",
+    "solider_swin_tiny_384",
+    "transreid_vit_base_s12_sie_jpm",
+    "transreid_vit_base_s16",
+    "fastreid_mgn_R50-ibn",
+    "fastreid_sbs_R50",
+    "luperson_mgn_R50",
 ]
 
 
@@ -41,7 +51,7 @@ def test_a_file_gives_the_features_of_its_project(name: str, tmp_path: Path) -> 
             _compare(model.network.embed(network_input(pixels), cameras), golden[key], spec["rounding"], rounding)
 
 
-@pytest.mark.parametrize("name", [])
+@pytest.mark.parametrize("name", ["luperson_moco_R50"])
 def test_a_backbone_alone_gives_the_map_of_its_project(name: str) -> None:
     spec, golden = golden_rule.specification(name), golden_rule.features(name)
     weights = recognize(golden_rule.checkpoint(spec), Path(name))
