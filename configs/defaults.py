@@ -126,6 +126,15 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "OPTIMIZER_NAME": Key("Adam", "The optimizer is Adam, AdamW, SGD or Adagrad."),
         "BASE_LR": Key(3.5e-4, "The learning rate has this value after the warm-up.", above(0)),
         "WEIGHT_DECAY": Key(5e-4, "The optimizer decays the weights by this factor.", at_least(0)),
+        "DECAY_VECTORS": Key(True, "Biases and the weights of normalizations decay too."),
+        "BIAS_LR_FACTOR": Key(1.0, "Biases learn at this multiple of the rate.", above(0)),
+        "LAYER_DECAY": Key(
+            1.0, "Each block of the backbone learns at this share of the rate of the block behind it.", above(0)
+        ),
+        "FREEZE_EPOCHS": Key(
+            0.0, "The backbone stays as it is for this many epochs, its normalizations too.", at_least(0)
+        ),
+        "FREEZE_ITERATIONS": Key(0, "The same in steps; above 0 it replaces SOLVER.FREEZE_EPOCHS.", at_least(0)),
         "MOMENTUM": Key(0.9, "SGD uses this momentum; the other optimizers do not.", between(0, 1)),
         "LR_SCHEDULER_NAME": Key(
             "multistep_lr",
@@ -135,6 +144,8 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "GAMMA": Key(0.1, "multistep_lr multiplies the rate by this factor at each step.", between(0, 1)),
         "MIN_LR": Key(7.7e-7, "cosine_annealing ends at this rate.", at_least(0)),
         "WARMUP_EPOCHS": Key(10, "The rate rises linearly with each step of this many epochs; 0 = off.", at_least(0)),
+        "WARMUP_ITERATIONS": Key(0, "The same in steps; above 0 it replaces SOLVER.WARMUP_EPOCHS.", at_least(0)),
+        "DELAY_EPOCHS": Key(0, "cosine_annealing begins to fall at this epoch, and after the warm-up.", at_least(0)),
         "WARMUP_FACTOR": Key(0.01, "The warm-up starts at this share of SOLVER.BASE_LR.", between(0, 1)),
         "TERMS": Key(
             [],

@@ -1,5 +1,6 @@
 """The one Lightning module: every training method, validation and test."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -21,6 +22,9 @@ from modelling.evaluator import Evaluator
 from modelling.heads import Features
 from modelling.network import ReidNetwork, with_current_names
 from modelling.optimization import OptimizerConfig, match_parameters
+from modelling.parameter_groups import RATE
+
+logger = logging.getLogger(__name__)
 
 
 class ReidModule(LightningModule):
@@ -67,6 +71,7 @@ class ReidModule(LightningModule):
         self._optimizer_config, self._views = optimizer_config, views or {}
         self._gathers = gathers
         self._embedder: Embedder | None = None  # during a validation; no submodule, so no checkpoint holds it
+        self._is_frozen = False
         self._rates: tuple[str, ...] = ()
         self._means = EpochMeans()
         if objective is not None and "bn" not in objective.features:
@@ -77,10 +82,10 @@ class ReidModule(LightningModule):
         """The network's optimizer, then those of losses that have their own."""
         assert self.objective is not None
         assert self._optimizer_config is not None
-        parameters = [*self.network.parameters(), *self.objective.network_parameters()]
         own_optimizers = self.objective.own_optimizers()
         self._rates = ("train/lr", *(f"train/lr_{name}" for name in own_optimizers))
-        return [self._optimizer_config.build(parameters), *own_optimizers.values()]
+        optimizer = self._optimizer_config.build(self.network, self.objective.network_parameters())
+        return [optimizer, *own_optimizers.values()]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Read older checkpoints too."""
@@ -175,9 +180,21 @@ class ReidModule(LightningModule):
 
     def _set_rate(self, optimizer: LightningOptimizer, batch_idx: int) -> None:
         assert self._optimizer_config is not None
-        progress = self.current_epoch + batch_idx / self.trainer.num_training_batches
+        batches = int(self.trainer.num_training_batches)
+        progress = self.current_epoch + batch_idx / batches
+        rate = self._optimizer_config.rate(progress, batches)
         for group in optimizer.param_groups:
-            group["lr"] = self._optimizer_config.base_lr * self._optimizer_config.schedule(progress)
+            group["lr"] = rate * group.get(RATE, 1.0)  # the optimizers of older checkpoints have no factor
+        self._freeze(progress < self._optimizer_config.freeze.length(batches))
+
+    def _freeze(self, is_frozen: bool) -> None:
+        """Keep the trunk's normalizations as they are, or not; its gradients are dropped before a step."""
+        if is_frozen != self._is_frozen:
+            logger.info("the backbone is %s", "frozen" if is_frozen else "trained from now on")
+        self._is_frozen = is_frozen
+        for part in self.network.trunk:
+            if part.training == is_frozen:
+                part.train(not is_frozen)
 
     def _place_in_group(self, batch_idx: int) -> tuple[int, int]:
         """Position of a batch in its group, and the size of the group; the last one of an epoch may be smaller."""
@@ -189,6 +206,10 @@ class ReidModule(LightningModule):
     def _step(self, optimizers: list[LightningOptimizer]) -> None:
         """Clip the network's gradients and step; with scaled gradients change the scale once for all optimizers."""
         assert self._optimizer_config is not None
+        if self._is_frozen:  # DDP waits for the gradients, so they are computed
+            for part in self.network.trunk:
+                for parameter in part.parameters():
+                    parameter.grad = None
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if clip := self._optimizer_config.clip:
             network_optimizer = optimizers[0].optimizer
@@ -220,7 +241,8 @@ class ReidModule(LightningModule):
     def _log_rates(self) -> None:
         for name, optimizer in zip(self._rates, self._optimizers(), strict=True):
             # A tensor stays on the CPU; Lightning would copy a plain number to the device and wait for it.
-            self.log(name, torch.tensor(optimizer.param_groups[0]["lr"]))
+            group = optimizer.param_groups[0]
+            self.log(name, torch.tensor(group["lr"] / group.get(RATE, 1.0)))
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()

@@ -1,0 +1,56 @@
+"""What the keys of recipes do in a training."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.engine.support import ONE_EPOCH, assert_same_weights, resume
+from tests.support import fit
+
+
+def network_of(path: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(path, weights_only=True)["state_dict"]
+    return {name: tensor for name, tensor in state.items() if name.startswith("network.")}
+
+
+@pytest.mark.parametrize(
+    ("frozen", "learns"),
+    [
+        (("SOLVER.FREEZE_EPOCHS", "1"), False),
+        (("SOLVER.FREEZE_ITERATIONS", "99"), False),
+        (("SOLVER.FREEZE_EPOCHS", "9", "SOLVER.FREEZE_ITERATIONS", "1"), True),
+    ],
+)
+def test_a_frozen_backbone_stays_as_it_is(
+    tiny_arguments: list[str], tiny_checkpoint: Path, frozen: tuple[str, ...], learns: bool
+) -> None:
+    arguments = [*tiny_arguments, "MODEL.PRETRAIN_PATH", str(tiny_checkpoint), *ONE_EPOCH, *frozen]
+    before, after = network_of(tiny_checkpoint), network_of(fit(arguments).folder / "0_last.pth")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(name.startswith("network.head.") for name in changed)
+    assert any(name.startswith("network.backbone.") for name in changed) == learns
+
+
+def test_a_recipe_of_many_keys_trains_and_resumes_exactly(tiny_arguments: list[str]) -> None:
+    keys = (
+        *("SOLVER.CLASSIFIER", "circle", "SOLVER.SOFT_MARGIN", "True", "SOLVER.METRIC_FEATURE", "bn"),
+        *("SOLVER.BIAS_LR_FACTOR", "2", "SOLVER.DECAY_VECTORS", "False", "SOLVER.FREEZE_ITERATIONS", "1"),
+        *(
+            "SOLVER.WARMUP_ITERATIONS",
+            "3",
+            "SOLVER.LR_SCHEDULER_NAME",
+            "cosine_annealing",
+            "SOLVER.DELAY_EPOCHS",
+            "1",
+        ),
+        *(
+            "SOLVER.TERMS",
+            "['identity','weighted_triplet','multi_similarity','circle']",
+            "SOLVER.CHECKPOINT_PERIOD",
+            "1",
+        ),
+    )
+    whole = fit(tiny_arguments, *keys).folder
+    resumed = fit(tiny_arguments, *resume(whole / "0.pth")).folder
+    assert_same_weights(whole / "1_last.pth", resumed / "1_last.pth")
