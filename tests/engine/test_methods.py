@@ -13,6 +13,7 @@ from engine.builders.objective import TERMS, TermBuilder, build_objective
 from engine.checkpoint import SECTION, Checkpoint
 from engine.methods import BASELINE, CTL, OCTUPLET, OCTUPLET_CTL, Method
 from engine.settings import Settings
+from modelling.heads import Head
 from tests.engine.support import assert_same_weights, checkpoint_at, resume
 from tests.support import fit
 from utils.errors import ReidError
@@ -105,7 +106,7 @@ class _Norm(nn.Module):
 def test_a_new_loss_is_a_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TERMS, "norm", TermBuilder(lambda *_: _Norm(), "SOLVER.MARGIN", "raw"))
     cfg = Settings({}, {"SOLVER.TERMS": ["norm", "center"]}).for_training(BASELINE, None, resume=False)
-    objective = build_objective(cfg, 3, 2)
+    objective = build_objective(cfg, 3, Head(2))
     report = objective({"main": {"raw": torch.tensor([[3.0, 4.0]])}}, torch.tensor([1]))
     assert report.terms["norm"] == 5.0
     assert float(report.total.detach()) == pytest.approx(

@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.builders.model import build_network
+from engine.builders.objective import build_objective
+from engine.methods import BASELINE
+from engine.settings import Settings
 from tests.engine.support import ONE_EPOCH, assert_same_weights, resume
 from tests.support import fit
 
@@ -54,3 +58,29 @@ def test_a_recipe_of_many_keys_trains_and_resumes_exactly(tiny_arguments: list[s
     whole = fit(tiny_arguments, *keys).folder
     resumed = fit(tiny_arguments, *resume(whole / "0.pth")).folder
     assert_same_weights(whole / "1_last.pth", resumed / "1_last.pth")
+
+
+@pytest.mark.parametrize(
+    ("head", "options", "identity", "metric"),
+    [
+        ("mgn", ("MODEL.NAME", "resnet18"), [256] * 8, [256] * 3 + [512, 768]),
+        ("jpm", ("MODEL.NAME", "vit_tiny"), [192] * 5, [192] * 5),
+        ("lmbn", ("MODEL.NAME", "osnet_x0_25"), [512] * 7, [512] * 7),
+        ("bnneck", ("MODEL.NAME", "osnet_x0_25"), [128], [128]),
+    ],
+)
+def test_the_parts_of_a_head_have_losses_of_their_own(
+    head: str, options: tuple[str, ...], identity: list[int], metric: list[int]
+) -> None:
+    keys = dict(zip(options[::2], options[1::2], strict=True)) | {"MODEL.HEAD": head, "MODEL.PRETRAINED": False}
+    cfg = Settings({}, keys).for_training(BASELINE, None, resume=False)
+    network = build_network(cfg)
+    objective = build_objective(cfg, 3, network.head)
+    classifiers = [tuple(value.shape) for name, value in objective.state_dict().items() if "classifier" in name]
+    assert classifiers == [(3, dim) for dim in identity]
+    assert [part.stop - part.start for part in network.head.metric_parts] == metric
+    assert sum(part.weight for part in network.head.metric_parts) == pytest.approx(1)
+    features = torch.randn(6, network.head.dim, requires_grad=True)
+    report = objective({"main": {"raw": features, "bn": features}}, torch.tensor([0, 0, 1, 1, 2, 2]))
+    report.total.backward()
+    assert bool((features.grad != 0).any(0).all())

@@ -36,7 +36,7 @@ class Run:
             network,
             build_input(self.cfg),
             Evaluator((), [], []),
-            build_objective(self.cfg, IDS, network.dim),
+            build_objective(self.cfg, IDS, network.head),
             build_optimizer_config(self.cfg),
             build_views(self.cfg, method.name, low_resolution=method.low_resolution_view),
         )
