@@ -249,6 +249,7 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
             False,
             "The test's cameras are those that MODEL.CAMERAS has learned; False = they are taken for unknown.",
         ),
+        "FLIP": Key(False, "Validation and test compare the mean of an image's vector and its mirror image's."),
         "CAMERA_RULE": Key(True, "Evaluation ignores gallery images of the query's own identity and camera."),
     },
     "TRAINER": {

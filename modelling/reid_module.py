@@ -131,7 +131,7 @@ class ReidModule(LightningModule):
         if dist.is_available() and dist.is_initialized():
             for buffer in self.network.buffers():
                 dist.broadcast(buffer, 0)
-        self._embedder = Embedder(self.network, self.device, self.evaluator.precision)
+        self._embedder = Embedder(self.network, self.device, self.evaluator.precision, flip=self.evaluator.flip)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Embed a batch of query and gallery images at every scale the protocols need."""

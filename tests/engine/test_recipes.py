@@ -9,7 +9,7 @@ from engine.builders.model import build_network
 from engine.builders.objective import build_objective
 from engine.methods import BASELINE
 from engine.settings import Settings
-from tests.engine.support import ONE_EPOCH, assert_same_weights, resume
+from tests.engine.support import ONE_EPOCH, assert_same_weights, evaluate, resume
 from tests.support import fit
 
 
@@ -84,3 +84,13 @@ def test_the_parts_of_a_head_have_losses_of_their_own(
     report = objective({"main": {"raw": features, "bn": features}}, torch.tensor([0, 0, 1, 1, 2, 2]))
     report.total.backward()
     assert bool((features.grad != 0).any(0).all())
+
+
+def test_flipped_vectors_are_labeled_in_each_row(tiny_arguments: list[str], tiny_checkpoint: Path) -> None:
+    use = [*tiny_arguments, "MODEL.PRETRAIN_PATH", str(tiny_checkpoint), "TEST.RERANK", "True"]
+    report = evaluate([*use, "TEST.FLIP", "True"])
+    assert [entry.name for entry in report.entries] == ["instance +flip x1 -> x1", "instance +flip +rerank x1 -> x1"]
+    assert report.as_dict()["results"][0]["flip"] is True
+    plain = evaluate(use)
+    assert plain.as_dict()["results"][0]["flip"] is False
+    assert plain.entries[0].result.mAP != report.entries[0].result.mAP
