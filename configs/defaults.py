@@ -206,6 +206,12 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
             "The losses see the batches of all processes as one, for hard pairs of the joint batch; one process "
             "ignores it.",
         ),
+        "AVERAGE_DECAY": Key(
+            0.0,
+            "Above 0, a moving average of the network keeps this share of itself in each step (0.999); validation, "
+            "test and inference use it.",
+            between(0, 0.99999),
+        ),
         "GRADIENT_CLIP_VAL": Key(0.0, "Gradients are clipped to this norm; 0 = no clipping.", at_least(0)),
         "EVAL_PERIOD": Key(
             10, "Validations are this many epochs apart; 10 = epochs 9, 19, ... from 0 on, and the last.", at_least(1)

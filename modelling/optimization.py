@@ -64,6 +64,7 @@ class OptimizerConfig:
         rules: how the parameters differ.
         warmup: the rise of the rate before the schedule.
         freeze: during which the trunk of the network stays as it is.
+        average_decay: of the moving average of the network; 0 = there is none.
 
     Raises:
         ReidError: for an unknown name.
@@ -79,6 +80,7 @@ class OptimizerConfig:
     rules: GroupRules = field(default_factory=GroupRules)
     warmup: Warmup = field(default_factory=Warmup)
     freeze: Span = field(default_factory=Span)
+    average_decay: float = 0.0
 
     def __post_init__(self) -> None:
         lookup(OPTIMIZERS, self.name, "SOLVER.OPTIMIZER_NAME")

@@ -20,6 +20,7 @@ from modelling.deployment import Embedder
 from modelling.epoch_means import EpochMeans, on_host
 from modelling.evaluator import Evaluator
 from modelling.heads import Features
+from modelling.moving_average import MovingAverage
 from modelling.network import ReidNetwork, with_current_names
 from modelling.optimization import OptimizerConfig, match_parameters
 from modelling.parameter_groups import RATE
@@ -44,6 +45,7 @@ class ReidModule(LightningModule):
         gathers: the objective sees the batches of all processes, which must have one size.
 
     Attributes:
+        average: the moving average of the network, which is validated and saved beside it; None without one.
         entries: of the last evaluation, one per protocol.
         data: embeddings of the last test, from which pictures are drawn; None after a validation, to save memory.
         is_between_steps: whether the optimizers have made a step with all gradients so far; only then can training
@@ -65,6 +67,8 @@ class ReidModule(LightningModule):
         self.automatic_optimization = False
         self.network, self.network_input, self.objective = network, network_input, objective
         self.evaluator = evaluator
+        average_decay = optimizer_config.average_decay if optimizer_config else 0.0
+        self.average = MovingAverage(network, average_decay) if average_decay else None
         self.entries: tuple[Entry, ...] = ()
         self.data: EvaluationData | None = None
         self.is_between_steps = True
@@ -115,6 +119,9 @@ class ReidModule(LightningModule):
         self.is_between_steps = position + 1 == size
         if self.is_between_steps:
             self._step(optimizers)
+            if self.average is not None:
+                steps = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
+                self.average.update(self.network, steps)
         self._log_training(report, batch_idx, len(batch.images))
 
     def on_train_epoch_start(self) -> None:
@@ -127,11 +134,12 @@ class ReidModule(LightningModule):
         All processes take rank 0's running statistics, the ones a checkpoint stores.
         """
         self.data = None  # two copies at once may not fit
+        network = self.network if self.average is None else cast(ReidNetwork, self.average.network)
         self.evaluator.start()
         if dist.is_available() and dist.is_initialized():
-            for buffer in self.network.buffers():
+            for buffer in network.buffers():
                 dist.broadcast(buffer, 0)
-        self._embedder = Embedder(self.network, self.device, self.evaluator.precision, flip=self.evaluator.flip)
+        self._embedder = Embedder(network, self.device, self.evaluator.precision, flip=self.evaluator.flip)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Embed a batch of query and gallery images at every scale the protocols need."""

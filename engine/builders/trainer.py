@@ -78,6 +78,7 @@ def build_optimizer_config(cfg: CfgNode) -> OptimizerConfig:
         GroupRules(solver.BIAS_LR_FACTOR, solver.DECAY_VECTORS, solver.LAYER_DECAY),
         Warmup(Span(solver.WARMUP_EPOCHS, solver.WARMUP_ITERATIONS), solver.WARMUP_FACTOR),
         Span(solver.FREEZE_EPOCHS, solver.FREEZE_ITERATIONS),
+        solver.AVERAGE_DECAY,
     )
 
 

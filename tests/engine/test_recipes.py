@@ -94,3 +94,18 @@ def test_flipped_vectors_are_labeled_in_each_row(tiny_arguments: list[str], tiny
     plain = evaluate(use)
     assert plain.as_dict()["results"][0]["flip"] is False
     assert plain.entries[0].result.mAP != report.entries[0].result.mAP
+
+
+def test_the_average_is_validated_saved_beside_the_network_and_used(tiny_arguments: list[str]) -> None:
+    result = fit(tiny_arguments, "SOLVER.AVERAGE_DECAY", "0.9", "SOLVER.EVAL_PERIOD", "1")
+    path = result.folder / "1_last.pth"
+    state = torch.load(path, weights_only=True)["state_dict"]
+    live = network_of(path)
+    average = {name.removeprefix("average."): value for name, value in state.items() if name.startswith("average.")}
+    assert average.keys() == live.keys()
+    assert any(not torch.equal(average[name], live[name]) for name in live)
+    report = evaluate([*tiny_arguments, "MODEL.PRETRAIN_PATH", str(path)])
+    assert report.entries[0].result.mAP == pytest.approx(result.last[0].result.mAP, rel=1e-6)
+    resumed = fit(tiny_arguments, *resume(result.folder / "0.pth")).folder / "1_last.pth"
+    other = torch.load(resumed, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, other[name]) for name, value in state.items())
