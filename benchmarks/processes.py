@@ -67,7 +67,7 @@ def make_module(cfg: CfgNode, num_ids: int) -> ReidModule:
         network,
         build_input(cfg),
         Evaluator((), [], []),
-        build_objective(cfg, num_ids, network.dim),
+        build_objective(cfg, num_ids, network.head),
         build_optimizer_config(cfg),
         build_views(cfg, BASELINE.name, low_resolution=False),
         gathers=cfg.SOLVER.GATHER_EMBEDDINGS,

@@ -163,7 +163,7 @@ def build_parts(keys: list[str]) -> Parts:
     network = build_network(cfg)
     cfg = tune(cfg, network, {})
     data = build_datamodule(cfg, splits, [1], [1])
-    objective = build_objective(cfg, data.num_ids, network.dim)
+    objective = build_objective(cfg, data.num_ids, network.head)
     initialize(network, cfg, weights)
     views = build_views(cfg, "baseline", low_resolution=False)
     evaluator = Evaluator((), [], [])

@@ -132,6 +132,15 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "OPTIMIZER_NAME": Key("Adam", "The optimizer is Adam, AdamW, SGD or Adagrad."),
         "BASE_LR": Key(3.5e-4, "The learning rate has this value after the warm-up.", above(0)),
         "WEIGHT_DECAY": Key(5e-4, "The optimizer decays the weights by this factor.", at_least(0)),
+        "DECAY_VECTORS": Key(True, "Biases and the weights of normalizations decay too."),
+        "BIAS_LR_FACTOR": Key(1.0, "Biases learn at this multiple of the rate.", above(0)),
+        "LAYER_DECAY": Key(
+            1.0, "Each block of the backbone learns at this share of the rate of the block behind it.", above(0)
+        ),
+        "FREEZE_EPOCHS": Key(
+            0.0, "The backbone stays as it is for this many epochs, its normalizations too.", at_least(0)
+        ),
+        "FREEZE_ITERATIONS": Key(0, "The same in steps; above 0 it replaces SOLVER.FREEZE_EPOCHS.", at_least(0)),
         "MOMENTUM": Key(0.9, "SGD uses this momentum; the other optimizers do not.", between(0, 1)),
         "LR_SCHEDULER_NAME": Key(
             "multistep_lr",
@@ -141,17 +150,29 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "GAMMA": Key(0.1, "multistep_lr multiplies the rate by this factor at each step.", between(0, 1)),
         "MIN_LR": Key(7.7e-7, "cosine_annealing ends at this rate.", at_least(0)),
         "WARMUP_EPOCHS": Key(10, "The rate rises linearly with each step of this many epochs; 0 = off.", at_least(0)),
+        "WARMUP_ITERATIONS": Key(0, "The same in steps; above 0 it replaces SOLVER.WARMUP_EPOCHS.", at_least(0)),
+        "DELAY_EPOCHS": Key(0, "cosine_annealing begins to fall at this epoch, and after the warm-up.", at_least(0)),
         "WARMUP_FACTOR": Key(0.01, "The warm-up starts at this share of SOLVER.BASE_LR.", between(0, 1)),
         "TERMS": Key(
             [],
-            "The objective adds these losses, of identity, triplet, center, centroid_triplet, octuplet; [] = those "
-            "of the method, and each one whose weight is set above 0.",
+            "The objective adds these losses, of identity, triplet, weighted_triplet, circle, multi_similarity, "
+            "center, centroid_triplet, octuplet; [] = those of the method, and each whose weight is set above 0.",
             names(),
             example=("identity", "triplet"),
         ),
         "QUERY_XENT_WEIGHT": Key(1.0, "The label-smoothed cross entropy has this weight; 0 = off.", at_least(0)),
         "LABEL_SMOOTHING": Key(0.1, "This share of the target is spread over all identities.", between(0, 0.99)),
+        "CLASSIFIER": Key(
+            "linear",
+            "Identities are classified by a linear layer, or by cosines with a margin (arcface, cosface, circle).",
+            one_of("linear", "arcface", "cosface", "circle"),
+        ),
+        "CLASSIFIER_MARGIN": Key(0.35, "The cosines have this margin (arcface: in radians).", at_least(0)),
+        "CLASSIFIER_SCALE": Key(64.0, "The cosines are multiplied by this before the softmax.", above(0)),
         "QUERY_CONTRASTIVE_WEIGHT": Key(1.0, "The triplet loss has this weight; 0 = off.", at_least(0)),
+        "WEIGHTED_TRIPLET_WEIGHT": Key(1.0, "The weighted triplet loss (AGW) has this weight; 0 = off.", at_least(0)),
+        "CIRCLE_WEIGHT": Key(1.0, "The pairwise circle loss has this weight; 0 = off.", at_least(0)),
+        "MULTI_SIMILARITY_WEIGHT": Key(1.0, "The multi-similarity loss has this weight; 0 = off.", at_least(0)),
         "CENTROID_CONTRASTIVE_WEIGHT": Key(1.0, "The centroid triplet loss has this weight; 0 = off.", at_least(0)),
         "OCTUPLET_WEIGHT": Key(1.0, "The octuplet loss has this weight in octuplet fine-tuning.", above(0)),
         "OCTUPLET_MARGIN": Key(25.0, "The octuplet loss has this margin, in units of its distance.", at_least(0)),
@@ -170,6 +191,14 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
             some_of("hh", "hl", "lh", "ll"),
         ),
         "MARGIN": Key(0.3, "The triplet losses have this margin, in units of their distance.", at_least(0)),
+        "SOFT_MARGIN": Key(
+            False, "Triplet losses take log(1 + exp(positive - negative)) instead of a margin, the octuplet loss too."
+        ),
+        "METRIC_FEATURE": Key(
+            "raw",
+            "Triplet losses and losses of pairs compare the feature before the BNNeck (raw) or after it (bn).",
+            one_of("raw", "bn"),
+        ),
         "DISTANCE_FUNC": Key(
             "euclidean", "The triplet losses measure this distance.", one_of("euclidean", "sqeuclidean", "cosine")
         ),
@@ -182,6 +211,12 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
             False,
             "The losses see the batches of all processes as one, for hard pairs of the joint batch; one process "
             "ignores it.",
+        ),
+        "AVERAGE_DECAY": Key(
+            0.0,
+            "Above 0, a moving average of the network keeps this share of itself in each step (0.999); validation, "
+            "test and inference use it.",
+            between(0, 0.99999),
         ),
         "GRADIENT_CLIP_VAL": Key(0.0, "Gradients are clipped to this norm; 0 = no clipping.", at_least(0)),
         "EVAL_PERIOD": Key(
@@ -226,6 +261,7 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
             False,
             "The test's cameras are those that MODEL.CAMERAS has learned; False = they are taken for unknown.",
         ),
+        "FLIP": Key(False, "Validation and test compare the mean of an image's vector and its mirror image's."),
         "CAMERA_RULE": Key(True, "Evaluation ignores gallery images of the query's own identity and camera."),
     },
     "TRAINER": {

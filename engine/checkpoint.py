@@ -23,7 +23,8 @@ from utils.errors import ReidError
 SECTION = "reid"
 """Our part of a Lightning checkpoint."""
 
-_NETWORK, _OBJECTIVE = "network.", "objective."  # prefixes of the tensors of the network, of classifier and centers
+# Prefixes of the tensors of the network, of its average, of classifier and centers.
+_NETWORK, _AVERAGE, _OBJECTIVE = "network.", "average.network.", "objective."
 _NEEDED_TO_RESUME = {"optimizer_states": list, "loops": Mapping, "callbacks": Mapping, "rng": Mapping}
 _ANOTHER = "copy or download it again, or take another checkpoint"
 _TEXT = Rule("text", lambda value: isinstance(value, str))
@@ -136,7 +137,7 @@ def read_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(
         path,
         f"checkpoint of {card.method}",
-        _without_prefix(tensors, _NETWORK),
+        _without_prefix(tensors, _AVERAGE) or _without_prefix(tensors, _NETWORK),
         {option: config[f"MODEL.{option.upper()}"] for option in options},
         preprocessing_of(config),
         card.num_ids,

@@ -108,7 +108,7 @@ def fit(method: Method, settings: Settings) -> FitResult:
         cfg, splits, scales_of(protocols), trained_scales(cfg), checkpoint.position if checkpoint else (0, 0)
     )
     card = _card(cfg, method, data, checkpoint)
-    objective = build_objective(cfg, data.num_ids, network.dim)
+    objective = build_objective(cfg, data.num_ids, network.head)
     initialize(network, cfg, weights)  # of a checkpoint too, whose tensors are checked here
     initialize_objective(objective, None if checkpoint else weights, card.data)
     evaluator = Evaluator(protocols, splits.query, splits.gallery, embedding_precision(settings.cfg))

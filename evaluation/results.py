@@ -35,6 +35,7 @@ class EvaluationProtocol:
         camera_rule: ignore gallery images of the query's own identity and camera.
         rerank: re-rank by k-reciprocal neighbors (``instance`` only); None = no.
         expansion: expand the queries first (``instance`` only); None = no.
+        flip: a vector is the mean of those of the image and of its mirror image.
     """
 
     name: str = "instance"
@@ -43,6 +44,7 @@ class EvaluationProtocol:
     camera_rule: bool = True
     rerank: Reciprocal | None = None
     expansion: QueryExpansion | None = None
+    flip: bool = False
 
     @property
     def scales(self) -> tuple[int, int]:
@@ -52,7 +54,11 @@ class EvaluationProtocol:
     @property
     def label(self) -> str:
         """The name with its additions, and a mark if the camera rule is off, as every table shows it."""
-        additions = (f" +QE{self.expansion.k}" if self.expansion else "", " +rerank" if self.rerank else "")
+        additions = (
+            " +flip" if self.flip else "",
+            f" +QE{self.expansion.k}" if self.expansion else "",
+            " +rerank" if self.rerank else "",
+        )
         return self.name + "".join(additions) + ("" if self.camera_rule else " (all cameras)")
 
     @property
@@ -70,6 +76,7 @@ class EvaluationProtocol:
             "rerank": self.rerank is not None,
             "query_expansion": self.expansion.k if self.expansion else 0,
             "camera_rule": self.camera_rule,
+            "flip": self.flip,
             "parameters": {**reranking, **({"alpha": self.expansion.alpha} if self.expansion else {})},
         }
 

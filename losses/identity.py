@@ -63,8 +63,11 @@ class IdentityLoss(nn.Module):
         """What ``print`` shows."""
         return f"label_smoothing={self.label_smoothing:g}"
 
-    def _logits(self, embeddings: Tensor, ids: Tensor) -> Tensor:
+    def _check(self, embeddings: Tensor, ids: Tensor) -> None:
         check_batch(embeddings, ids, self.classifier.in_features)
+
+    def _logits(self, embeddings: Tensor, ids: Tensor) -> Tensor:
+        self._check(embeddings, ids)
         return at_least_float32(self.classifier(embeddings))
 
     def _cross_entropy(self, logits: Tensor, ids: Tensor) -> Tensor:

@@ -29,15 +29,22 @@ class Embedder:
         device: that computes.
         precision: one of :data:`PRECISIONS`.
         layout: one of :data:`LAYOUTS`.
+        flip: a vector is the mean of those of the image and of its mirror image.
 
     Attributes:
         network: the copy, in evaluation mode.
     """
 
     def __init__(
-        self, network: ReidNetwork, device: torch.device, precision: str = "fp32", layout: str = "channels_last"
+        self,
+        network: ReidNetwork,
+        device: torch.device,
+        precision: str = "fp32",
+        layout: str = "channels_last",
+        *,
+        flip: bool = False,
     ) -> None:
-        self._type, self._layout = PRECISIONS[precision], LAYOUTS[layout]
+        self._type, self._layout, self._flip = PRECISIONS[precision], LAYOUTS[layout], flip
         self.network = copy.deepcopy(network).eval()
         self.network.to(device).to(memory_format=self._layout)
         for part in self.network.trunk:
@@ -47,8 +54,11 @@ class Embedder:
     def __call__(self, images: Tensor, cameras: Tensor | None = None) -> Tensor:
         """(N, 3, H, W) float32 normalized images, and their cameras, (N,) int64 -> (N, D) float32 vectors."""
         with full_precision(images.device):  # a training may have allowed TF32
-            vectors = self.network.embed(images.to(self._type, memory_format=self._layout), cameras)
-            return vectors.float()
+            pixels = images.to(self._type, memory_format=self._layout)
+            vectors = self.network.embed(pixels, cameras).float()
+            if self._flip:
+                vectors = (vectors + self.network.embed(pixels.flip(3), cameras).float()) / 2
+            return vectors
 
 
 def fold_batch_norms(module: nn.Module) -> None:

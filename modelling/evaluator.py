@@ -25,6 +25,7 @@ class Evaluator:
 
     Attributes:
         buffers: scale -> the buffer to fill.
+        flip: a vector is the mean of those of the image and of its mirror image.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Evaluator:
         precision: str = "fp32",
     ) -> None:
         self.precision = precision
+        self.flip = any(protocol.flip for protocol in protocols)
         self._protocols, self._query, self._gallery = tuple(protocols), query, gallery
         self.buffers: dict[int, EmbeddingBuffer] = {}
 

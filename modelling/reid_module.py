@@ -1,5 +1,6 @@
 """The one Lightning module: every training method, validation and test."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -19,8 +20,12 @@ from modelling.deployment import Embedder
 from modelling.epoch_means import EpochMeans, on_host
 from modelling.evaluator import Evaluator
 from modelling.heads import Features
+from modelling.moving_average import MovingAverage
 from modelling.network import ReidNetwork, with_current_names
 from modelling.optimization import OptimizerConfig, match_parameters
+from modelling.parameter_groups import RATE
+
+logger = logging.getLogger(__name__)
 
 
 class ReidModule(LightningModule):
@@ -40,6 +45,7 @@ class ReidModule(LightningModule):
         gathers: the objective sees the batches of all processes, which must have one size.
 
     Attributes:
+        average: the moving average of the network, which is validated and saved beside it; None without one.
         entries: of the last evaluation, one per protocol.
         data: embeddings of the last test, from which pictures are drawn; None after a validation, to save memory.
         is_between_steps: whether the optimizers have made a step with all gradients so far; only then can training
@@ -61,12 +67,15 @@ class ReidModule(LightningModule):
         self.automatic_optimization = False
         self.network, self.network_input, self.objective = network, network_input, objective
         self.evaluator = evaluator
+        average_decay = optimizer_config.average_decay if optimizer_config else 0.0
+        self.average = MovingAverage(network, average_decay) if average_decay else None
         self.entries: tuple[Entry, ...] = ()
         self.data: EvaluationData | None = None
         self.is_between_steps = True
         self._optimizer_config, self._views = optimizer_config, views or {}
         self._gathers = gathers
         self._embedder: Embedder | None = None  # during a validation; no submodule, so no checkpoint holds it
+        self._is_frozen = False
         self._rates: tuple[str, ...] = ()
         self._means = EpochMeans()
         if objective is not None and "bn" not in objective.features:
@@ -77,10 +86,10 @@ class ReidModule(LightningModule):
         """The network's optimizer, then those of losses that have their own."""
         assert self.objective is not None
         assert self._optimizer_config is not None
-        parameters = [*self.network.parameters(), *self.objective.network_parameters()]
         own_optimizers = self.objective.own_optimizers()
         self._rates = ("train/lr", *(f"train/lr_{name}" for name in own_optimizers))
-        return [self._optimizer_config.build(parameters), *own_optimizers.values()]
+        optimizer = self._optimizer_config.build(self.network, self.objective.network_parameters())
+        return [optimizer, *own_optimizers.values()]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Read older checkpoints too."""
@@ -110,6 +119,9 @@ class ReidModule(LightningModule):
         self.is_between_steps = position + 1 == size
         if self.is_between_steps:
             self._step(optimizers)
+            if self.average is not None:
+                steps = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
+                self.average.update(self.network, steps)
         self._log_training(report, batch_idx, len(batch.images))
 
     def on_train_epoch_start(self) -> None:
@@ -122,11 +134,12 @@ class ReidModule(LightningModule):
         All processes take rank 0's running statistics, the ones a checkpoint stores.
         """
         self.data = None  # two copies at once may not fit
+        network = self.network if self.average is None else cast(ReidNetwork, self.average.network)
         self.evaluator.start()
         if dist.is_available() and dist.is_initialized():
-            for buffer in self.network.buffers():
+            for buffer in network.buffers():
                 dist.broadcast(buffer, 0)
-        self._embedder = Embedder(self.network, self.device, self.evaluator.precision)
+        self._embedder = Embedder(network, self.device, self.evaluator.precision, flip=self.evaluator.flip)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Embed a batch of query and gallery images at every scale the protocols need."""
@@ -175,9 +188,21 @@ class ReidModule(LightningModule):
 
     def _set_rate(self, optimizer: LightningOptimizer, batch_idx: int) -> None:
         assert self._optimizer_config is not None
-        progress = self.current_epoch + batch_idx / self.trainer.num_training_batches
+        batches = int(self.trainer.num_training_batches)
+        progress = self.current_epoch + batch_idx / batches
+        rate = self._optimizer_config.rate(progress, batches)
         for group in optimizer.param_groups:
-            group["lr"] = self._optimizer_config.base_lr * self._optimizer_config.schedule(progress)
+            group["lr"] = rate * group.get(RATE, 1.0)  # the optimizers of older checkpoints have no factor
+        self._freeze(progress < self._optimizer_config.freeze.length(batches))
+
+    def _freeze(self, is_frozen: bool) -> None:
+        """Keep the trunk's normalizations as they are, or not; its gradients are dropped before a step."""
+        if is_frozen != self._is_frozen:
+            logger.info("the backbone is %s", "frozen" if is_frozen else "trained from now on")
+        self._is_frozen = is_frozen
+        for part in self.network.trunk:
+            if part.training == is_frozen:
+                part.train(not is_frozen)
 
     def _place_in_group(self, batch_idx: int) -> tuple[int, int]:
         """Position of a batch in its group, and the size of the group; the last one of an epoch may be smaller."""
@@ -189,6 +214,10 @@ class ReidModule(LightningModule):
     def _step(self, optimizers: list[LightningOptimizer]) -> None:
         """Clip the network's gradients and step; with scaled gradients change the scale once for all optimizers."""
         assert self._optimizer_config is not None
+        if self._is_frozen:  # DDP waits for the gradients, so they are computed
+            for part in self.network.trunk:
+                for parameter in part.parameters():
+                    parameter.grad = None
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if clip := self._optimizer_config.clip:
             network_optimizer = optimizers[0].optimizer
@@ -220,7 +249,8 @@ class ReidModule(LightningModule):
     def _log_rates(self) -> None:
         for name, optimizer in zip(self._rates, self._optimizers(), strict=True):
             # A tensor stays on the CPU; Lightning would copy a plain number to the device and wait for it.
-            self.log(name, torch.tensor(optimizer.param_groups[0]["lr"]))
+            group = optimizer.param_groups[0]
+            self.log(name, torch.tensor(group["lr"] / group.get(RATE, 1.0)))
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()

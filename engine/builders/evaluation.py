@@ -69,10 +69,10 @@ def build_protocols(
     expansion = QueryExpansion(test.QUERY_EXPANSION, test.QUERY_EXPANSION_ALPHA) if test.QUERY_EXPANSION else None
     protocols = []
     for pair in pairs:
-        protocols += [EvaluationProtocol(name, *pair, rules[name]) for name in names]
+        protocols += [EvaluationProtocol(name, *pair, rules[name], flip=test.FLIP) for name in names]
         additions = [(None, expansion), (rerank, None), (rerank, expansion)]
         protocols += [
-            EvaluationProtocol("instance", *pair, camera_rule, *addition)
+            EvaluationProtocol("instance", *pair, camera_rule, *addition, flip=test.FLIP)
             for addition in dict.fromkeys(additions)
             if any(addition)
         ]
@@ -138,7 +138,7 @@ def validation_pairs(cfg: CfgNode, views: Views) -> list[tuple[int, int]]:
 
 def baseline_protocol(first: EvaluationProtocol, *, camera_rule: bool) -> EvaluationProtocol:
     """Instance retrieval at the resolutions of ``first``, for verification and ranked lists."""
-    return EvaluationProtocol("instance", first.query_scale, first.gallery_scale, camera_rule)
+    return EvaluationProtocol("instance", first.query_scale, first.gallery_scale, camera_rule, flip=first.flip)
 
 
 def picture_settings(cfg: CfgNode) -> PictureSettings | None:

@@ -18,7 +18,8 @@ from engine.callbacks.progress import EpochBar
 from engine.hardware import accelerator
 from engine.processes import is_started_by_slurm, num_processes
 from engine.runs import RunFolder
-from modelling.optimization import OptimizerConfig, Schedule, cosine, multistep, with_warmup
+from modelling.optimization import OptimizerConfig, Schedule, Span, Warmup, cosine, multistep
+from modelling.parameter_groups import GroupRules
 from utils.errors import lookup
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 SCHEDULES: dict[str, Callable[[CfgNode], Schedule]] = {
     "multistep_lr": lambda solver: multistep(solver.LR_STEPS, solver.GAMMA),
     "cosine_annealing": lambda solver: cosine(
-        solver.WARMUP_EPOCHS, solver.MAX_EPOCHS, solver.MIN_LR / solver.BASE_LR
+        max(solver.WARMUP_EPOCHS, solver.DELAY_EPOCHS), solver.MAX_EPOCHS, solver.MIN_LR / solver.BASE_LR
     ),
 }
 """SOLVER.LR_SCHEDULER_NAME -> the schedule after the warm-up, from the keys of SOLVER."""
@@ -71,9 +72,13 @@ def build_optimizer_config(cfg: CfgNode) -> OptimizerConfig:
         solver.BASE_LR,
         solver.WEIGHT_DECAY,
         solver.MOMENTUM,
-        with_warmup(schedule, solver.WARMUP_EPOCHS, solver.WARMUP_FACTOR),
+        schedule,
         solver.GRADIENT_CLIP_VAL,
         solver.ACCUMULATE_BATCHES,
+        GroupRules(solver.BIAS_LR_FACTOR, solver.DECAY_VECTORS, solver.LAYER_DECAY),
+        Warmup(Span(solver.WARMUP_EPOCHS, solver.WARMUP_ITERATIONS), solver.WARMUP_FACTOR),
+        Span(solver.FREEZE_EPOCHS, solver.FREEZE_ITERATIONS),
+        solver.AVERAGE_DECAY,
     )
 
 

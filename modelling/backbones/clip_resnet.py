@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.resnet import Bottleneck, ResNet
 
+from losses.parts import cut
 from modelling.backbones.clip_vit import CLIP_IMAGES, with_grid
 from modelling.backbones.record import Backbone
 
@@ -24,12 +25,14 @@ class ClipResNetBackbone(nn.Module):
 
     Attributes:
         out_channels: 2048 + 1024.
+        parts: the losses of each.
         pooled: True, the map has one position.
         base: the network under the names of OpenAI.
     """
 
     pooled = True
     out_channels = _CHANNELS + _PROJECTION
+    parts = cut((_CHANNELS, _PROJECTION), (1.0, 1.0))
 
     def __init__(self, input_size: tuple[int, int] = (256, 128)) -> None:
         super().__init__()

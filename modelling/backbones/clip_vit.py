@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.preprocessing import Preprocessing
+from losses.parts import cut
 from modelling.backbones.cameras import camera_vectors, fit_cameras
 from modelling.backbones.positions import PATCH, grid_of, resized
 from modelling.backbones.record import Backbone
@@ -31,6 +32,7 @@ class ClipViTBackbone(nn.Module):
 
     Attributes:
         out_channels: 768 + 512.
+        parts: the losses of each.
         pooled: True, the map has one position.
         num_cameras: as ``cameras``.
         base: the network under the names of OpenAI.
@@ -41,6 +43,7 @@ class ClipViTBackbone(nn.Module):
 
     pooled = True
     out_channels = _WIDTH + _PROJECTION
+    parts = cut((_WIDTH, _PROJECTION), (1.0, 1.0))
 
     def __init__(
         self, input_size: tuple[int, int] = (256, 128), *, patch_stride: int = PATCH, cameras: int = 0

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from losses.parts import cut
 from modelling.heads.pooling import PoolingFactory
 
 
@@ -31,6 +32,8 @@ class Head(nn.Module):
     Attributes:
         parts: these numbers.
         dim: D, their sum.
+        identity_parts: the parts that are classified alone; without more said all D components together.
+        metric_parts: the parts that metric losses compare alone.
         branches: layers of the network that the head runs itself; they compute in the precision of the backbone.
         fresh_branches: names in ``branches`` of those that no backbone has weights for.
     """
@@ -41,6 +44,7 @@ class Head(nn.Module):
     def __init__(self, *parts: int) -> None:
         super().__init__()
         self.parts, self.dim = parts, sum(parts)
+        self.identity_parts = self.metric_parts = cut([self.dim], [1.0])
         self.branches = None  # not of the class, where it would hide the module of that name
 
     def adopt(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -61,5 +65,15 @@ MODEL.EMBEDDING_DIM, 0 where the head decides the number of components.
 
 
 def of_map(head: Callable[[int, PoolingFactory, int], Head]) -> HeadFactory:
-    """The factory of a head that knows of its backbone only the number of channels of its map."""
-    return lambda backbone, pooling, dim: head(int(backbone.out_channels), pooling, dim)  # type: ignore[arg-type]
+    """The factory of a head that knows of its backbone only the number of channels of its map.
+
+    A backbone whose channels are several vectors side by side has ``parts``, the losses of each of them.
+    """
+
+    def make(backbone: nn.Module, pooling: PoolingFactory, dim: int) -> Head:
+        made = head(int(backbone.out_channels), pooling, dim)  # type: ignore[arg-type]
+        if not dim and (parts := getattr(backbone, "parts", None)):
+            made.identity_parts = made.metric_parts = parts
+        return made
+
+    return make

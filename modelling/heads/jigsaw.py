@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from losses.parts import cut
 from modelling.heads.head import Features, Head
 from modelling.heads.pooling import PoolingFactory
 from utils.errors import ReidError
@@ -36,6 +37,7 @@ class JigsawHead(Head):
             )
         width = int(backbone.out_channels)  # type: ignore[arg-type]
         super().__init__(*[width] * (1 + _PARTS))
+        self.identity_parts = self.metric_parts = cut(self.parts, [0.5] + [0.5 / _PARTS] * _PARTS)
         last: nn.Sequential = backbone.take_last_layers()  # type: ignore[operator]
         rows, columns = backbone.base.patch_embed.grid  # type: ignore[union-attr, misc]
         self._shift = _SHIFTS[rows == columns]

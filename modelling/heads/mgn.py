@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from losses.parts import cut
 from modelling.backbones.resnet import ResNetBackbone, keep_resolution
 from modelling.heads.head import Features, Head
 from modelling.heads.pooling import PoolingFactory
@@ -48,6 +49,10 @@ class MultipleGranularityHead(Head):
     ) -> None:
         num_parts = sum(_STRIPES) + len(_STRIPES) - 1  # the first map is its only stripe
         super().__init__(*[dim or _DIM] * num_parts)
+        width, stripes = self.parts[0], _STRIPES[1:]
+        self.identity_parts = cut(self.parts, [1 / num_parts] * num_parts)
+        widths = [width] * len(_STRIPES) + [width * count for count in stripes]  # the stripes of a branch together
+        self.metric_parts = cut(widths, [1 / len(widths)] * len(widths))
         if not isinstance(backbone, ResNetBackbone):
             raise ReidError("MODEL.HEAD mgn needs a ResNet: set MODEL.NAME resnet50, or another MODEL.HEAD")
         channels = backbone.out_channels

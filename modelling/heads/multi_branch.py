@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from losses.parts import cut
 from modelling.backbones.osnet import OmniScaleBlock, OSNetBackbone
 from modelling.heads.head import Features, Head
 from modelling.heads.pooling import PoolingFactory
@@ -41,7 +42,9 @@ class MultiBranchHead(Head):
     def __init__(self, backbone: nn.Module) -> None:
         if not isinstance(backbone, OSNetBackbone):
             raise ReidError("MODEL.HEAD lmbn needs an OSNet: set MODEL.NAME osnet_x1_0, or another MODEL.HEAD")
-        super().__init__(*[_WIDTH] * (_LINEAR_PARTS + _CHANNEL_PARTS))
+        count = _LINEAR_PARTS + _CHANNEL_PARTS
+        super().__init__(*[_WIDTH] * count)
+        self.identity_parts = self.metric_parts = cut(self.parts, [1 / count] * count)
         channels = backbone.out_channels
         base: Any = backbone.base
         last = nn.Sequential(base.conv3[1:], base.conv4, base.conv5)

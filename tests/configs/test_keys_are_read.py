@@ -32,7 +32,10 @@ def test_every_key_is_read(tiny_arguments: list[str], monkeypatch: pytest.Monkey
     monkeypatch.setattr("configs.schema.CfgNode", RecordingNode)
     monkeypatch.setitem(SCHEMA, "SOLVER.NOBODY_READS_THIS", Key(1.0, "So the test can fail."))
     arguments = [*tiny_arguments, "SOLVER.MAX_EPOCHS", "1"]
-    path = str(fit(arguments, "SOLVER.LR_SCHEDULER_NAME", "cosine_annealing", method=CTL).folder / "best.pth")
+    terms = [f"SOLVER.{name}_WEIGHT" for name in ("WEIGHTED_TRIPLET", "CIRCLE", "MULTI_SIMILARITY")]
+    losses = [*(word for name in terms for word in (name, "1")), "SOLVER.CLASSIFIER", "circle"]
+    schedule = ("SOLVER.LR_SCHEDULER_NAME", "cosine_annealing")
+    path = str(fit(arguments, *schedule, *losses, method=CTL).folder / "best.pth")
     fit(arguments, "--scale", "2", "MODEL.PRETRAIN_PATH", path, method=OCTUPLET)
     rows = ("TEST.RERANK", "True", "TEST.QUERY_EXPANSION", "1", "TEST.VISUALIZE", "True")
     run.evaluate(parse([*arguments, "MODEL.PRETRAIN_PATH", path, *rows]))

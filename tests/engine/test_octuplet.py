@@ -20,6 +20,7 @@ from engine.callbacks.epoch_log import read_metrics
 from engine.methods import OCTUPLET
 from engine.settings import Settings
 from losses.octuplet import OctupletLoss
+from modelling.heads import Head
 from tests.engine.support import ONE_EPOCH, assert_same_weights, checkpoint_at, report_at, resume, without
 from tests.support import fit
 from utils.errors import ReidError
@@ -107,7 +108,7 @@ def test_several_scales_are_trained_and_validated(tiny_arguments: list[str]) -> 
 @pytest.mark.parametrize(("values", "feature"), [({}, "bn"), ({"SOLVER.OCTUPLET_FEATURE": "raw"}, "raw")])
 def test_a_key_chooses_what_the_loss_compares(values: dict[str, str], feature: str) -> None:
     """The other feature would give another loss."""
-    objective = build_objective(Settings({}, values).for_training(OCTUPLET, None, resume=False), 4, 8)
+    objective = build_objective(Settings({}, values).for_training(OCTUPLET, None, resume=False), 4, Head(8))
     features = {view: {name: torch.randn(8, 8) for name in ("raw", "bn")} for view in ("main", "low")}
     ids = torch.arange(4).repeat_interleave(2)
     loss = OctupletLoss(25.0)(features["main"][feature], features["low"][feature], ids)

@@ -115,3 +115,13 @@ def test_layouts_give_the_same_and_backbone_and_head_their_types(layout: str) ->
         assert types == {torch.float32}
         weight = next(embedder.network.backbone.parameters())
         assert weight.is_contiguous(memory_format=torch.channels_last) == (layout == "channels_last")
+
+
+def test_with_flip_a_vector_is_the_mean_of_image_and_mirror_image() -> None:
+    network, images = trained_like("resnet18"), torch.randn(2, 3, *SIZE)
+    plain, flipping = Embedder(network, CPU), Embedder(network, CPU, flip=True)
+    with torch.inference_mode():
+        mean = (plain(images) + plain(images.flip(3))) / 2
+        torch.testing.assert_close(flipping(images), mean)
+        torch.testing.assert_close(flipping(images.flip(3)), mean, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(mean, plain(images), rtol=1e-3)

@@ -36,7 +36,7 @@ class Run:
             network,
             build_input(self.cfg),
             Evaluator((), [], []),
-            build_objective(self.cfg, IDS, network.dim),
+            build_objective(self.cfg, IDS, network.head),
             build_optimizer_config(self.cfg),
             build_views(self.cfg, method.name, low_resolution=method.low_resolution_view),
         )
@@ -59,7 +59,7 @@ class Run:
         start = 0
         for group in groups:
             for settings in optimizers[0].param_groups:
-                settings["lr"] = config.base_lr * config.schedule(start / len(self.batches))
+                settings["lr"] = config.rate(start / len(self.batches), len(self.batches))
             for optimizer in optimizers:
                 optimizer.zero_grad()
             losses = [module._objective_of(batch).total for batch in group]

@@ -4,6 +4,9 @@ The tests hold the losses to them, and ``benchmarks/losses.py`` measures the los
 no code with the package.
 """
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -114,3 +117,86 @@ def plain_identity(features: Tensor, weight: Tensor, ids: Tensor, smoothing: flo
         target[identity] += 1.0 - smoothing
         total = total - (target * log_probabilities).sum()
     return total / len(ids)
+
+
+def plain_weighted_triplet(
+    embeddings: Tensor, ids: Tensor, margin: float | None, metric: str = "euclidean"
+) -> Tensor:
+    """Twin of WeightedTripletLoss."""
+    losses = []
+    for index in range(len(ids)):
+        positives = [row for row in range(len(ids)) if row != index and ids[row] == ids[index]]
+        negatives = [row for row in range(len(ids)) if ids[row] != ids[index]]
+        if not positives or not negatives:
+            continue
+        near = plain_distances(embeddings[index], embeddings[positives], metric)
+        far = plain_distances(embeddings[index], embeddings[negatives], metric)
+        positive = (near * near.exp()).sum() / near.exp().sum()
+        negative = (far * (-far).exp()).sum() / (-far).exp().sum()
+        losses.append(plain_hinge(positive, negative, margin))
+    return torch.stack(losses).mean() if losses else embeddings.sum() * 0.0
+
+
+def plain_cosine_identity(
+    embeddings: Tensor, weight: Tensor, ids: Tensor, smoothing: float, margin: str, size: float, scale: float
+) -> Tensor:
+    """Twin of CosineIdentityLoss, one score at a time."""
+    losses = []
+    for embedding, own in zip(embeddings, ids.tolist(), strict=True):
+        scores = []
+        for index, row in enumerate(weight):
+            cosine = (embedding / embedding.norm()) @ (row / row.norm())
+            if margin == "circle" and index == own:
+                score = (1 + size - cosine.detach()).clamp_min(0) * (cosine - (1 - size))
+            elif margin == "circle":
+                score = (cosine.detach() + size).clamp_min(0) * (cosine - size)
+            elif index != own:
+                score = cosine
+            elif margin == "cosface":
+                score = cosine - size
+            else:
+                angle = torch.acos(cosine)
+                score = torch.cos(angle + size) if angle + size < torch.pi else cosine - size * float(np.sin(size))
+            scores.append(scale * score)
+        target = torch.full((len(weight),), smoothing / len(weight), dtype=embeddings.dtype)
+        target[own] += 1 - smoothing
+        losses.append(-(target * torch.stack(scores).log_softmax(0)).sum())
+    return torch.stack(losses).mean()
+
+
+def plain_circle(embeddings: Tensor, ids: Tensor, margin: float, scale: float) -> Tensor:
+    """Twin of PairwiseCircleLoss."""
+
+    def loss(positive: list[Tensor], negative: list[Tensor]) -> Tensor:
+        near = sum((-scale * (1 + margin - p.detach()).clamp_min(0) * (p - 1 + margin)).exp() for p in positive)
+        far = sum((scale * (n.detach() + margin).clamp_min(0) * (n - margin)).exp() for n in negative)
+        return torch.log1p(near * far)
+
+    return _over_images(embeddings, ids, loss)
+
+
+def plain_multi_similarity(
+    embeddings: Tensor, ids: Tensor, threshold: float, a: float, b: float, mining: float
+) -> Tensor:
+    """Twin of MultiSimilarityLoss."""
+
+    def loss(positive: list[Tensor], negative: list[Tensor]) -> Tensor:
+        hard_positive = [p for p in positive if p - mining < max(negative)]
+        hard_negative = [n for n in negative if n + mining > min(positive)]
+        near = sum(((-a * (p - threshold)).exp() for p in hard_positive), torch.zeros(1, dtype=embeddings.dtype))
+        far = sum(((b * (n - threshold)).exp() for n in hard_negative), torch.zeros(1, dtype=embeddings.dtype))
+        return (torch.log1p(near) / a + torch.log1p(far) / b).sum()
+
+    return _over_images(embeddings, ids, loss)
+
+
+def _over_images(embeddings: Tensor, ids: Tensor, loss: Callable[[list[Tensor], list[Tensor]], Tensor]) -> Tensor:
+    """The mean of a loss of an image's cosines to its own identity and to others, where it has both."""
+    losses = []
+    for index in range(len(ids)):
+        cosines = 1 - plain_distances(embeddings[index], embeddings, "cosine")
+        positive = [cosines[row] for row in range(len(ids)) if row != index and ids[row] == ids[index]]
+        negative = [cosines[row] for row in range(len(ids)) if ids[row] != ids[index]]
+        if positive and negative:
+            losses.append(loss(positive, negative))
+    return torch.stack(losses).mean() if losses else embeddings.sum() * 0.0
