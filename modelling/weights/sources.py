@@ -1,11 +1,14 @@
 """Where a weight file is: on this machine, in a folder with its description, or on the Hugging Face Hub."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from utils.errors import ReidError, one_line
+
+logger = logging.getLogger(__name__)
 
 HUB = "hf://"
 _ENDINGS = (".pth", ".pt", ".ckpt", ".tar", ".bin", ".safetensors")
@@ -55,6 +58,7 @@ def _of_hub(location: str) -> Source:
     if not owner or not name:
         raise ReidError(f"MODEL.PRETRAIN_PATH must be {HUB}owner/repo or {HUB}owner/repo/file, got {location}")
     repository = f"{owner}/{name}"
+    logger.info("%s: from the cache or the Hugging Face Hub, which may take a while", location)
     if file:
         return Source(_download(repository, file), {})
     files = _files(repository)
@@ -99,6 +103,8 @@ def _hub() -> Any:  # noqa: ANN401 (a module, which may not be installed)
         import huggingface_hub
     except ImportError as error:
         raise ReidError(f"{HUB} needs the huggingface_hub library: pip install huggingface_hub") from error
+    # It logs each of its retries twice; the error says it once.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     return huggingface_hub
 
 

@@ -1,4 +1,5 @@
 import json
+import logging
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,6 +116,17 @@ def test_a_file_of_the_hub_is_opened(location: str, tmp_path: Path, monkeypatch:
     torch.save(osnet()[1], tmp_path / "a.pth")
     use_fake_hub(monkeypatch, {file: tmp_path / "a.pth", "README.md": tmp_path / "README.md"})
     assert read_weights(location).kind == "OSNet of torchreid"
+
+
+def test_the_retries_of_the_hub_stay_out_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    use_fake_hub(monkeypatch, {"a.pth": tmp_path / "a.pth"})
+    monkeypatch.setattr(logging.getLogger("huggingface_hub"), "level", logging.WARNING)
+    with caplog.at_level(logging.INFO):
+        find_weights("hf://me/zoo/a.pth")
+        logging.getLogger("huggingface_hub.utils").warning("Retrying in 8s")
+    assert [record.name for record in caplog.records] == ["modelling.weights.sources"]
 
 
 def test_a_described_repository_of_the_hub_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
