@@ -1,11 +1,10 @@
 """Vision transformers of TransReID and of projects that use its code, of self-supervised training, and of fast-reid.
 
-TransReID-SSL, PersonViT and CION's ViTs save as TransReID does. Their first training (DINO, iBOT) leaves a teacher
+TransReID-SSL and PersonViT save as TransReID does. Their first training (DINO, iBOT) leaves a teacher
 under ``backbone.``, or a network alone.
 """
 
 from itertools import takewhile
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,19 +13,12 @@ from modelling.weights.families.vit import num_blocks, vit_architecture, vit_ima
 from modelling.weights.format import Format, State
 
 _NECKS = ("bottleneck", *(f"bottleneck_{part}" for part in range(1, 5)))
-_of_vit = vit_architecture("base.", retrieval_feature="raw")
 _VIT = ("patch_embed.proj.", "blocks.", "pos_embed")
 
 
 def _replaced_by_head(tensors: State) -> tuple[str, ...]:
     """The jigsaw head runs its own copies of the last block and the normalization."""
     return (f"base.blocks.{num_blocks(tensors, 'base.') - 1}.", "base.norm.")
-
-
-def _with_reduction(tensors: State) -> dict[str, Any]:
-    """TransReID-SSL and PersonViT may reduce the class token by a linear layer before the neck."""
-    layer = tensors.get("fcneck.weight")
-    return {**_of_vit(tensors), **({} if layer is None else {"embedding_dim": len(layer)})}
 
 
 def _one_neck(state: State) -> State:
@@ -60,7 +52,7 @@ FORMATS = [
         renames={"base.": "backbone.base.", "bottleneck.": "head.bn.", "fcneck.": "head.linear."},
         left_out=("classifier.", "base.fc."),
         classifiers=("classifier.weight",),
-        architecture=_with_reduction,
+        architecture=vit_architecture("base.", retrieval_feature="raw"),
         images=vit_images("base."),
     ),
     Format(

@@ -15,6 +15,8 @@ _HALF = (0.5, 0.5, 0.5)
 def vit_architecture(prefix: str, **others: object) -> Callable[[State], dict[str, Any]]:
     """A function of a file's tensors: name and options of the network, and ``others``.
 
+    TransReID-SSL and its successors may reduce the class token by a linear layer, ``fcneck``, before the neck.
+
     Args:
         prefix: beginning of the names of the network's tensors.
         others: keys of MODEL in lower case that all files have in common.
@@ -22,11 +24,13 @@ def vit_architecture(prefix: str, **others: object) -> Callable[[State], dict[st
 
     def architecture(tensors: State) -> dict[str, Any]:
         table = tensors.get(f"{prefix}sie_embed")
+        reduction = _shape(tensors, "fcneck.weight")
         usual = size_and_stride(_num_patches(tensors, prefix))
         return {
             "name": vit_name(tensors, prefix),
             "cameras": 0 if table is None else len(table),
             **({"patch_stride": usual[1]} if usual else {}),
+            **({"embedding_dim": reduction[0]} if reduction else {}),
             **others,
         }
 
