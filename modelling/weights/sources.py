@@ -1,6 +1,7 @@
 """Where a weight file is: on this machine, in a folder with its description, or on the Hugging Face Hub."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,12 +40,18 @@ def find_weights(location: str) -> Source:
     """
     if location.startswith(HUB):
         return _of_hub(location)
+    if "://" in location:
+        raise ReidError(
+            f"MODEL.PRETRAIN_PATH must be a file, a folder or an address that begins with {HUB}, got {location}; "
+            "download the file and give its path"
+        )
     path = Path(location)
     if not path.is_dir():
         return Source(path, {})
     if not (path / _DESCRIPTION).is_file() or not (path / _WEIGHTS).is_file():
         raise ReidError(
-            f"MODEL.PRETRAIN_PATH must be a file, or a folder with {_DESCRIPTION} and {_WEIGHTS}, got {path}"
+            f"MODEL.PRETRAIN_PATH must be a file, or a folder with {_DESCRIPTION} and {_WEIGHTS}, got {path}; "
+            "name a file"
         )
     return Source(path / _WEIGHTS, _read_description(path / _DESCRIPTION))
 
@@ -99,6 +106,8 @@ def _hub() -> Any:  # noqa: ANN401 (a module, which may not be installed)
         import huggingface_hub
     except ImportError as error:
         raise ReidError(f"{HUB} needs the huggingface_hub library: pip install huggingface_hub") from error
+    # It warns twice of each attempt; our error says all.
+    logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
     return huggingface_hub
 
 
