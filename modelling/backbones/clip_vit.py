@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from datasets.preprocessing import Preprocessing
 from modelling.backbones.positions import PATCH, grid_of, resized
 from modelling.backbones.record import Backbone
+from modelling.backbones.vit import camera_vectors
 from utils.errors import ReidError
 
 WIDTH = 768
@@ -98,17 +99,10 @@ class ClipTransformer(nn.Module):
         patches = self.conv1(images).flatten(2).mT
         token = self.class_embedding.expand(len(images), 1, -1)
         if hasattr(self, "cv_embed"):
-            token = token + self._of_cameras(cameras)
+            token = token + camera_vectors(self.cv_embed[:, None], cameras)
         tokens = self.ln_pre(torch.cat([token, patches], dim=1) + self.positional_embedding)
         first: Tensor = self.ln_post(self.transformer["resblocks"](tokens)[:, 0])
         return first
-
-    def _of_cameras(self, cameras: Tensor | None) -> Tensor:
-        """(N, 1, 768), or (1, 1, 768) for images of unknown cameras."""
-        mean = self.cv_embed.mean(0, keepdim=True)
-        if cameras is None:
-            return mean[None]
-        return torch.cat([self.cv_embed, mean])[cameras][:, None]  # row -1 is the mean
 
 
 class Block(nn.Module):

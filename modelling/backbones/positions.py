@@ -11,7 +11,7 @@ from utils.errors import ReidError
 PATCH = 16
 """Pixels, a side of the square that becomes a token."""
 
-_SIZES = (*((256, 128), (384, 128), (256, 256), (224, 224), (384, 192), (384, 384), (224, 112), (320, 128)),)
+_SIZES = ((256, 128), (384, 128), (256, 256), (224, 224), (384, 192), (384, 384), (224, 112), (320, 128))
 _STRIDES = (16, 12, 11, 14)  # of the published weights
 _RATIOS = (2, 3, 1)  # of height to width
 

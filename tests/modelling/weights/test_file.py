@@ -149,7 +149,7 @@ def test_an_empty_file_and_one_of_another_kind_are_told_apart(
 
 def test_an_archive_of_arrays_is_not_called_damaged(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", weight=np.ones(3))
-    with pytest.raises(ReidError, match="it is a zip archive, but none of torch.save; give a file"):
+    with pytest.raises(ReidError, match=r"it is a zip archive, but none of torch\.save; give a file"):
         read_content(tmp_path / "a.npz")
 
 
