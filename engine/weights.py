@@ -14,7 +14,7 @@ from engine.preprocessing import KEYS, preprocessing_of
 from engine.settings import Settings
 from modelling.backbones import backbone
 from modelling.network import ReidNetwork
-from modelling.weights.file import read_content
+from modelling.weights.file import read_content, states
 from modelling.weights.foreign import described, imagenet_weights, recognize
 from modelling.weights.resemblance import resemblance
 from modelling.weights.sources import find_weights
@@ -41,10 +41,12 @@ def read_weights(location: str | Path, model_name: str = "") -> Weights:
         return read_checkpoint(path, content)
     weights = recognize(content, path, str(description.get("architecture", model_name)))
     if weights is None:
+        entries = next((tensors for _, tensors in states(content)), content)
+        names = ", ".join(map(str, list(entries)[:4])) or "none"
         raise ReidError(
             f"MODEL.PRETRAIN_PATH must be a checkpoint of this framework or weights of a project it knows, "
-            f"got {path}, which is neither (its first entries: {', '.join(map(str, list(content)[:4]))})"
-            f"{resemblance(content)}; of a backbone of timm, MODEL.NAME timm:NAME must tell the network"
+            f"got {path}, which is neither (its first entries: {names}){resemblance(content)}; docs/model_zoo.md "
+            "lists what opens, and of a backbone of timm, MODEL.NAME timm:NAME must tell the network"
         )
     return described(weights, description) if description else weights
 

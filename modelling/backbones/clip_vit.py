@@ -14,7 +14,10 @@ from modelling.backbones.positions import PATCH, grid_of, resized
 from modelling.backbones.record import Backbone
 from utils.errors import ReidError
 
-_WIDTH, _DEPTH, _HEAD_WIDTH, _PROJECTION = 768, 12, 64, 512
+WIDTH = 768
+"""Components of a token."""
+
+_DEPTH, _HEAD_WIDTH, _PROJECTION = 12, 64, 512
 
 CLIP_IMAGES = Preprocessing(
     (224, 224), (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711), "bicubic"
@@ -42,8 +45,8 @@ class ClipViTBackbone(nn.Module):
     """
 
     pooled = True
-    out_channels = _WIDTH + _PROJECTION
-    parts = cut((_WIDTH, _PROJECTION), (1.0, 1.0))
+    out_channels = WIDTH + _PROJECTION
+    parts = cut((WIDTH, _PROJECTION), (1.0, 1.0))
 
     def __init__(
         self, input_size: tuple[int, int] = (256, 128), *, patch_stride: int = PATCH, cameras: int = 0
@@ -81,14 +84,14 @@ class ClipTransformer(nn.Module):
     def __init__(self, grid: tuple[int, int], stride: int, cameras: int) -> None:
         super().__init__()
         self.grid = grid
-        self.conv1 = nn.Conv2d(3, _WIDTH, PATCH, stride, bias=False)
-        self.class_embedding = nn.Parameter(torch.empty(_WIDTH))
-        self.positional_embedding = nn.Parameter(torch.empty(1 + grid[0] * grid[1], _WIDTH))
-        self.ln_pre, self.ln_post = nn.LayerNorm(_WIDTH), nn.LayerNorm(_WIDTH)
-        self.transformer = nn.ModuleDict({"resblocks": nn.Sequential(*(Block(_WIDTH) for _ in range(_DEPTH)))})
-        self.proj = nn.Parameter(torch.empty(_WIDTH, _PROJECTION))
+        self.conv1 = nn.Conv2d(3, WIDTH, PATCH, stride, bias=False)
+        self.class_embedding = nn.Parameter(torch.empty(WIDTH))
+        self.positional_embedding = nn.Parameter(torch.empty(1 + grid[0] * grid[1], WIDTH))
+        self.ln_pre, self.ln_post = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.transformer = nn.ModuleDict({"resblocks": nn.Sequential(*(Block(WIDTH) for _ in range(_DEPTH)))})
+        self.proj = nn.Parameter(torch.empty(WIDTH, _PROJECTION))
         if cameras:
-            self.cv_embed = nn.Parameter(torch.empty(cameras, _WIDTH))
+            self.cv_embed = nn.Parameter(torch.empty(cameras, WIDTH))
         for parameter in self.parameters():
             if parameter.ndim > 1:
                 nn.init.normal_(parameter, std=0.02)

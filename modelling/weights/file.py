@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 from warnings import catch_warnings, simplefilter
+from zipfile import ZipFile, is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -80,7 +81,10 @@ def read_content(path: Path, *, mmap: bool = False) -> dict[str, Any]:
             f"{path} cannot be loaded as plain tensors (weights_only=True): {_reason(path, error)}"
         ) from error
     if not isinstance(content, dict):
-        raise ReidError(f"{path} must hold a mapping of tensors, got {type(content).__name__}")
+        raise ReidError(
+            f"{path} must hold a mapping of tensors, got {type(content).__name__}; write the state_dict() of its "
+            "network with torch.save"
+        )
     return content
 
 
@@ -168,7 +172,8 @@ def check_fit(target: Mapping[str, Tensor], tensors: Mapping[str, Tensor], optio
         origin: what the message calls the file.
 
     Raises:
-        ReidError: if a tensor is missing, unknown or of another shape; the message names the first three of each.
+        ReidError: if a tensor is missing, unknown, of another shape or of whole numbers (quantized); the message
+            names the first three of each.
     """
     missing = [
         f"{name} is missing"
@@ -181,9 +186,14 @@ def check_fit(target: Mapping[str, Tensor], tensors: Mapping[str, Tensor], optio
         for name, tensor in tensors.items()
         if name in target and tensor.shape != target[name].shape
     ]
+    whole = [
+        f"{name} has {str(tensor.dtype).removeprefix('torch.')} instead of fractions"
+        for name, tensor in tensors.items()
+        if name in target and target[name].is_floating_point() and not tensor.is_floating_point()
+    ]
     problems = [
         text
-        for group in (missing, unknown, other)
+        for group in (missing, unknown, other, whole)
         for text in (*group[:3], *([f"and {len(group) - 3} more such"] if len(group) > 3 else []))
     ]
     if problems:
@@ -205,9 +215,11 @@ def _reason(path: Path, error: Exception) -> str:
     if not start:
         return "it is empty; copy or download it again"
     if not start.startswith(_BEGINNINGS):
-        return "it is not a file of torch.save or safetensors"
+        return f"it is not a file of torch.save or safetensors (it begins with {start!r}); copy or download it again"
     if "TorchScript" in str(error):
         return "it is a TorchScript archive; write the state_dict() of its module with torch.save"
+    if is_zipfile(path) and not any(name.endswith("data.pkl") for name in ZipFile(path).namelist()):
+        return "it is a zip archive, but none of torch.save; give a file of torch.save or safetensors"
     if isinstance(error, (EOFError, OSError, RuntimeError)):
         return "it begins like a file of torch.save, but is truncated or damaged; copy or download it again"
     text = re.sub(r"\x1b\[\d*m", "", " ".join(str(error).split()))

@@ -134,8 +134,12 @@ def _translate(
     layout: Format, tensors: Mapping[str, Tensor], content: Mapping[str, Any], path: Path, model_name: str = ""
 ) -> Weights:
     state, left_out = layout.translate(tensors)
-    architecture, num_ids = dict(layout.architecture(tensors)), _num_ids(layout, tensors)
-    name = architecture.pop("name", None) or network_name(state)
+    num_ids = _num_ids(layout, tensors)
+    try:
+        architecture = dict(layout.architecture(tensors))
+        name = architecture.pop("name", None) or network_name(state)
+    except ReidError as error:
+        raise ReidError(f"{path} ({layout.kind}) cannot be opened: {error}") from error
     preprocessing, original_images = None, None
     if num_ids is not None or any(name.startswith("head.") for name in state):
         architecture = {"head": "bnneck", "pooling": "avg", **architecture}

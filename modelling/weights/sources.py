@@ -42,12 +42,18 @@ def find_weights(location: str) -> Source:
     """
     if location.startswith(HUB):
         return _of_hub(location)
+    if "://" in location:
+        raise ReidError(
+            f"MODEL.PRETRAIN_PATH must be a file, a folder or an address that begins with {HUB}, got {location}; "
+            "download the file and give its path"
+        )
     path = Path(location)
     if not path.is_dir():
         return Source(path, {})
     if not (path / _DESCRIPTION).is_file() or not (path / _WEIGHTS).is_file():
         raise ReidError(
-            f"MODEL.PRETRAIN_PATH must be a file, or a folder with {_DESCRIPTION} and {_WEIGHTS}, got {path}"
+            f"MODEL.PRETRAIN_PATH must be a file, or a folder with {_DESCRIPTION} and {_WEIGHTS}, got {path}; "
+            "name a file"
         )
     return Source(path / _WEIGHTS, _read_description(path / _DESCRIPTION))
 

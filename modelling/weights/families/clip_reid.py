@@ -1,13 +1,16 @@
 """Files of CLIP-ReID, of its baselines and of its second stage, and the image towers of OpenAI's CLIP."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from datasets.preprocessing import Preprocessing
-from modelling.backbones.positions import size_and_stride
+from modelling.backbones.clip_vit import WIDTH
+from modelling.backbones.positions import PATCH, size_and_stride
 from modelling.weights.format import Format, State
+from utils.errors import ReidError
 
 _HALF = (0.5, 0.5, 0.5)
 _NECKS = ("bottleneck.", "bottleneck_proj.")
@@ -18,10 +21,26 @@ _TEXT_SIDE = (
 )
 
 
+def _vit_name(tensors: State, prefix: str) -> str:
+    """MODEL.NAME of a transformer of CLIP.
+
+    Raises:
+        ReidError: for another size than ViT-B/16.
+    """
+    patches = tensors.get(f"{prefix}conv1.weight")
+    shape = () if patches is None else tuple(patches.shape)
+    if len(shape) == 4 and (shape[0], shape[-1]) != (WIDTH, PATCH):
+        raise ReidError(
+            f"the weights must be of CLIP's ViT-B/16, got a transformer of {shape[0]} components a token and patches "
+            f"of {shape[-1]} pixels; timm has other ones: MODEL.NAME timm:NAME"
+        )
+    return "clip_vit_base"
+
+
 def _vit(tensors: State) -> dict[str, Any]:
     table, usual = tensors.get("cv_embed"), _usual(tensors, "positional_embedding")
     return {
-        "name": "clip_vit_base",
+        "name": _vit_name(tensors, "image_encoder."),
         **({"patch_stride": usual[1]} if usual else {}),
         "cameras": 0 if table is None or table.ndim != 2 else len(table),
         "retrieval_feature": "raw",
@@ -64,7 +83,10 @@ def _with_one_neck(state: State) -> State:
 
 
 def _of_clip_reid(
-    signature: str, architecture: Callable[[State], dict[str, Any]], images: Callable[[State], Preprocessing]
+    signature: str,
+    architecture: Callable[[State], dict[str, Any]],
+    images: Callable[[State], Preprocessing],
+    unused: tuple[str, ...] = (),
 ) -> Format:
     return Format(
         kind="checkpoint of CLIP-ReID",
@@ -75,7 +97,7 @@ def _of_clip_reid(
             "bottleneck.": "head.bn.",
             "bottleneck_proj.": "head.bn_proj.",
         },
-        left_out=_LEFT_OUT,
+        left_out=(*_LEFT_OUT, *unused),
         classifiers=("classifier.weight",),
         architecture=architecture,
         adapt=_with_one_neck,
@@ -83,20 +105,21 @@ def _of_clip_reid(
     )
 
 
-def _of_clip(signature: str, name: str) -> Format:
+def _of_clip(signature: str, name: Callable[[State], str]) -> Format:
     return Format(
         kind="image tower of CLIP",
         prefixes=(signature,),
         renames={"visual.": "backbone.base."},
         left_out=_TEXT_SIDE,
-        architecture=lambda _: {"name": name},
+        architecture=lambda tensors: {"name": name(tensors)},
         plain=True,
     )
 
 
 FORMATS = [
     _of_clip_reid("image_encoder.transformer.resblocks.", _vit, _vit_images),
-    _of_clip_reid("image_encoder.attnpool.", _resnet, _resnet_images),
-    _of_clip("visual.transformer.resblocks.", "clip_vit_base"),
-    _of_clip("visual.attnpool.", "clip_resnet50"),
+    # With SIE the project makes a table of cameras for its ResNet too, which does not look at it.
+    _of_clip_reid("image_encoder.attnpool.", _resnet, _resnet_images, unused=("cv_embed",)),
+    _of_clip("visual.transformer.resblocks.", partial(_vit_name, prefix="visual.")),
+    _of_clip("visual.attnpool.", lambda _: "clip_resnet50"),
 ]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from datasets.preprocessing import Preprocessing
+from modelling.weights.families.vit import VIT_NAMES, vit_architecture, vit_images
 from modelling.weights.format import Format, State, has
 from modelling.weights.names import BASE, network_name
 
@@ -51,12 +52,16 @@ def _network(tensors: State) -> dict[str, Any]:
 
 
 def _is_of_luperson(tensors: State) -> bool:
-    """Whether LUPerson's code wrote the file: by its extra norms, its mean or its reduction."""
+    """Whether LUPerson's code wrote the file: by its extra norms, its mean, its reduction or its MGN without IBN.
+
+    fast-reid trains its MGN on a network with IBN.
+    """
     if "pixel_mean" not in tensors:
         return False
     low, high = _LUPERSON_MEANS
     has_its_mean = bool(((tensors["pixel_mean"] > low) & (tensors["pixel_mean"] < high)).all())
-    return has_its_mean or has(tensors, "heads_extra_bn_b1.") or _dim_of_reduction(tensors) == _LUPERSON_REDUCTION
+    has_its_head = "b1_head.bottleneck.0.weight" in tensors and not has(tensors, ".IN.")
+    return has_its_mean or has_its_head or _dim_of_reduction(tensors) == _LUPERSON_REDUCTION
 
 
 def _dim_of_reduction(tensors: State) -> int:
@@ -177,7 +182,16 @@ def _mgn_name(name: str) -> str:
     )
 
 
+_of_vit = vit_architecture("backbone.")
+
+
+def _vit_architecture(tensors: State) -> dict[str, Any]:
+    return {**_of_vit(tensors), "embedding_dim": _dim_of_reduction(tensors)}
+
+
 _PIXELS = ("pixel_mean", "pixel_std")
+_CLASSIFIER = ("heads.weight", "heads.classifier.", "heads.cls_layer.")
+_CLASSIFIERS = ("heads.weight", "heads.classifier.weight")
 
 FORMATS = [
     Format(
@@ -197,16 +211,26 @@ FORMATS = [
         kind="checkpoint of fast-reid",
         prefixes=("backbone.layer4.", "heads."),
         renames={"backbone.": BASE, "heads.pool_layer.": "head.pool."},
-        left_out=("heads.weight", "heads.classifier.", "heads.cls_layer.", *_PIXELS),
-        classifiers=("heads.weight", "heads.classifier.weight"),
+        left_out=(*_CLASSIFIER, *_PIXELS),
+        classifiers=_CLASSIFIERS,
         architecture=_architecture,
         images=_images,
         adapt=_adapt,
         other_size=_other_size,
     ),
     Format(
+        kind="checkpoint of fast-reid (ViT)",
+        prefixes=(*(f"backbone.{name}" for name in VIT_NAMES), "heads."),
+        renames={"backbone.": BASE},
+        left_out=(*_CLASSIFIER, *_PIXELS),
+        classifiers=_CLASSIFIERS,
+        architecture=_vit_architecture,
+        images=vit_images("backbone.", "bicubic"),
+        adapt=_adapt,
+    ),
+    Format(
         kind="pre-training snapshot of LUPerson (MoCo)",
-        prefixes=("encoder_q.layer4.", "encoder_k.layer4."),
+        prefixes=("encoder_q.layer4.",),
         renames={"encoder_q.": BASE},
         left_out=("encoder_q.fc.", "encoder_k.", "queue"),
         plain=True,

@@ -1,4 +1,4 @@
-"""Vision transformers of TransReID and of projects that use its code, of self-supervised training, and of fast-reid.
+"""Vision transformers of TransReID and of projects that use its code, and of self-supervised training.
 
 TransReID-SSL and PersonViT save as TransReID does. Their first training (DINO, iBOT) leaves a teacher
 under ``backbone.``, or a network alone.
@@ -9,11 +9,10 @@ from itertools import takewhile
 import torch
 from torch import Tensor
 
-from modelling.weights.families.vit import num_blocks, vit_architecture, vit_images, vit_name
+from modelling.weights.families.vit import VIT_NAMES, num_blocks, vit_architecture, vit_images, vit_name
 from modelling.weights.format import Format, State
 
 _NECKS = ("bottleneck", *(f"bottleneck_{part}" for part in range(1, 5)))
-_VIT = ("patch_embed.proj.", "blocks.", "pos_embed")
 
 
 def _replaced_by_head(tensors: State) -> tuple[str, ...]:
@@ -37,7 +36,7 @@ def _one_neck(state: State) -> State:
 FORMATS = [
     Format(
         kind="checkpoint of TransReID with its jigsaw head",
-        prefixes=(*(f"base.{name}" for name in _VIT), "b1.0.", "b1.1.", "b2.0.", "b2.1.", "bottleneck_4."),
+        prefixes=(*(f"base.{name}" for name in VIT_NAMES), "b1.0.", "b1.1.", "b2.0.", "b2.1.", "bottleneck_4."),
         renames={"base.": "backbone.base.", "b1.": "head.branches.whole.", "b2.": "head.branches.part."},
         left_out=("classifier", "base.fc."),
         unused=_replaced_by_head,
@@ -48,7 +47,7 @@ FORMATS = [
     ),
     Format(
         kind="checkpoint of TransReID (TransReID-SSL, PersonViT)",
-        prefixes=(*(f"base.{name}" for name in _VIT), "bottleneck."),
+        prefixes=(*(f"base.{name}" for name in VIT_NAMES), "bottleneck."),
         renames={"base.": "backbone.base.", "bottleneck.": "head.bn.", "fcneck.": "head.linear."},
         left_out=("classifier.", "base.fc."),
         classifiers=("classifier.weight",),
@@ -56,17 +55,8 @@ FORMATS = [
         images=vit_images("base."),
     ),
     Format(
-        kind="checkpoint of fast-reid (ViT)",
-        prefixes=(*(f"backbone.{name}" for name in _VIT), "heads."),
-        renames={"backbone.": "backbone.base.", "heads.bottleneck.0.": "head.bn.", "heads.bnneck.": "head.bn."},
-        left_out=("heads.weight", "heads.classifier.", "heads.cls_layer.", "pixel_mean", "pixel_std"),
-        classifiers=("heads.weight", "heads.classifier.weight"),
-        architecture=vit_architecture("backbone."),
-        images=vit_images("backbone.", "bicubic"),
-    ),
-    Format(
         kind="ViT of a self-supervised training",
-        prefixes=tuple(f"backbone.{name}" for name in _VIT),
+        prefixes=tuple(f"backbone.{name}" for name in VIT_NAMES),
         renames={"backbone.": "backbone.base."},
         left_out=("head.", "backbone.head.", "backbone.fc.", "backbone.masked_embed"),
         architecture=lambda tensors: {"name": vit_name(tensors, "backbone.")},
@@ -75,7 +65,7 @@ FORMATS = [
     ),
     Format(
         kind="plain ViT backbone",
-        prefixes=_VIT,
+        prefixes=VIT_NAMES,
         left_out=("fc.", "head.", "head_dist.", "pre_logits.", "masked_embed"),
         architecture=lambda tensors: {"name": vit_name(tensors)},
         images=vit_images(""),

@@ -9,6 +9,9 @@ from modelling.backbones.vit import ARCHITECTURES, Architecture
 from modelling.weights.format import State
 from utils.errors import ReidError
 
+VIT_NAMES = ("patch_embed.proj.", "blocks.", "pos_embed")
+"""Beginnings of names that every vision transformer has."""
+
 _HALF = (0.5, 0.5, 0.5)
 
 

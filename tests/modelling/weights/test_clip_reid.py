@@ -102,5 +102,19 @@ def test_a_damaged_file_names_the_family_and_the_tensor(
         fill(weights, twin_of)
 
 
+def test_a_larger_transformer_is_named(vit: nn.Module) -> None:
+    state = {**clip_reid(vit, "clip_vit_base"), "image_encoder.conv1.weight": torch.ones(1024, 3, 14, 14)}
+    message = r"x\.pth \(checkpoint of CLIP-ReID\) cannot be opened: .* CLIP's ViT-B/16, got .* 1024 .* of 14 pixels"
+    with pytest.raises(ReidError, match=message):
+        recognize(state, Path("x.pth"))
+
+
+def test_the_resnet_leaves_a_table_of_cameras_out(network: type) -> None:
+    state = clip_reid(network("clip_resnet50", "bnneck"), "clip_resnet50") | {"cv_embed": torch.ones(6, 2048)}
+    weights = recognize(state, FILE)
+    assert weights is not None
+    assert "cv_embed" in weights.left_out
+
+
 def fill(weights: Weights, twin_of: Twin) -> None:
     weights.fill(twin_of(weights))

@@ -139,7 +139,13 @@ def test_a_head_of_one_part_comes_back(
 
 @pytest.mark.parametrize(
     ("head", "options", "mean"),
-    [("mgn", NOW, None), ("mgn", {}, LUPERSON), ("mgn_norm", {}, IMAGENET), ("mgn_relu", {}, IMAGENET)],
+    [
+        ("mgn", NOW, None),
+        ("mgn", {}, LUPERSON),
+        ("mgn", {}, IMAGENET),
+        ("mgn_norm", {}, IMAGENET),
+        ("mgn_relu", {}, IMAGENET),
+    ],
 )
 def test_the_three_branches_come_back(
     head: str,
@@ -173,6 +179,13 @@ def test_a_damaged_branch_is_named(network: type, twin_of: Callable[[Weights], n
     assert weights is not None
     with pytest.raises(ReidError, match=r"head\.branches\.1\.layer4\.0\.conv1\.weight is missing.*b9_head"):
         weights.fill(twin_of(weights))
+
+
+def test_the_encoder_of_queries_alone_is_a_moco_snapshot(network: type) -> None:
+    encoder = under("encoder_q.", network("resnet50", "fresh").backbone.base.state_dict())
+    weights = recognize({"state_dict": encoder | {"queue": torch.ones(2, 2)}}, Path("a.pth"))
+    assert weights is not None
+    assert (weights.kind, weights.architecture) == ("pre-training snapshot of LUPerson (MoCo)", {"name": "resnet50"})
 
 
 @pytest.mark.parametrize("name", ["resnet50", "resnet50_nl"])

@@ -11,7 +11,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from modelling.backbones.resnet import ResNetBackbone
-from modelling.weights.file import read_content
+from modelling.weights.file import check_fit, read_content
 from modelling.weights.foreign import recognize
 from utils.errors import ReidError
 
@@ -140,10 +140,24 @@ def test_an_empty_file_and_one_of_another_kind_are_told_apart(
     tmp_path: Path, content: bytes, recwarn: pytest.WarningsRecorder
 ) -> None:
     (tmp_path / "some.pth").write_bytes(content)
-    reason = "it is not a file of torch.save or safetensors" if content else "it is empty; copy or download it again"
-    with pytest.raises(ReidError, match=rf"some\.pth cannot be .* \(weights_only=True\): {re.escape(reason)}$"):
+    kind = f"not a file of torch.save or safetensors (it begins with {content[:4]!r})" if content else "empty"
+    reason = re.escape(f"(weights_only=True): it is {kind}; copy or download it again")
+    with pytest.raises(ReidError, match=rf"some\.pth cannot be .* {reason}$"):
         read_content(tmp_path / "some.pth")
     assert not recwarn.list
+
+
+def test_an_archive_of_arrays_is_not_called_damaged(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", weight=np.ones(3))
+    with pytest.raises(ReidError, match=r"it is a zip archive, but none of torch\.save; give a file"):
+        read_content(tmp_path / "a.npz")
+
+
+def test_whole_numbers_are_no_weights() -> None:
+    target = {"a.weight": torch.ones(2), "a.num_batches_tracked": torch.tensor(0)}
+    with pytest.raises(ReidError, match=r"x\.pth does not fit .*: a\.weight has int8 instead of fractions$"):
+        check_fit(target, {**target, "a.weight": torch.ones(2, dtype=torch.int8)}, frozenset(), "x.pth")
+    check_fit(target, {**target, "a.weight": torch.ones(2).half()}, frozenset(), "x.pth")
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")

@@ -41,6 +41,11 @@ def use_fake_hub(monkeypatch: pytest.MonkeyPatch, files: dict[str, Any] | None) 
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
 
 
+def test_addresses_of_other_kinds_are_refused() -> None:
+    with pytest.raises(ReidError, match=r"begins with hf://, got https://x\.y/z\.pth; download the file"):
+        find_weights("https://x.y/z.pth")
+
+
 def osnet() -> tuple[ReidNetwork, dict[str, torch.Tensor]]:
     body = backbone("osnet_x0_25").build()
     network = ReidNetwork(body, ProjectionHead(body.out_channels)).eval()

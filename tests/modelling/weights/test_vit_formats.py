@@ -66,6 +66,14 @@ def fast_reid(network: nn.Module) -> State:
     return {**base(network, "backbone."), **necks, "heads.weight": torch.ones(7, 192)}
 
 
+def reduced_fast_reid(network: nn.Module) -> State:
+    """With a convolution before the neck."""
+    head = network.head.state_dict()
+    necks = {f"heads.bottleneck.1.{name}": head[f"bn.{name}"] for name in _NECK}
+    convolution = {"heads.bottleneck.0.weight": head["linear.weight"][:, :, None, None]}
+    return {**base(network, "backbone."), **convolution, **necks, "heads.weight": torch.ones(7, 64)}
+
+
 CASES: list[tuple[str, str, str, dict[str, object], Callable[[nn.Module], State], str, str]] = [
     ("TransReID", "vit_tiny", "bnneck", {}, transreid, "raw", ""),
     ("TransReID", "vit_small", "bnneck", {"cameras": 6}, transreid, "raw", "module."),
@@ -74,6 +82,7 @@ CASES: list[tuple[str, str, str, dict[str, object], Callable[[nn.Module], State]
     ("PASS", "vit_tiny_pass", "bnneck", {}, transreid, "raw", ""),
     ("PASS", "vit_tiny_ics_pass", "bnneck", {}, transreid, "raw", "module."),
     ("fast-reid (ViT)", "vit_tiny", "bnneck", {}, fast_reid, "bn", ""),
+    ("fast-reid (ViT)", "vit_tiny", "bnneck", {"dim": 64}, reduced_fast_reid, "bn", ""),
 ]
 
 
