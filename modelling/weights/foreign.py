@@ -143,6 +143,7 @@ def _translate(
     preprocessing, original_images = None, None
     if num_ids is not None or any(name.startswith("head.") for name in state):
         architecture = {"head": "bnneck", "pooling": "avg", **architecture}
+        architecture = {option: value for option, value in architecture.items() if value is not None}
         preprocessing = _read_preprocessing(layout, tensors, content)
     else:
         architecture, original_images = {}, layout.images(tensors) if layout.images else None

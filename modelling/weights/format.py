@@ -28,7 +28,7 @@ class Format:
         classifiers: names of the classifier's weight, whose rows are the identities.
         architecture: of the file's tensors: what they decide, by lower-case key of MODEL (``name``, options of the
             backbone, ``head``, ``pooling``, ``embedding_dim``, ``retrieval_feature``); without ``name`` the tensors
-            of a ResNet or OSNet tell it. Of a plain backbone the name alone counts.
+            of a ResNet or OSNet tell it. None = the user decides. Of a plain backbone the name alone counts.
         images: of the file's tensors: the images of the training; None = the usual ones.
         adapt: changes the tensors under our names where renaming is not enough.
         plain: whether it is a backbone that was not trained on identities.

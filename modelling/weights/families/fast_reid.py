@@ -100,12 +100,14 @@ def _has_non_local(tensors: State) -> bool:
 
 def _architecture(tensors: State) -> dict[str, Any]:
     """AGW and SBS have non-local blocks; AGW pools by a power of 3 that is in no file, SBS by a learned one."""
-    pooling = "gem_fixed" if _has_non_local(tensors) else "avg"
+    pooling: str | None = "gem_fixed" if _has_non_local(tensors) else "avg"
     if "heads.pool_layer.p" in tensors:
         pooling = "gem"
-    dim = _dim_of_reduction(tensors)
+    network, dim = _network(tensors), _dim_of_reduction(tensors)
+    if network.get("last_dilation") == 2 and pooling == "avg":
+        pooling = None  # an AGW on today's ResNeSt has the tensors of a BoT, so MODEL.POOLING decides
     head = "reduction" if dim and "heads.bnneck.weight" in tensors else "bnneck"
-    return {**_network(tensors), "head": head, "pooling": pooling, "embedding_dim": dim}
+    return {**network, "head": head, "pooling": pooling, "embedding_dim": dim}
 
 
 def _images(tensors: State) -> Preprocessing:
