@@ -232,6 +232,8 @@ def test_weights_of_a_backbone_fill_all_branches(name: str, network: type, caplo
 def test_the_pooling_of_a_resnest_without_a_learned_power_is_left_to_the_user(network: type) -> None:
     pytest.importorskip("timm")
     donor = network("resnest50", "bnneck", "avg", 0, last_dilation=2)
-    weights = recognize({"model": one_part(donor, "bottleneck.0", "") | {"heads.weight": torch.ones(7, 4)}}, Path("a"))
+    weights = recognize(
+        {"model": one_part(donor, "bottleneck.0", "") | {"heads.weight": torch.ones(7, 4)}}, Path("a")
+    )
     assert weights is not None
     assert "pooling" not in weights.architecture
