@@ -78,8 +78,23 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "INTERPOLATION": Key(
             "bilinear", "Images are resized by this interpolation, antialiased.", one_of("bilinear", "bicubic")
         ),
-        "PROB": Key(0.5, "A training image is flipped horizontally with this probability.", between(0, 1)),
+        "FLIP_PROB": Key(
+            0.5, "A training image is flipped horizontally with this probability (also INPUT.PROB).", between(0, 1)
+        ),
         "RE_PROB": Key(0.5, "A training image loses a random patch with this probability.", between(0, 1)),
+        "RE_VALUE": Key(
+            "mean",
+            "The patch becomes the mean color, black (zero), or a normal number for each value (noise).",
+            one_of("mean", "zero", "noise"),
+        ),
+        "COLOR_JITTER_PROB": Key(
+            0.0, "Brightness, contrast, saturation and hue change with this probability.", between(0, 1)
+        ),
+        "AUTO_AUGMENT_PROB": Key(
+            0.0, "A policy of AutoAugment for ImageNet is applied with this probability.", between(0, 1)
+        ),
+        "GRAYSCALE_PROB": Key(0.0, "A training image becomes gray with this probability.", between(0, 1)),
+        "BLUR_PROB": Key(0.0, "A training image is blurred with this probability.", between(0, 1)),
         "PADDING": Key(10, "The random crop in training adds a zero border of this width, in pixels.", at_least(0)),
         "PIXEL_MEAN": Key([0.485, 0.456, 0.406], "This mean of R, G, B in [0, 1] is subtracted.", numbers(3, 0)),
         "PIXEL_STD": Key([0.229, 0.224, 0.225], "R, G, B are then divided by this deviation.", numbers(3, 1e-6)),
@@ -300,3 +315,6 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
 
 # By dotted name, such as SOLVER.BASE_LR; a plugin adds a key: SCHEMA["SOLVER.MY_WEIGHT"] = Key(...).
 SCHEMA: dict[str, Key] = flatten(_SECTIONS)
+
+# The keys of the original code that have a better name here; files, command lines and checkpoints may use both.
+OLD_NAMES = {"INPUT.PROB": "INPUT.FLIP_PROB"}

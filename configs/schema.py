@@ -3,13 +3,15 @@
 import ast
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from yacs.config import CfgNode
 
 from utils.errors import ReidError, did_you_mean
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,21 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             raise ReidError(f"{twice[0]} must be set once, got {one} and {other}; remove one")
         leaves.update(section)
     return leaves
+
+
+def with_new_names(pairs: Iterable[tuple[str, T]], new_names: Mapping[str, str]) -> dict[str, T]:
+    """The values by the present names of their keys.
+
+    Raises:
+        ReidError: if a key is set under both of its names.
+    """
+    values: dict[str, T] = {}
+    for name, value in pairs:
+        current = new_names.get(name, name)
+        if current in values and name in (*new_names, *new_names.values()):
+            raise ReidError(f"{current} must be set once, got {values[current]!r} and {value!r}; remove one")
+        values[current] = value
+    return values
 
 
 def checked_value(keys: Mapping[str, Key], name: str, value: object) -> object:

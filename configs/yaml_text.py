@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from yacs.config import CfgNode
 
-from configs.defaults import SCHEMA
-from configs.schema import checked_value, flatten
+from configs.defaults import OLD_NAMES, SCHEMA
+from configs.schema import checked_value, flatten, with_new_names
 from utils.errors import ReidError, one_line
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,8 @@ def read_config(source: Path | str, *, lenient: bool = False) -> dict[str, Any]:
         examples = ", ".join(str(path) for path in sorted(Path("configs").glob("*.yml"))) or "none"
         raise ReidError(f"--config_file must be an existing YAML file, got {source}; at hand: {examples}")
     try:
-        values = {name: value for name, value in flatten(_load(source)).items() if not _is_empty_section(name, value)}
+        leaves = with_new_names(flatten(_load(source)).items(), OLD_NAMES)
+        values = {name: value for name, value in leaves.items() if not _is_empty_section(name, value)}
         if lenient:
             for name in [name for name in values if name not in SCHEMA]:
                 logger.warning("%s: key %s is unknown and left out", origin, name)

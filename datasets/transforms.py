@@ -4,9 +4,8 @@ Workers hand over uint8 pixels, a quarter of the bytes of float32. The device do
 batched call, in this order: lower the resolution, normalize, erase.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -15,12 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
+from datasets.colors import Colors
+from datasets.erasing import NO_BOX, Eraser, draw_box
 from datasets.preprocessing import Preprocessing
 from utils.resolution import degrade, degrade_each
 
-NO_BOX = (0, 0, 0, 0)
-_AREA = (0.02, 0.4)  # of an erased box, relative to the image
-_LOG_RATIO = torch.tensor([0.3, 1 / 0.3]).log().tolist()  # of its height to its width
 _NO_FILES: Mapping[int, Tensor] = MappingProxyType({})
 
 
@@ -51,11 +49,13 @@ class Augmentation:
         flip: probability of a horizontal flip.
         padding: zero border in pixels before the random crop.
         erase: probability of random erasing (Zhong et al. 2020).
+        colors: probabilities of other colors.
     """
 
     flip: float = 0.5
     padding: int = 10
     erase: float = 0.5
+    colors: Colors = field(default_factory=Colors)
 
 
 class TestTransform:
@@ -77,7 +77,7 @@ class TestTransform:
 
 
 class TrainTransform:
-    """Resize, flip, pad and crop; choose the box and the low resolution that the device applies.
+    """Resize, change colors, flip, pad and crop; choose the box and the low resolution that the device applies.
 
     Args:
         preprocessing: size and interpolation.
@@ -90,6 +90,7 @@ class TrainTransform:
     ) -> None:
         self._preprocessing, self._scales = preprocessing, scales
         self._flip, self._padding, self._erase = augmentation.flip, augmentation.padding, augmentation.erase
+        self._colors = augmentation.colors.transform()
 
     def __call__(self, image: Tensor, files: Mapping[int, Tensor] = _NO_FILES) -> TransformedImage:
         """(3, h, w) uint8 -> (3, H, W) uint8, the box to erase and a random scale.
@@ -97,15 +98,15 @@ class TrainTransform:
         Of the low-resolution files by scale, the one of the random scale remains, flipped and cropped like the image.
         """
         size = self._preprocessing.size
+        wholes = [resize(image, self._preprocessing), *(_enlarge(small, size) for small in files.values())]
+        if self._colors is not None:
+            wholes = [*self._colors(torch.stack(wholes))]
         is_flipped = float(torch.rand(())) < self._flip
         down, right = _draw_shift(self._padding) if self._padding else (0, 0)
-        image, *low = (
-            _shifted(whole.flip(2) if is_flipped else whole, down, right)
-            for whole in (resize(image, self._preprocessing), *(_enlarge(small, size) for small in files.values()))
-        )
+        image, *low = (_shifted(whole.flip(2) if is_flipped else whole, down, right) for whole in wholes)
         scale = self._scales[int(torch.randint(len(self._scales), ()))]
         low_by_scale = dict(zip(files, low, strict=True))
-        box = _draw_box(*size) if float(torch.rand(())) < self._erase else NO_BOX
+        box = draw_box(*size) if float(torch.rand(())) < self._erase else NO_BOX
         return TransformedImage(image, box, scale, low_by_scale.get(scale, image) if files else None)
 
 
@@ -116,6 +117,7 @@ class NetworkInput(nn.Module):
         preprocessing: normalization, low resolution and its antialiasing.
         choices: the scales that a batch may hold if each image has its own.
         layout: order of the result in memory.
+        fill: of erased boxes, see :class:`datasets.erasing.Eraser`.
     """
 
     mean: Tensor
@@ -126,6 +128,7 @@ class NetworkInput(nn.Module):
         preprocessing: Preprocessing,
         choices: Sequence[int] = (1,),
         layout: torch.memory_format = torch.preserve_format,
+        fill: str = "mean",
     ) -> None:
         super().__init__()
         self._layout = layout
@@ -133,6 +136,7 @@ class NetworkInput(nn.Module):
         self._choices = tuple(choices)
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, -1, 1, 1), persistent=False)
+        self._eraser = Eraser(fill, (-self.mean / self.std).flatten())
 
     def forward(self, images: Tensor, scale: int | Tensor | None = None, erased: Tensor | None = None) -> Tensor:
         """Degrade, normalize, erase.
@@ -141,8 +145,7 @@ class NetworkInput(nn.Module):
             images: (N, 3, H, W) uint8.
             scale: of the low resolution, 1 = none; or (N,) int64, one for each image; None = that of the
                 preprocessing.
-            erased: (N, 4) top, left, height, width of the box that becomes zero, the mean after
-                normalization; None = no erasing.
+            erased: (N, 4) top, left, height, width of the box to fill; None = no erasing.
 
         Returns:
             (N, 3, H, W) float32.
@@ -161,7 +164,7 @@ class NetworkInput(nn.Module):
             rows, mean, std = pixels, self.mean, self.std
         rows.sub_(mean).div_(std)
         if erased is not None:
-            rows.mul_(_outside(erased, rows))
+            self._eraser(pixels.permute(0, 2, 3, 1), erased)
         return pixels
 
 
@@ -192,21 +195,6 @@ def _draw_shift(padding: int) -> tuple[int, int]:
     return down - padding, right - padding
 
 
-def _draw_box(height: int, width: int) -> tuple[int, int, int, int]:
-    """Top, left, height, width of the patch of random erasing (Zhong et al. 2020), with the draws of torchvision.
-
-    None of ten random shapes may fit into the image; then nothing is erased.
-    """
-    for _ in range(10):
-        area = height * width * torch.empty(1).uniform_(*_AREA).item()
-        ratio = torch.empty(1).uniform_(*_LOG_RATIO).exp_().item()
-        rows, columns = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if rows < height and columns < width:
-            top, left = torch.randint(height - rows + 1, ()), torch.randint(width - columns + 1, ())
-            return int(top), int(left), rows, columns
-    return NO_BOX
-
-
 def _shifted(image: Tensor, down: int, right: int) -> Tensor:
     """The crop (3, H, W) of an image that lies so much lower and further right; zero outside the image."""
     if down == right == 0:
@@ -218,18 +206,3 @@ def _shifted(image: Tensor, down: int, right: int) -> Tensor:
         y, x = max(down, 0), max(right, 0)
         crop[:, y - down : y - down + rows, x - right : x - right + columns] = image[:, y : y + rows, x : x + columns]
     return crop
-
-
-def _outside(boxes: Tensor, rows: Tensor) -> Tensor:
-    """1 for the values of a batch (N, 3, H, W) or (N, H, W * 3) outside their image's box, 0 inside; broadcasts.
-
-    Products of float32 are several times faster on a CPU than logic on booleans and masks.
-    """
-    channels = 3 if rows.ndim == 3 else 1  # in a row
-    y, x, height, width = boxes[:, :, None].unbind(1)
-    lines = torch.arange(rows.shape[-2], device=rows.device)
-    columns = torch.arange(rows.shape[-1], device=rows.device) // channels
-    off_rows = ((lines < y) | (lines >= y + height)).to(rows.dtype)
-    off_columns = ((columns < x) | (columns >= x + width)).to(rows.dtype)
-    outside = torch.maximum(off_rows[:, :, None], off_columns[:, None, :])
-    return outside if rows.ndim == 3 else outside.unsqueeze(1)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from configs import SCHEMA, read_config
-from configs.schema import checked_value
+from configs.defaults import OLD_NAMES
+from configs.schema import checked_value, with_new_names
 from engine.settings import Settings
 from utils.command_line import OneLineParser, exit_code
 from utils.errors import ReidError, did_you_mean, one_line
@@ -65,7 +66,8 @@ def read_settings(options: argparse.Namespace) -> Settings:
     if len(words) % 2:
         hint = did_you_mean(words[-1], SCHEMA) if words[-1] not in SCHEMA else ""
         raise ReidError(f"overrides must come as KEY VALUE pairs, got {words[-1]!r} without a value{hint}")
-    overrides = {name: checked_value(SCHEMA, name, text) for name, text in zip(words[::2], words[1::2], strict=True)}
+    texts = with_new_names(zip(words[::2], words[1::2], strict=True), OLD_NAMES)
+    overrides = {name: checked_value(SCHEMA, name, text) for name, text in texts.items()}
     if options.scale is not None:
         scale = checked_value(SCHEMA, "INPUT.SCALE", options.scale)
         if overrides.setdefault("INPUT.SCALE", scale) != scale:

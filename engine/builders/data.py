@@ -12,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from yacs.config import CfgNode
 
 from datasets.checks import check_files, check_test, check_train, find_copies, find_few, refuse_shared_identities
+from datasets.colors import Colors
 from datasets.datamodule import LoaderSettings, ReidDataModule
 from datasets.low_resolution import LowResolutionFiles, find_low_resolution_files
 from datasets.readers import own_data, read_dataset
@@ -185,6 +186,12 @@ def _warn_of_copies(splits: ReidSplits) -> None:
             logger.warning("%s", warning)
 
 
+def _augmentation(cfg: CfgNode) -> Augmentation:
+    images = cfg.INPUT
+    colors = Colors(images.AUTO_AUGMENT_PROB, images.COLOR_JITTER_PROB, images.GRAYSCALE_PROB, images.BLUR_PROB)
+    return Augmentation(images.FLIP_PROB, images.PADDING, images.RE_PROB, colors)
+
+
 def build_datamodule(
     cfg: CfgNode,
     splits: ReidSplits,
@@ -207,7 +214,7 @@ def build_datamodule(
     settings = LoaderSettings(
         preprocessing=preprocessing_of(cfg),
         train_size=tuple(cfg.INPUT.SIZE_TRAIN),
-        augmentation=Augmentation(cfg.INPUT.PROB, cfg.INPUT.PADDING, cfg.INPUT.RE_PROB),
+        augmentation=_augmentation(cfg),
         batch=cfg.SOLVER.IMS_PER_BATCH,
         instances=cfg.DATALOADER.NUM_INSTANCE,
         resample=cfg.DATALOADER.USE_RESAMPLING,
@@ -234,7 +241,7 @@ def build_datamodule(
 def build_input(cfg: CfgNode) -> NetworkInput:
     """The module that turns uint8 batches into network inputs."""
     layout = torch.contiguous_format if cfg.TRAINER.LAYOUT == "contiguous" else torch.channels_last
-    return NetworkInput(preprocessing_of(cfg), trained_scales(cfg), layout)
+    return NetworkInput(preprocessing_of(cfg), trained_scales(cfg), layout, cfg.INPUT.RE_VALUE)
 
 
 def trained_scales(cfg: CfgNode) -> list[int]:

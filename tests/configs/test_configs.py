@@ -4,6 +4,7 @@ from yacs.config import CfgNode
 
 from configs import SCHEMA, get_cfg, read_config, to_yaml, with_values
 from configs.schema import Key, at_least, checked_value, flatten
+from engine.cli import parse
 from utils.errors import ReidError
 
 
@@ -85,7 +86,7 @@ def test_text_becomes_the_type_of_the_default(name: str, text: str, value: objec
         ("SOLVER.BASE_LR", "1e999", r"SOLVER\.BASE_LR must be greater than 0"),
         ("SOLVER.BASE_LR", "9" * 400, r"SOLVER\.BASE_LR must be greater than 0, got '9{199}\.\.\.$"),
         ("SOLVER.MAX_EPOCHS", "0x" + "f" * 5000, r"SOLVER\.MAX_EPOCHS must be of type int"),
-        ("INPUT.PROB", "1.5", r"INPUT\.PROB must be from 0 to 1"),
+        ("INPUT.FLIP_PROB", "1.5", r"INPUT\.FLIP_PROB must be from 0 to 1"),
     ],
 )
 def test_wrong_keys_and_values_are_named_with_a_remedy(name: str, value: str, message: str) -> None:
@@ -97,3 +98,10 @@ def test_a_change_leaves_the_original_tree_alone() -> None:
     cfg = get_cfg()
     with_values(cfg, {"SOLVER.MAX_EPOCHS": 1})
     assert cfg == get_cfg()
+
+
+def test_the_original_name_of_a_key_goes_on_working() -> None:
+    assert read_config("INPUT: {PROB: 0.25}") == {"INPUT.FLIP_PROB": 0.25}
+    with pytest.raises(ReidError, match=r"INPUT\.FLIP_PROB must be set once, got 0\.25 and 0\.5; remove one"):
+        read_config("INPUT: {PROB: 0.25, FLIP_PROB: 0.5}")
+    assert parse(["INPUT.PROB", "0.25"]).explicit == {"INPUT.FLIP_PROB": 0.25}

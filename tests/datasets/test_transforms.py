@@ -6,8 +6,9 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
+from datasets.erasing import NO_BOX
 from datasets.preprocessing import Preprocessing
-from datasets.transforms import NO_BOX, Augmentation, NetworkInput, TestTransform, TrainTransform
+from datasets.transforms import Augmentation, NetworkInput, TestTransform, TrainTransform
 from utils.resolution import degrade
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)

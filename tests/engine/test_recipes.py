@@ -48,6 +48,8 @@ def test_a_recipe_of_many_keys_trains_and_resumes_exactly(tiny_arguments: list[s
             "SOLVER.DELAY_EPOCHS",
             "1",
         ),
+        *("INPUT.RE_VALUE", "noise", "INPUT.COLOR_JITTER_PROB", "0.5", "INPUT.AUTO_AUGMENT_PROB", "0.5"),
+        *("INPUT.GRAYSCALE_PROB", "0.2", "INPUT.BLUR_PROB", "0.5", "SOLVER.AVERAGE_DECAY", "0.9"),
         *(
             "SOLVER.TERMS",
             "['identity','weighted_triplet','multi_similarity','circle']",
