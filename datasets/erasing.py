@@ -37,12 +37,14 @@ class Eraser(nn.Module):
     """
 
     black: Tensor
+    primes: Tensor
 
     def __init__(self, fill: str, black: Tensor) -> None:
         super().__init__()
         self._fill = fill
         self._noise: Tensor | None = None
         self.register_buffer("black", black, persistent=False)
+        self.register_buffer("primes", torch.tensor(_PRIMES), persistent=False)  # a copy to CUDA would wait for it
 
     def forward(self, pixels: Tensor, boxes: Tensor) -> None:
         """Fill.
@@ -69,7 +71,7 @@ class Eraser(nn.Module):
         if self._noise is None or len(self._noise) < _NOISE + length:
             table = torch.randn(_NOISE + length, generator=torch.Generator().manual_seed(0))
             self._noise = table.to(boxes.device)
-        places = (boxes * torch.tensor(_PRIMES, device=boxes.device)).sum(1) % _NOISE
+        places = (boxes * self.primes).sum(1) % _NOISE
         return self._noise.unfold(0, length, 1)[places].view(shape)
 
 
