@@ -150,7 +150,7 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "DECAY_VECTORS": Key(True, "Biases and the weights of normalizations decay too."),
         "BIAS_LR_FACTOR": Key(1.0, "Biases learn at this multiple of the rate.", above(0)),
         "LAYER_DECAY": Key(
-            1.0, "Each block of the backbone learns at this share of the rate of the block behind it.", above(0)
+            1.0, "A block of the backbone learns at this share of the rate of the block behind it.", between(0.01, 1)
         ),
         "FREEZE_EPOCHS": Key(
             0.0, "The backbone stays as it is for this many epochs, its normalizations too.", at_least(0)
@@ -166,7 +166,9 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         "MIN_LR": Key(7.7e-7, "cosine_annealing ends at this rate.", at_least(0)),
         "WARMUP_EPOCHS": Key(10, "The rate rises linearly with each step of this many epochs; 0 = off.", at_least(0)),
         "WARMUP_ITERATIONS": Key(0, "The same in steps; above 0 it replaces SOLVER.WARMUP_EPOCHS.", at_least(0)),
-        "DELAY_EPOCHS": Key(0, "cosine_annealing begins to fall at this epoch, and after the warm-up.", at_least(0)),
+        "DELAY_EPOCHS": Key(
+            0, "cosine_annealing begins to fall at this epoch, and not before SOLVER.WARMUP_EPOCHS end.", at_least(0)
+        ),
         "WARMUP_FACTOR": Key(0.01, "The warm-up starts at this share of SOLVER.BASE_LR.", between(0, 1)),
         "TERMS": Key(
             [],

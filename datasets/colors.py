@@ -28,7 +28,7 @@ class Colors:
     blur: float = 0.0
 
     def transform(self) -> Callable[[Tensor], Tensor] | None:
-        """Changes (K, 3, H, W) uint8 images of one person in one moment alike; None if nothing ever changes."""
+        """A function that changes K images alike, (K, 3, H, W) uint8; None if no probability is above 0."""
         steps = [
             *([v2.RandomApply([v2.AutoAugment()], self.auto_augment)] if self.auto_augment else []),
             *([v2.RandomApply([v2.ColorJitter(**_JITTER)], self.jitter)] if self.jitter else []),

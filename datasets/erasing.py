@@ -62,10 +62,10 @@ class Eraser(nn.Module):
             black = self.black.repeat(pixels.shape[2]) if is_dense else self.black.view(3, 1, 1)
             values.add_((1.0 - outside) * black)
         elif self._fill == "noise":
-            noise = self._drawn(boxes, pixels.shape)
+            noise = self._noise_of(boxes, pixels.shape)
             values.add_((1.0 - outside) * (noise.flatten(2) if is_dense else noise.permute(0, 3, 1, 2)))
 
-    def _drawn(self, boxes: Tensor, shape: torch.Size) -> Tensor:
+    def _noise_of(self, boxes: Tensor, shape: torch.Size) -> Tensor:
         """Noise (N, H, W, 3): for each image a piece of one table, whose place follows from its box."""
         length = math.prod(shape[1:])
         if self._noise is None or len(self._noise) < _NOISE + length:

@@ -126,4 +126,4 @@ def verify(data: EvaluationData, protocol: EvaluationProtocol, fpr: float) -> Ve
         camera_rule=protocol.camera_rule,
         false_positive_rates=sorted({*FALSE_POSITIVE_RATES, fpr}, reverse=True),
     )
-    return VerificationEntry(*protocol.scales, protocol.camera_rule, fpr, curve)
+    return VerificationEntry(*protocol.scales, protocol.camera_rule, fpr, curve, protocol.flip)

@@ -139,6 +139,7 @@ class VerificationEntry:
         camera_rule: only pairs of different cameras count.
         fpr: the user's false positive rate.
         curve: rates and thresholds, that of ``fpr`` among them.
+        flip: a vector is the mean of those of the image and of its mirror image, so distances of others differ.
     """
 
     query_scale: int
@@ -146,6 +147,7 @@ class VerificationEntry:
     camera_rule: bool
     fpr: float
     curve: VerificationCurve
+    flip: bool = False
 
     def points(self) -> Iterator[OperatingPoint]:
         """What was measured at each false positive rate, the highest first."""
@@ -166,8 +168,9 @@ class VerificationEntry:
                 f"same person: {curve.num_negative} pairs of different people are too few to measure a false "
                 f"positive rate of {self.fpr:g}{remedy}"
             )
+        flip = " (+flip)" if self.flip else ""
         return (
-            f"same person: cosine distance below {threshold:.4f} finds {100 * tpr:.2f} % of the true pairs at "
+            f"same person{flip}: cosine distance below {threshold:.4f} finds {100 * tpr:.2f} % of the true pairs at "
             f"{100 * self.fpr:g} % false ones (equal error rate {100 * curve.equal_error_rate:.2f} %)"
         )
 
@@ -178,6 +181,7 @@ class VerificationEntry:
             "query_scale": self.query_scale,
             "gallery_scale": self.gallery_scale,
             "camera_rule": self.camera_rule,
+            "flip": self.flip,
             "fpr": self.fpr,
             "threshold": self._chosen_point().threshold,
             "threshold_at_fpr": {f"{point.fpr:g}": point.threshold for point in points},

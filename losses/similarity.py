@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses.base import check_batch
-from losses.mining import mean_over_valid, pair_masks
+from losses.mining import PairMasks, mean_over_valid, pair_masks
 from utils.distance import distance_matrix
 from utils.errors import ReidError
 
@@ -45,16 +45,14 @@ class PairwiseCircleLoss(nn.Module):
         Raises:
             ReidError: if shapes or types do not describe one batch.
         """
-        check_batch(embeddings, ids)
-        cosines, masks = 1.0 - distance_matrix(embeddings, embeddings, "cosine"), pair_masks(ids)
+        cosines, masks = _cosines(embeddings, ids)
         constant = cosines.detach()
         positive = -(1.0 + self.margin - constant).clamp_min(0.0) * (cosines - 1.0 + self.margin)
         negative = (constant + self.margin).clamp_min(0.0) * (cosines - self.margin)
         losses = F.softplus(
             _log_sum(self.scale * positive, masks.positives) + _log_sum(self.scale * negative, masks.negatives)
         )
-        valid = masks.positives.any(1) & masks.negatives.any(1)
-        return mean_over_valid(losses.masked_fill(~valid, 0.0), valid)
+        return _mean(losses, masks)
 
     def extra_repr(self) -> str:
         """What ``print`` shows."""
@@ -103,8 +101,7 @@ class MultiSimilarityLoss(nn.Module):
         Raises:
             ReidError: if shapes or types do not describe one batch.
         """
-        check_batch(embeddings, ids)
-        cosines, masks = 1.0 - distance_matrix(embeddings, embeddings, "cosine"), pair_masks(ids)
+        cosines, masks = _cosines(embeddings, ids)
         constant = cosines.detach()
         lowest_positive = constant.masked_fill(~masks.positives, torch.inf).amin(1, keepdim=True)
         highest_negative = constant.masked_fill(~masks.negatives, -torch.inf).amax(1, keepdim=True)
@@ -116,8 +113,7 @@ class MultiSimilarityLoss(nn.Module):
             F.softplus(_log_sum(-self.positive_scale * excess, positives)) / self.positive_scale
             + F.softplus(_log_sum(self.negative_scale * excess, negatives)) / self.negative_scale
         )
-        valid = masks.positives.any(1) & masks.negatives.any(1)
-        return mean_over_valid(losses.masked_fill(~valid, 0.0), valid)
+        return _mean(losses, masks)
 
     def extra_repr(self) -> str:
         """What ``print`` shows."""
@@ -125,6 +121,18 @@ class MultiSimilarityLoss(nn.Module):
             f"threshold={self.threshold:g}, positive_scale={self.positive_scale:g}, "
             f"negative_scale={self.negative_scale:g}, mining={self.mining:g}"
         )
+
+
+def _cosines(embeddings: Tensor, ids: Tensor) -> tuple[Tensor, PairMasks]:
+    """The cosine of each pair of a batch, (N, N), and which pairs show one person."""
+    check_batch(embeddings, ids)
+    return 1.0 - distance_matrix(embeddings, embeddings, "cosine"), pair_masks(ids)
+
+
+def _mean(losses: Tensor, masks: PairMasks) -> Tensor:
+    """The mean of the losses (N,) of those images that have pairs of both kinds."""
+    valid = masks.positives.any(1) & masks.negatives.any(1)
+    return mean_over_valid(losses.masked_fill(~valid, 0.0), valid)
 
 
 def _log_sum(values: Tensor, mask: Tensor) -> Tensor:

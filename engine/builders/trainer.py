@@ -27,7 +27,9 @@ logger = logging.getLogger(__name__)
 SCHEDULES: dict[str, Callable[[CfgNode], Schedule]] = {
     "multistep_lr": lambda solver: multistep(solver.LR_STEPS, solver.GAMMA),
     "cosine_annealing": lambda solver: cosine(
-        max(solver.WARMUP_EPOCHS, solver.DELAY_EPOCHS), solver.MAX_EPOCHS, solver.MIN_LR / solver.BASE_LR
+        max(0 if solver.WARMUP_ITERATIONS else solver.WARMUP_EPOCHS, solver.DELAY_EPOCHS),
+        solver.MAX_EPOCHS,
+        solver.MIN_LR / solver.BASE_LR,
     ),
 }
 """SOLVER.LR_SCHEDULER_NAME -> the schedule after the warm-up, from the keys of SOLVER."""
@@ -61,7 +63,7 @@ def build_optimizer_config(cfg: CfgNode) -> OptimizerConfig:
         ReidError: for an unknown optimizer or schedule.
     """
     solver = cfg.SOLVER
-    if solver.WARMUP_EPOCHS >= solver.MAX_EPOCHS and solver.WARMUP_EPOCHS:
+    if solver.WARMUP_EPOCHS >= solver.MAX_EPOCHS and solver.WARMUP_EPOCHS and not solver.WARMUP_ITERATIONS:
         logger.warning(
             "SOLVER.WARMUP_EPOCHS %d of SOLVER.MAX_EPOCHS %d: the rate never reaches SOLVER.BASE_LR",
             solver.WARMUP_EPOCHS, solver.MAX_EPOCHS,

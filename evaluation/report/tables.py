@@ -100,7 +100,8 @@ def verification_text(verification: VerificationEntry) -> str:
     curve = verification.curve
     return (
         f"Equal error rate: {percent(curve.equal_error_rate)} % (queries x{verification.query_scale}, gallery "
-        f"x{verification.gallery_scale}; {curve.num_positive:,} pairs of one person, {curve.num_negative:,} of two)"
+        f"x{verification.gallery_scale}; {curve.num_positive:,} pairs of one person, {curve.num_negative:,} of two"
+        f"{', +flip' if verification.flip else ''})"
     )
 
 

@@ -1,12 +1,14 @@
 """What every head is and gives."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from losses.parts import cut
 from modelling.heads.pooling import PoolingFactory
+
+_BASE = "backbone.base."
 
 
 class Features(NamedTuple):
@@ -54,6 +56,27 @@ class Head(nn.Module):
     def scaled(self, vectors: Tensor) -> Tensor:
         """The vectors (N, D) with the weight of each part in retrieval; here all parts weigh alike."""
         return vectors
+
+
+def into_branches(
+    state: Mapping[str, Tensor], places: Mapping[str, str], branches: Iterable[str]
+) -> dict[str, Tensor]:
+    """The tensors of a whole backbone, those of the layers that a head took over once for each branch.
+
+    Args:
+        state: under the names of a network.
+        places: beginning of a name in the backbone -> in a branch.
+        branches: names in ``branches`` of the head.
+    """
+    copies: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        inner = name.removeprefix(_BASE)
+        start = next((place for place in places if inner.startswith(place)), None) if inner != name else None
+        if start is None:
+            copies[name] = tensor
+        else:
+            copies |= {f"head.branches.{key}.{places[start]}{inner.removeprefix(start)}": tensor for key in branches}
+    return copies
 
 
 HeadFactory = Callable[[nn.Module, PoolingFactory, int], Head]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from losses.parts import cut
-from modelling.heads.head import Features, Head
+from modelling.heads.head import Features, Head, into_branches
 from modelling.heads.pooling import PoolingFactory
 from utils.errors import ReidError
 
@@ -63,16 +63,7 @@ class JigsawHead(Head):
 
     def adopt(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Both copies begin as the last layers of a backbone."""
-        places = {f"backbone.base.blocks.{self._last_block}.": "0.", "backbone.base.norm.": "1."}
-        adopted = {}
-        for name, tensor in state.items():
-            start = next((place for place in places if name.startswith(place)), None)
-            if start is None:
-                adopted[name] = tensor
-            else:
-                end = places[start] + name.removeprefix(start)
-                adopted |= {f"head.branches.{branch}.{end}": tensor for branch in (_WHOLE, _PART)}
-        return adopted
+        return into_branches(state, {f"blocks.{self._last_block}.": "0.", "norm.": "1."}, (_WHOLE, _PART))
 
 
 def jigsaw_head(backbone: nn.Module, pooling: PoolingFactory, dim: int) -> Head:  # noqa: ARG001 (see HeadFactory)
@@ -82,7 +73,9 @@ def jigsaw_head(backbone: nn.Module, pooling: PoolingFactory, dim: int) -> Head:
         ReidError: if the backbone is another network, or ``dim`` is not 0.
     """
     if dim:
-        raise ReidError(f"MODEL.HEAD jpm has five times the channels of its network, got MODEL.EMBEDDING_DIM {dim}")
+        raise ReidError(
+            f"MODEL.HEAD jpm has five times the channels of its network, got MODEL.EMBEDDING_DIM {dim}; leave it at 0"
+        )
     return JigsawHead(backbone)
 
 

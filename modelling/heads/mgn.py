@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from losses.parts import cut
 from modelling.backbones.resnet import ResNetBackbone, keep_resolution
-from modelling.heads.head import Features, Head
+from modelling.heads.head import Features, Head, into_branches
 from modelling.heads.pooling import PoolingFactory
 from utils.errors import ReidError
 
-_BASE = "backbone.base."
 _STRIPES = (1, 2, 3)  # of the map of each branch
 _DIM = 256
 
@@ -81,12 +80,11 @@ class MultipleGranularityHead(Head):
 
     def adopt(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Each branch begins as the last layers of a backbone."""
-        own = {f"{_BASE}{name}" for name in self.branches[0].state_dict()}  # type: ignore[index]
-        adopted = {name: tensor for name, tensor in state.items() if name not in own}
-        for number in range(len(_STRIPES)):
-            branch = f"head.branches.{number}."
-            adopted |= {branch + name.removeprefix(_BASE): state[name] for name in state if name in own}
-        return adopted
+        blocks = self.branches[0].get_submodule("layer3").named_children()  # type: ignore[index]
+        starts = ("layer4.", *(f"layer3.{name}." for name, _ in blocks))
+        return into_branches(
+            state, dict(zip(starts, starts, strict=True)), [str(number) for number in range(len(_STRIPES))]
+        )
 
 
 def _take_branches(backbone: ResNetBackbone) -> list[nn.Sequential]:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from losses.parts import cut
 from modelling.backbones.osnet import OmniScaleBlock, OSNetBackbone
-from modelling.heads.head import Features, Head
+from modelling.heads.head import Features, Head, into_branches
 from modelling.heads.pooling import PoolingFactory
 from utils.errors import ReidError
 
@@ -85,16 +85,7 @@ class MultiBranchHead(Head):
 
     def adopt(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """All copies begin as the last layers of a whole OSNet."""
-        adopted = {}
-        for name, tensor in state.items():
-            inner = name.removeprefix("backbone.base.")
-            start = next((place for place in _LAST_LAYERS if inner.startswith(place)), None)
-            if start is None or inner == name:
-                adopted[name] = tensor
-            else:
-                end = _LAST_LAYERS[start] + inner.removeprefix(start)
-                adopted |= {f"head.branches.{branch}.{end}": tensor for branch in _COPIES}
-        return adopted
+        return into_branches(state, _LAST_LAYERS, _COPIES)
 
     def _without_top(self, feature_map: Tensor) -> Tensor:
         """In training, the map with zeros in the rows where its strongest position is (Quispe and Pedrini, 2020)."""

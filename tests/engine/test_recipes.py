@@ -7,8 +7,10 @@ import torch
 
 from engine.builders.model import build_network
 from engine.builders.objective import build_objective
+from engine.builders.trainer import build_optimizer_config
 from engine.methods import BASELINE
 from engine.settings import Settings
+from evaluation.report.tables import markdown_table
 from tests.engine.support import ONE_EPOCH, assert_same_weights, evaluate, resume
 from tests.support import fit
 
@@ -93,6 +95,10 @@ def test_flipped_vectors_are_labeled_in_each_row(tiny_arguments: list[str], tiny
     report = evaluate([*use, "TEST.FLIP", "True"])
     assert [entry.name for entry in report.entries] == ["instance +flip x1 -> x1", "instance +flip +rerank x1 -> x1"]
     assert report.as_dict()["results"][0]["flip"] is True
+    assert report.verification is not None
+    assert report.as_dict()["verification"]["flip"] is True
+    assert "(+flip)" in report.verification.summary() or "too few" in report.verification.summary()
+    assert ", +flip)" in markdown_table(report)
     plain = evaluate(use)
     assert plain.as_dict()["results"][0]["flip"] is False
     assert plain.entries[0].result.mAP != report.entries[0].result.mAP
@@ -111,3 +117,14 @@ def test_the_average_is_validated_saved_beside_the_network_and_used(tiny_argumen
     resumed = fit(tiny_arguments, *resume(result.folder / "0.pth")).folder / "1_last.pth"
     other = torch.load(resumed, weights_only=True)["state_dict"]
     assert all(torch.equal(value, other[name]) for name, value in state.items())
+
+
+def test_a_warm_up_in_steps_leaves_the_cosine_its_own_beginning(caplog: pytest.LogCaptureFixture) -> None:
+    keys = {"SOLVER.LR_SCHEDULER_NAME": "cosine_annealing", "SOLVER.MAX_EPOCHS": 8, "SOLVER.WARMUP_EPOCHS": 10}
+    in_steps = build_optimizer_config(
+        Settings({}, keys | {"SOLVER.WARMUP_ITERATIONS": 100, "SOLVER.MIN_LR": 0.0}).cfg
+    )
+    assert "never reaches" not in caplog.text
+    assert in_steps.rate(4, 100) == pytest.approx(3.5e-4 / 2)  # half way of the cosine
+    build_optimizer_config(Settings({}, keys).cfg)
+    assert "the rate never reaches SOLVER.BASE_LR" in caplog.text
