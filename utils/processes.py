@@ -20,7 +20,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from utils.errors import ReidError
-from utils.signals import deferred_signals, ignore_signals
+from utils.signals import deferred_signals, ignore_signals, receive_signals
 
 MAX_WORKERS = 256
 """Processes that one option may ask for; more of them only wait for one another."""
@@ -82,6 +82,7 @@ def _begin(parent: int) -> None:
     """Leave Ctrl-C to the parent, and end on its SIGTERM or when it ends, even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    receive_signals()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
@@ -103,6 +104,7 @@ def begin_worker(worker: int) -> None:  # noqa: ARG001 (torch's signature)
 
     flush_subnormals()
     ignore_signals()
+    receive_signals()
     report = sys.excepthook
 
     def quiet(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -45,16 +45,31 @@ def deferred_signals() -> Iterator[None]:
     """Let the stop signals wait until the end of the block.
 
     Python swallows an exception that a handler raises while the process forks; and who cleans up must not be stopped.
+    A process that begins in the block has the signals blocked until it calls :func:`receive_signals`.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     pending: set[int] = set()
     handlers = {number: signal.signal(number, lambda number, _: pending.add(number)) for number in STOP_SIGNALS}
+    mask = _change_mask("SIG_BLOCK", STOP_SIGNALS)
     try:
         yield
     finally:
+        _change_mask("SIG_SETMASK", mask)
         for number, handler in handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         for arrived in sorted(pending):
             signal.raise_signal(arrived)
+
+
+def receive_signals() -> None:
+    """Let a process that began within :func:`deferred_signals` answer signals, by the handlers that it has set."""
+    _change_mask("SIG_UNBLOCK", STOP_SIGNALS)
+
+
+def _change_mask(how: str, signals: Iterable[int]) -> set[signal.Signals | int]:
+    """Change which signals this thread and the processes that it begins block; the mask before. Windows has none."""
+    if not hasattr(signal, "pthread_sigmask"):
+        return set()
+    return signal.pthread_sigmask(getattr(signal, how), signals)

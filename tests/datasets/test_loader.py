@@ -1,6 +1,7 @@
 """A loader's workers: none outlives it, none hangs, and the limits of the machine come through as errors."""
 
 import multiprocessing
+import os
 import re
 import resource
 import signal
@@ -16,6 +17,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from datasets.loader import Loader
 from utils.command_line import explain
+from utils.processes import begin_worker
 from utils.signals import InterruptedRun, stop_on_signals
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
@@ -99,6 +101,23 @@ def test_a_signal_at_the_start_of_workers_is_not_lost(monkeypatch: pytest.Monkey
     with pytest.raises(InterruptedRun), closing(loader(Numbers())) as batches:
         next(iter(batches))
     assert not workers()
+
+
+@linux
+def test_a_group_that_is_terminated_does_not_kill_a_worker_that_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The main process would take the worker's end for a loss of memory, and not for the stop that it is."""
+
+    def begin_slowly(worker: int) -> None:
+        time.sleep(0.3)
+        begin_worker(worker)
+
+    monkeypatch.setattr("datasets.loader.begin_worker", begin_slowly)
+    with closing(loader(Numbers())) as batches:
+        iterator = iter(batches)
+        time.sleep(0.1)
+        for process in workers():
+            os.kill(process.pid or 0, signal.SIGTERM)
+        assert len(list(iterator)) == 16
 
 
 class Halves(Dataset[Tensor]):

@@ -124,7 +124,7 @@ def test_a_process_group_that_is_terminated(
             assert time.monotonic() < deadline
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGTERM)
-        assert process.wait(30) == 130
+        assert process.wait(30) == 130, log.read_text()
     text = log.read_text()
     assert "Traceback" not in text
     assert "Error" not in text
