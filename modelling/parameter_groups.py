@@ -1,5 +1,6 @@
 """Which parameters learn at which rate, and which ones decay."""
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ RATE = "rate_factor"
 """Key of a group: the factor on the rate of the schedule."""
 
 # The blocks of a network, in the order of their parameters, and what lies before them; all else lies behind them.
-_BLOCK = re.compile(r"backbone\.base\.((?:\w+\.)?(?:blocks|resblocks|stages|layer\d)\.\d+(?:\.\d+(?=\.))?)\.")
+_BLOCK = re.compile(r"backbone\.base\.((?:\w+\.)?(?:blocks|resblocks|stages|layer\d|conv\d)\.\d+(?:\.\d+(?=\.))?)\.")
 _STEM = re.compile(
     r"backbone\.base\.(?:\w*(?:embed|token|position)\w*|conv\d|bn\d|conv_stem|stem|ln_pre|part\d_pos|cls_pos)\b"
 )
@@ -73,9 +74,9 @@ def _layer_factors(parameters: Mapping[str, Tensor], layer_decay: float) -> dict
     order = {block: position for position, block in enumerate(dict.fromkeys(blocks.values()), start=1)}
     if layer_decay != 1.0 and not order:
         raise ReidError(
-            f"SOLVER.LAYER_DECAY {layer_decay:g} needs a network of numbered blocks (ResNet, ViT, Swin), "
+            f"SOLVER.LAYER_DECAY {layer_decay:g} needs a network of numbered blocks (ResNet, OSNet, ViT, Swin), "
             "and this one has none; set it to 1"
         )
-    depth = {name: order[block] for name, block in blocks.items()}
-    depth |= {name: 0 for name in parameters if _STEM.match(name)}
+    before = itertools.takewhile(lambda name: name not in blocks, parameters)
+    depth = {name: 0 for name in before if _STEM.match(name)} | {name: order[block] for name, block in blocks.items()}
     return {name: layer_decay ** (len(order) - depth.get(name, len(order))) for name in parameters}

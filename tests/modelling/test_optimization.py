@@ -145,9 +145,19 @@ def test_a_layer_decay_needs_blocks() -> None:
 
 
 def test_real_networks_have_as_many_rates_as_blocks() -> None:
-    for name, blocks in (("resnet18", 8), ("resnet50", 16), ("clip_resnet50", 16), ("swin_tiny_solider", 4)):
+    networks = (("resnet18", 8), ("resnet50", 16), ("clip_resnet50", 16), ("swin_tiny_solider", 4), ("osnet_x0_25", 8))
+    for name, blocks in networks:
         optimizer = config(rules=GroupRules(layer_decay=0.9)).build(
             ReidNetwork(backbone(name).build(input_size=(64, 32))), []
         )
         rates = sorted(group[RATE] for group in optimizer.param_groups)
         assert rates == pytest.approx([0.9**power for power in range(blocks, -1, -1)])
+
+
+def test_layers_behind_the_last_block_have_the_full_rate() -> None:
+    """OSNet's conv5 and the bn2 of an EfficientNet are no stem, whatever their names resemble."""
+    for name, last in (("osnet_x0_25", "base.conv5.bn.weight"), ("timm:tf_efficientnet_lite0", "base.bn2.weight")):
+        network = ReidNetwork(backbone(name).build(input_size=(64, 32)))
+        optimizer = config(rules=GroupRules(layer_decay=0.9)).build(network, [])
+        full = next(group["params"] for group in optimizer.param_groups if group[RATE] == 1)
+        assert any(parameter is network.backbone.get_parameter(last) for parameter in full), name
