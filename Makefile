@@ -10,7 +10,7 @@ TRIALS ?= 1
 BENCHMARKS = training processes losses ranking reranking opening embedding search
 DEMO_RUN = $$(ls -td logs/synthetic/resnet18/baseline/exp*/ | head -n 1)
 
-.PHONY: help install demo test test-faults check audit bench gpu clean
+.PHONY: help install demo test test-faults check audit bench gpu wheel clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,5 +64,8 @@ gpu: $(VENV)/.installed-dev  ## On a machine with a GPU: its tests, then trainin
 	$(PY) -m pytest -m gpu
 	$(PY) -m benchmarks.gpu --out gpu_figures
 
+wheel: $(VENV)/.installed-dev  ## Build the package snu-reid: dist/*.whl (docs/package.md)
+	$(PY) -m build --wheel --no-isolation
+
 clean:  ## Remove caches and the demo's data; never logs/ or output_dir/
-	rm -rf demo_data .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf demo_data dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

@@ -31,8 +31,7 @@ def read_config(source: Path | str, *, lenient: bool = False) -> dict[str, Any]:
     """
     origin = str(source) if isinstance(source, Path) else "the checkpoint's configuration"
     if isinstance(source, Path) and not source.is_file():
-        examples = ", ".join(str(path) for path in sorted(Path("configs").glob("*.yml"))) or "none"
-        raise ReidError(f"--config_file must be an existing YAML file, got {source}; at hand: {examples}")
+        source = _shipped(source)
     try:
         leaves = with_new_names(flatten(_load(source)).items(), OLD_NAMES)
         values = {name: value for name, value in leaves.items() if not _is_empty_section(name, value)}
@@ -52,6 +51,20 @@ def to_yaml(cfg: CfgNode) -> str:
         return {name: plain(value) for name, value in node.items()} if isinstance(node, dict) else node
 
     return str(yaml.safe_dump(plain(cfg), sort_keys=False, default_flow_style=None))
+
+
+def _shipped(path: Path) -> Path:
+    """The file of the code for the name ``configs/NAME.yml`` of one that is not here.
+
+    Raises:
+        ReidError: if the code has none of that name.
+    """
+    files = {Path("configs", file.name): file for file in sorted(Path(__file__).parent.glob("*.yml"))}
+    if path not in files:
+        examples = ", ".join(map(str, files))
+        raise ReidError(f"--config_file must be an existing YAML file, got {path}; at hand: {examples}")
+    logger.info("--config_file %s is not here: the one of the code counts, %s", path, files[path])
+    return files[path]
 
 
 def _is_empty_section(name: str, value: object) -> bool:

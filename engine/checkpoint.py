@@ -19,6 +19,7 @@ from modelling.network import with_current_names
 from modelling.weights.file import is_state, read_content
 from modelling.weights.weights import Weights
 from utils.errors import ReidError
+from utils.version import VERSION
 
 SECTION = "reid"
 """Our part of a Lightning checkpoint."""
@@ -106,6 +107,7 @@ class Checkpoint(Weights):
 def section(card: RunCard, epoch: int, position: tuple[int, int], world_size: int) -> dict[str, Any]:
     """Our part of a checkpoint, of plain types that ``weights_only=True`` loads."""
     versions = {
+        "snu_reid": VERSION,
         "python": ".".join(str(part) for part in sys.version_info[:3]),
         "torch": str(torch.__version__),
         "pytorch_lightning": version("pytorch-lightning"),

@@ -7,10 +7,10 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from tqdm import tqdm
 
@@ -50,7 +50,16 @@ _REMEDIES = (
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """A parser that reports a mistake in one line, without its usage text."""
+    """A parser that reports a mistake in one line, without its usage text.
+
+    Attributes:
+        program: names the program where a script does not; empty = the file of the script.
+    """
+
+    program: ClassVar[str] = ""
+
+    def __init__(self, prog: str | None = None, **options: Any) -> None:  # noqa: ANN401 (of argparse)
+        super().__init__(prog or self.program or None, **options)
 
     def error(self, message: str) -> NoReturn:
         """Report a wrong option and exit."""
@@ -59,6 +68,16 @@ class OneLineParser(argparse.ArgumentParser):
     def fail(self, mistake: str) -> NoReturn:
         """Report a mistake that the list of options does not help with, and exit."""
         self.exit(EXIT_USER_ERROR, f"error: {printable(' '.join(mistake.split()))}\n")
+
+
+@contextmanager
+def program_name(name: str) -> Iterator[None]:
+    """Let the parsers of the block call the program so; ``sys.argv`` stays, by which Lightning starts processes."""
+    before, OneLineParser.program = OneLineParser.program, name
+    try:
+        yield
+    finally:
+        OneLineParser.program = before
 
 
 def number(kind: type[int] | type[float], lowest: float, highest: float = math.inf) -> Callable[[str], Any]:

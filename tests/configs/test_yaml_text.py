@@ -105,6 +105,21 @@ def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
         read_config(tmp_path / "best.pth")
 
 
+def test_a_configuration_of_the_code_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO")
+    assert read_config(Path("configs/demo.yml"))["MODEL.NAME"] == "resnet18"
+    assert "--config_file configs/demo.yml is not here: the one of the code counts, /" in caplog.text
+    for name in ("demo.yml", "configs/schema.py", "configs/none.yml"):
+        with pytest.raises(ReidError, match=rf"got {name}; at hand: .*configs/demo\.yml"):
+            read_config(Path(name))
+    Path("configs").mkdir()
+    Path("configs/demo.yml").write_text("MODEL: {NAME: mine}")
+    assert read_config(Path("configs/demo.yml")) == {"MODEL.NAME": "mine"}
+
+
 def test_unknown_keys_of_a_checkpoint_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
     assert read_config("MODEL: {OLD: 1, NAME: x}\nGONE: {A: 1}", lenient=True) == {"MODEL.NAME": "x"}
     assert "MODEL.OLD" in caplog.text

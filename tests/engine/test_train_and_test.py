@@ -21,6 +21,7 @@ from modelling.reid_module import ReidModule
 from tests.engine.support import ONE_EPOCH, add_callback, assert_same_weights, checkpoint_at, evaluate, report_at
 from tests.support import fit
 from utils.errors import ReidError
+from utils.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,7 +68,8 @@ def test_the_checkpoint_describes_itself(tiny_arguments: list[str], tmp_path: Pa
     raw = torch.load(folder / "0_last.pth", weights_only=True)["reid"]
     assert (raw["dataset"], raw["num_ids"], raw["scale"], raw["method"]) == ("tiny", 8, 2, "baseline")
     assert raw["epoch"] == 0
-    assert raw["versions"].keys() == {"python", "torch", "pytorch_lightning"}
+    assert raw["versions"].keys() == {"snu_reid", "python", "torch", "pytorch_lightning"}
+    assert raw["versions"]["snu_reid"] == VERSION
     assert read_config(raw["config"])["INPUT.SCALE"] == 2
     assert not list(tmp_path.rglob("*.tmp"))
 

@@ -1,0 +1,286 @@
+"""The wheel in a fresh environment beside Hugging Face's `datasets`: what a user of `pip install snu-reid` gets.
+
+The environment sees the libraries of the one that runs the tests, so that nothing large is installed.
+"""
+
+import ast
+import csv
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from email import message_from_bytes
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+import torch
+
+from hatch_build import PACKAGES, SCRIPTS
+from inference.extract import Extractor
+from utils.version import VERSION
+
+pytestmark = pytest.mark.slow
+requirements = pytest.importorskip("packaging.requirements")
+pytest.importorskip("build", reason="the wheel is built by the package build")
+pytest.importorskip("hatchling")
+
+ROOT = Path(__file__).resolve().parents[2]
+HUGGING_FACE = ("datasets==5.2.0", "dill==0.4.1", "multiprocess==0.70.19", "xxhash==4.1.0")
+PEOPLE = ["--train-ids", "8", "--test-ids", "6", "--cameras", "2", "--images-per-camera", "3"]
+TRAINING = [
+    *("--config_file", "configs/demo.yml", "MODEL.NAME", "osnet_x0_25", "INPUT.SIZE_TRAIN", "[32,16]", "INPUT.SIZE_TEST"),
+    *("[32,16]", "DATALOADER.NUM_WORKERS", "1", "DATALOADER.NUM_INSTANCE", "2", "SOLVER.IMS_PER_BATCH", "8"),
+    *("SOLVER.MAX_EPOCHS", "1", "SOLVER.WARMUP_EPOCHS", "0", "TRAINER.ACCELERATOR", "cpu", "TEST.VISUALIZE", "yes"),
+]  # fmt: skip
+# What a user does after the training, in one process, which imports torch once. Workers import this file again.
+SESSION = """
+import datasets  # whose this is, a test asks
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+if __name__ == "__main__":
+    from snu_reid.__main__ import main
+
+    best = ["MODEL.PRETRAIN_PATH", str(next(Path("logs").glob("**/best.pth"))), "TRAINER.ACCELERATOR", "cpu"]
+    data = Path("demo_data/synthetic")
+    codes = [
+        main(["test", *best, "OUTPUT_DIR", "tested", "TEST.VISUALIZE", "yes"]),
+        main(["embed", *best, "DATASETS.ROOT_DIR", str(data / "bounding_box_test"), "OUTPUT_DIR", "gallery"]),
+        main(["search", *best, "--gallery_data", "gallery", "DATASETS.ROOT_DIR", str(data / "query"), "OUTPUT_DIR", "found"]),
+        main(["search", *best, "--gallery_data", "nowhere", "DATASETS.ROOT_DIR", str(data / "query"), "OUTPUT_DIR", "no"]),
+    ]
+    if find_spec("snu_reid.inference.export"):
+        assert main(["export", "--format", "onnx", *best[:2], "OUTPUT_DIR", "exported"]) == 0
+
+    from snu_reid import Extractor, build_index
+
+    extract = Extractor(best[1], device="cpu")
+    gallery = extract(data / "bounding_box_test")
+    distances, rows = build_index(gallery.vectors).search(extract(data / "query").vectors, 3)
+
+    from snu_reid.datasets.readers import READERS
+
+    result = {"codes": codes, "shape": distances.shape, "readers": READERS["market1501"].__module__}
+    result |= {"datasets": datasets.__file__, "modules": [name for name in sys.modules if "." not in name]}
+    Path("session.json").write_text(json.dumps(result))
+"""
+IMPORT_ALL = """
+import pkgutil, importlib, snu_reid
+for module in pkgutil.walk_packages(snu_reid.__path__, "snu_reid."):
+    importlib.import_module(module.name)
+"""
+
+
+class Environment(NamedTuple):
+    """A virtual environment and a working folder.
+
+    Attributes:
+        home: folder of the environment.
+        work: folder in which its commands run.
+        others: whether Hugging Face's package could be installed; otherwise a stand-in has its name.
+    """
+
+    home: Path
+    work: Path
+    others: str
+
+    def run(self, program: str, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment."""
+        outside = {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
+        command = [str(self.home / "bin" / program), *words]
+        run = subprocess.run(
+            command, cwd=self.work, env=outside, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert run.returncode == code, run.stderr[-3000:]
+        return run
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder / f"snu_reid-{VERSION}-py3-none-any.whl"
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    folder = tmp_path_factory.mktemp("fresh")
+    home, work = folder / "venv", folder / "work"
+    work.mkdir()
+    venv.EnvBuilder(with_pip=False, symlinks=True).create(home)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)}))
+    here = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+    (site / "tests.pth").write_text("\n".join(here))
+    pip = [sys.executable, "-m", "pip", "--python", str(home / "bin/python"), "install", "--quiet", "--no-deps"]
+    subprocess.run([*pip, "--no-index", str(wheel)], check=True, capture_output=True)
+    try:
+        subprocess.run([*pip, "--retries", "1", *HUGGING_FACE], check=True, capture_output=True, timeout=60)
+        others = "Hugging Face"
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        (site / "datasets").mkdir(exist_ok=True)
+        (site / "datasets/__init__.py").write_text("")
+        others = "a stand-in"
+    return Environment(home, work, others)
+
+
+@pytest.fixture(scope="module")
+def session(environment: Environment) -> dict[str, Any]:
+    """Draw people, train by the installed command, then do the rest in one process."""
+    environment.run("snu-reid", "synthetic", "demo_data/synthetic", *PEOPLE)
+    training = environment.run("snu-reid", "train", *TRAINING)
+    (environment.work / "session.py").write_text(SESSION)
+    rest = environment.run("python", "session.py")
+    result = json.loads((environment.work / "session.json").read_text())
+    return {**result, "training": training.stderr, "rest": rest.stderr}
+
+
+def trees(wheel: Path) -> dict[str, ast.Module]:
+    with ZipFile(wheel) as file:
+        return {name: ast.parse(file.read(name)) for name in file.namelist() if name.endswith(".py")}
+
+
+def test_everything_lies_in_one_package(wheel: Path) -> None:
+    with ZipFile(wheel) as file:
+        names = file.namelist()
+    assert {name.split("/")[0] for name in names} == {"snu_reid", f"snu_reid-{VERSION}.dist-info"}
+    wanted = (
+        "py.typed configs/demo.yml evaluation/report/report.html.j2 docs/inference.md train.py datasets/sample.py"
+    )
+    assert {f"snu_reid/{name}" for name in wanted.split()} <= set(names)
+    assert not [name for name in names if "__pycache__" in name]
+
+
+def test_no_module_imports_ours_from_the_top(wheel: Path) -> None:
+    ours, imports = {*PACKAGES, *SCRIPTS}, []
+    for name, tree in trees(wheel).items():
+        for node in ast.walk(tree):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            imports += [(name, module) for module in modules]
+    assert [(name, module) for name, module in imports if module.partition(".")[0] in ours] == []
+    assert ("snu_reid/train.py", "snu_reid.engine.cli") in imports
+
+
+def test_no_text_names_a_script_of_the_checkout(wheel: Path) -> None:
+    names = {f"{script}.py" for script in SCRIPTS} | {"create_embeddings.py", "get_similar.py", "python -m"}
+    for file, tree in trees(wheel).items():
+        values = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+        texts = [text.replace("python -m snu_reid", "") for text in values if isinstance(text, str)]
+        assert [(text, name) for text in texts for name in names if name in text and text != name] == [], file
+
+
+def test_the_same_checkout_gives_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
+
+
+def test_the_requirements_are_those_of_the_checkout(wheel: Path) -> None:
+    def read(lines: list[str]) -> dict[str, str]:
+        parsed = [requirements.Requirement(line.partition("#")[0]) for line in lines if line[:1].isalpha()]
+        return {each.name.lower(): str(each.specifier) for each in parsed}
+
+    with ZipFile(wheel) as file:
+        metadata = message_from_bytes(file.read(f"snu_reid-{VERSION}.dist-info/METADATA"))
+    parts = [line.partition(";") for line in metadata.get_all("Requires-Dist", [])]
+    core = read([text for text, _, marker in parts if not marker])
+    extras = read([text for text, _, marker in parts if marker])
+    assert core == read((ROOT / "requirements.txt").read_text().splitlines())
+    tested = read((ROOT / "requirements-dev.txt").read_text().splitlines())
+    assert extras | tested == tested | extras  # they agree where both have one
+    assert set(metadata.get_all("Provides-Extra", [])) == {
+        "faiss",
+        "milvus",
+        "timm",
+        "onnx",
+        "openvino",
+        "serve",
+        "all",
+    }
+    everything = {text.strip() for text, _, marker in parts if "'all'" in marker}
+    assert everything == {text.strip() for text, _, marker in parts if marker}
+    assert metadata["Requires-Python"] == ">=3.10"
+
+
+def test_an_editable_installation_is_refused(tmp_path: Path) -> None:
+    code = f"from hatchling.build import build_editable; build_editable({str(tmp_path)!r})"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "the checkout runs as it is and cannot be installed as editable" in run.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_of_the_environment(environment: Environment) -> None:
+    text = environment.run("snu-reid", "--help").stdout
+    pages = Path(text.rpartition("Pages:")[2].strip())
+    assert (pages / "inference.md").is_file()
+    assert pages.is_relative_to(environment.home.resolve())
+    assert environment.run("snu-reid", "--version").stdout == f"snu-reid {VERSION}\n"
+    assert environment.run("python", "-m", "snu_reid", "train", "--help").stdout.startswith(
+        "usage: snu-reid train [-h]"
+    )
+    assert environment.run("snu-reid", "stats", "--help").stdout.startswith("usage: snu-reid stats [-h]")
+    message = environment.run("snu-reid", "train", "--config_file", "nowhere.yml", code=2).stderr
+    assert message.startswith(
+        "error: --config_file must be an existing YAML file, got nowhere.yml; at hand: configs/"
+    )
+
+
+def test_every_module_can_be_imported(environment: Environment) -> None:
+    environment.run("python", "-c", IMPORT_ALL)
+
+
+def test_training_with_a_configuration_of_the_package(session: dict[str, Any], environment: Environment) -> None:
+    folder = environment.work / "logs/synthetic/osnet_x0_25/baseline/exp0"
+    assert {"0_last.pth", "best.pth", "metrics.csv"} <= {path.name for path in folder.iterdir()}
+    assert "--config_file configs/demo.yml is not here: the one of the code counts" in session["training"]
+    content = torch.load(folder / "best.pth", weights_only=True)["reid"]
+    assert content["versions"]["snu_reid"] == VERSION
+
+
+def test_test_embed_and_search(session: dict[str, Any], environment: Environment) -> None:
+    assert session["codes"] == [0, 0, 0, 2]
+    (error,) = [line for line in session["rest"].splitlines() if line.startswith("error: ")]
+    assert "make it with snu-reid embed" in error
+    report = json.loads((environment.work / "tested/report.json").read_text())
+    assert 0 < report["results"][0]["mAP"] <= 1
+    assert "<html" in (environment.work / "tested/report.html").read_text()
+    with (environment.work / "found/results.csv").open() as file:
+        queries = {row["query"] for row in csv.DictReader(file)}
+    assert len(queries) == len(list((environment.work / "demo_data/synthetic/query").glob("*.jpg")))
+    assert session["shape"] == [len(queries), 3]  # of `from snu_reid import Extractor, build_index`
+
+
+@pytest.mark.skipif(not find_spec("inference.export"), reason="inference/export.py is not there")
+@pytest.mark.usefixtures("session")
+def test_export(environment: Environment) -> None:
+    assert (environment.work / "exported/model.onnx").is_file()
+
+
+@pytest.mark.usefixtures("session")
+def test_a_model_of_the_wheel_opens_in_the_checkout(environment: Environment) -> None:
+    best = next(environment.work.glob("logs/**/best.pth"))
+    ours = Extractor(best, device="cpu")(environment.work / "demo_data/synthetic/bounding_box_test")
+    np.testing.assert_allclose(ours.vectors, np.load(environment.work / "gallery/embeddings.npy"), atol=1e-5)
+
+
+def test_ours_and_the_others_datasets_live_side_by_side(session: dict[str, Any], environment: Environment) -> None:
+    assert session["readers"].startswith("snu_reid.datasets.")
+    assert Path(session["datasets"]).is_relative_to(environment.home)
+    assert not set(PACKAGES) - {"datasets"} & set(session["modules"])
+
+
+def test_import_datasets_is_hugging_faces(environment: Environment) -> None:
+    if environment.others != "Hugging Face":
+        pytest.skip("the registry gives no `datasets`: a stand-in had its name")
+    code = "import datasets; import snu_reid.datasets; print(datasets.Dataset.from_dict({'a': [1, 2]}).num_rows)"
+    assert environment.run("python", "-c", code).stdout == "2\n"
