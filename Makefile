@@ -67,5 +67,5 @@ gpu: $(VENV)/.installed-dev  ## On a machine with a GPU: its tests, then trainin
 wheel: $(VENV)/.installed-dev  ## Build the package snu-reid: dist/*.whl (docs/package.md)
 	$(PY) -m build --wheel --no-isolation
 
-clean:  ## Remove caches and the demo's data; never logs/ or output_dir/
+clean:  ## Remove caches, dist and the demo's data; never logs/ or output_dir/
 	rm -rf demo_data dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

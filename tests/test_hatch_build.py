@@ -103,6 +103,12 @@ def test_the_wheel_holds_what_the_repository_has() -> None:
     assert {path.relative_to(ROOT) for path in shipped_files(ROOT).values()} == code | scripts | pages
 
 
+def test_the_container_is_built_of_the_same_files() -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert lines[1] == "*"
+    assert {f"!{name}" for name in (*PACKAGES, "snu_reid")} | {f"!{name}.py" for name in SCRIPTS} <= set(lines)
+
+
 def test_a_file_that_cannot_be_rewritten_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*PACKAGES, "snu_reid"):
         (tmp_path / name).mkdir()

@@ -74,6 +74,19 @@ def test_the_python_of_the_readme_runs(
         assert float(distance) < 1e-3
 
 
+def test_the_python_of_the_package_runs(
+    write_checkpoint: Callable[..., Path], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_checkpoint(tmp_path / "best.pth")
+    for name in ("gallery_photos", "query_photos"):
+        (tmp_path / name).symlink_to(images)
+    monkeypatch.chdir(tmp_path)
+    block, _ = re.findall(r"```python\n(.*?)```", (ROOT / "docs/package.md").read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(block, "docs/package.md", "exec"), names)
+    assert names["rows"].shape == (6, 5)  # seven images, one of them junk
+
+
 def test_the_python_of_the_page_runs(
     write_checkpoint: Callable[..., Path],
     images: Path,

@@ -67,8 +67,9 @@ if __name__ == "__main__":
     distances, rows = build_index(gallery.vectors).search(extract(data / "query").vectors, 3)
 
     from snu_reid.datasets.readers import READERS
+    from snu_reid.engine.builders.objective import TERMS
 
-    result = {"codes": codes, "shape": distances.shape, "readers": READERS["market1501"].__module__}
+    result = {"codes": codes, "shape": distances.shape, "places": [READERS["market1501"].__module__, type(TERMS["center"]).__module__]}
     result |= {"datasets": datasets.__file__, "modules": [name for name in sys.modules if "." not in name]}
     Path("session.json").write_text(json.dumps(result))
 """
@@ -274,7 +275,7 @@ def test_a_model_of_the_wheel_opens_in_the_checkout(environment: Environment) ->
 
 
 def test_ours_and_the_others_datasets_live_side_by_side(session: dict[str, Any], environment: Environment) -> None:
-    assert session["readers"].startswith("snu_reid.datasets.")
+    assert session["places"] == ["snu_reid.datasets.readers.market", "snu_reid.engine.builders.objective"]
     assert Path(session["datasets"]).is_relative_to(environment.home)
     assert not set(PACKAGES) - {"datasets"} & set(session["modules"])
 

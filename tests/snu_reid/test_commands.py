@@ -109,6 +109,14 @@ def test_a_tool_returns_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert "`SOLVER.GAMMA`" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/package.md", "snu_reid/__main__.py", "Dockerfile"])
+def test_pages_name_commands_that_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    names = set(re.findall(r"(?:^|`| )snu-reid(?::cuda)? ([a-z][a-z-]*)(?=[ `.,]|$)", text, re.MULTILINE))
+    assert names & COMMANDS.keys()
+    assert names - COMMANDS.keys() <= {"in", "is", "says", "of"}  # sentences
+
+
 def test_the_public_names_in_python() -> None:
     assert snu_reid.Extractor is Extractor
     assert snu_reid.build_index is build_index
