@@ -11,15 +11,17 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Callable
 from email import message_from_bytes
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from hatch_build import PACKAGES, SCRIPTS
 from inference.extract import Extractor
@@ -80,69 +82,95 @@ for module in pkgutil.walk_packages(snu_reid.__path__, "snu_reid."):
 """
 
 
-class Environment(NamedTuple):
+class Environment:
     """A virtual environment and a working folder.
 
-    Attributes:
-        home: folder of the environment.
-        work: folder in which its commands run.
-        others: whether Hugging Face's package could be installed; otherwise a stand-in has its name.
+    Several processes may run these tests: the first one that needs a part makes it, the others wait for it.
+
+    Args:
+        folder: that they share.
     """
 
-    home: Path
-    work: Path
-    others: str
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.home, self.work = folder, folder / "venv", folder / "work"
+        self.wheel = folder / f"snu_reid-{VERSION}-py3-none-any.whl"
+        self.stand_in = self.home / "stand_in"
+
+    def once(self, make: Callable[[], None]) -> None:
+        """Make a part that is not there."""
+        with FileLock(self.folder / f"{make.__name__}.lock"):
+            if not (done := self.folder / f"{make.__name__}.done").exists():
+                make()
+                done.touch()
+
+    def build(self) -> None:
+        """Build the wheel."""
+        command = ["-m", "build", "--wheel", "--no-isolation", "--outdir", str(self.folder), str(ROOT)]
+        run = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr
+
+    def install(self) -> None:
+        """Install the wheel and Hugging Face's package, or a stand-in of its name where no registry answers."""
+        venv.EnvBuilder(with_pip=False, symlinks=True).create(self.home)
+        site = Path(sysconfig.get_path("purelib", vars={"base": str(self.home), "platbase": str(self.home)}))
+        here = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+        (site / "tests.pth").write_text("\n".join(here))
+        pip = [sys.executable, "-m", "pip", "--python", str(self.home / "bin/python"), "install", "--no-deps"]
+        subprocess.run([*pip, "--no-index", str(self.wheel)], check=True, capture_output=True)
+        try:
+            subprocess.run([*pip, "--retries", "1", *HUGGING_FACE], check=True, capture_output=True, timeout=120)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+            (site / "datasets").mkdir(exist_ok=True)
+            (site / "datasets/__init__.py").touch()
+            self.stand_in.touch()
+        self.work.mkdir()
+
+    def train(self) -> None:
+        """Draw people, train by the installed command, then do the rest in one process."""
+        self.run("snu-reid", "synthetic", "demo_data/synthetic", *PEOPLE)
+        training = self.run("snu-reid", "train", *TRAINING)
+        (self.work / "session.py").write_text(SESSION)
+        rest = self.run("python", "session.py")
+        result = json.loads((self.work / "session.json").read_text())
+        result |= {"training": training.stderr, "rest": rest.stderr}
+        (self.work / "session.json").write_text(json.dumps(result))
 
     def run(self, program: str, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         """Run a program of the environment."""
         outside = {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
         command = [str(self.home / "bin" / program), *words]
-        run = subprocess.run(
-            command, cwd=self.work, env=outside, capture_output=True, text=True, check=False, timeout=300
-        )
+        run = subprocess.run(command, cwd=self.work, env=outside, capture_output=True, text=True, check=False)
         assert run.returncode == code, run.stderr[-3000:]
         return run
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    return folder / f"snu_reid-{VERSION}-py3-none-any.whl"
+def built(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "wheel"
+    folder.mkdir(exist_ok=True)
+    environment = Environment(folder)
+    environment.once(environment.build)
+    return environment
 
 
 @pytest.fixture(scope="module")
-def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    folder = tmp_path_factory.mktemp("fresh")
-    home, work = folder / "venv", folder / "work"
-    work.mkdir()
-    venv.EnvBuilder(with_pip=False, symlinks=True).create(home)
-    site = Path(sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)}))
-    here = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
-    (site / "tests.pth").write_text("\n".join(here))
-    pip = [sys.executable, "-m", "pip", "--python", str(home / "bin/python"), "install", "--quiet", "--no-deps"]
-    subprocess.run([*pip, "--no-index", str(wheel)], check=True, capture_output=True)
-    try:
-        subprocess.run([*pip, "--retries", "1", *HUGGING_FACE], check=True, capture_output=True, timeout=60)
-        others = "Hugging Face"
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        (site / "datasets").mkdir(exist_ok=True)
-        (site / "datasets/__init__.py").write_text("")
-        others = "a stand-in"
-    return Environment(home, work, others)
+def wheel(built: Environment) -> Path:
+    return built.wheel
+
+
+@pytest.fixture(scope="module")
+def environment(built: Environment) -> Environment:
+    built.once(built.install)
+    return built
 
 
 @pytest.fixture(scope="module")
 def session(environment: Environment) -> dict[str, Any]:
-    """Draw people, train by the installed command, then do the rest in one process."""
-    environment.run("snu-reid", "synthetic", "demo_data/synthetic", *PEOPLE)
-    training = environment.run("snu-reid", "train", *TRAINING)
-    (environment.work / "session.py").write_text(SESSION)
-    rest = environment.run("python", "session.py")
-    result = json.loads((environment.work / "session.json").read_text())
-    return {**result, "training": training.stderr, "rest": rest.stderr}
+    """What the installed package has done; the messages of the training and of the rest with it."""
+    environment.once(environment.train)
+    result: dict[str, Any] = json.loads((environment.work / "session.json").read_text())
+    return result
 
 
 def trees(wheel: Path) -> dict[str, ast.Module]:
@@ -281,7 +309,7 @@ def test_ours_and_the_others_datasets_live_side_by_side(session: dict[str, Any],
 
 
 def test_import_datasets_is_hugging_faces(environment: Environment) -> None:
-    if environment.others != "Hugging Face":
+    if environment.stand_in.exists():
         pytest.skip("the registry gives no `datasets`: a stand-in had its name")
     code = "import datasets; import snu_reid.datasets; print(datasets.Dataset.from_dict({'a': [1, 2]}).num_rows)"
     assert environment.run("python", "-c", code).stdout == "2\n"
