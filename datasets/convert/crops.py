@@ -11,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from datasets.readers.market import CONVERSION_MARK, MarketLayout
@@ -93,7 +94,7 @@ def write_crops(
     """
     out = out.resolve()  # a link stays, and its target is made
     names = _names(frames)
-    folder = _begin(out, json.dumps(mark))
+    folder = begin_folder(out, mark)
     present = {f"{split}/{name}" for split in (TRAIN, QUERY, GALLERY) for name in _listing(folder / split)}
     if others := sorted(present - names):
         raise ReidError(
@@ -110,11 +111,51 @@ def write_crops(
             f"all frames must be readable, but {len(faults)} are not: {'; '.join(faults[:3])}; the others are done "
             f"in {folder}: repair these and repeat the command"
         )
+    finish_folder(folder, out)
+    _report(frames, out)
+
+
+def begin_folder(out: Path, mark: Mapping[str, object]) -> Path:
+    """The folder to work in: ``out`` if it is finished, else ``{out}.unfinished`` beside it.
+
+    Args:
+        out: the folder to make, resolved.
+        mark: values that identify this conversion; the folder stores them.
+
+    Raises:
+        ReidError: if another command made the folder.
+    """
+    begun = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+    folder = out if begun else out.with_name(f"{out.name}.unfinished")
+    text = json.dumps(mark)
+    if not has_mark(folder, CONVERSION_MARK, text, "OUT"):
+        write_text(folder / CONVERSION_MARK, text)
+    return folder
+
+
+def finish_folder(folder: Path, out: Path) -> None:
+    """Give the folder of :func:`begin_folder` the name ``out``; one of this name is empty."""
     if folder != out:
         if out.is_dir():
             out.rmdir()
         folder.rename(out)
-    _report(frames, out)
+
+
+def write_crop(pixels: np.ndarray, crop: Crop, folder: Path, quality: int) -> None:
+    """Write a crop as a JPEG file, whole or not at all.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB, the frame.
+        crop: what to cut out.
+        folder: that holds the folder of its split.
+        quality: 1 to 100.
+    """
+    image = Image.fromarray(np.ascontiguousarray(pixels[crop.box.y0 : crop.box.y1, crop.box.x0 : crop.box.x1]))
+    content = BytesIO()  # Pillow itself would not notice that a full disk takes a part of the last bytes only
+    # Chroma at full resolution: a distant person's clothes are a few pixels wide.
+    image.save(content, "JPEG", quality=quality, subsampling=0)
+    with written_aside(folder / crop.split / crop.name) as aside:
+        aside.write_bytes(content.getvalue())
 
 
 def _key(crop: Crop) -> str:
@@ -139,15 +180,6 @@ def _listing(folder: Path) -> list[str]:
     return os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 (names, not paths)
 
 
-def _begin(out: Path, mark: str) -> Path:
-    """The folder to work in: ``out`` if it is finished, else the one beside it."""
-    begun = out.exists() and not (out.is_dir() and not any(out.iterdir()))
-    folder = out if begun else out.with_name(f"{out.name}.unfinished")
-    if not has_mark(folder, CONVERSION_MARK, mark, "OUT"):
-        write_text(folder / CONVERSION_MARK, mark)
-    return folder
-
-
 def _write_frame(frame: Frame, folder: Path, quality: int) -> str:
     """Write the crops of one frame; return what is wrong with it, or an empty text."""
     try:
@@ -158,12 +190,7 @@ def _write_frame(frame: Frame, folder: Path, quality: int) -> str:
         height, width = pixels.shape[:2]
         return f"{frame.path} is {height} x {width} pixels, not {frame.height} x {frame.width} (height x width)"
     for crop in frame.crops:
-        image = Image.fromarray(pixels[crop.box.y0 : crop.box.y1, crop.box.x0 : crop.box.x1])
-        content = BytesIO()  # Pillow itself would not notice that a full disk takes a part of the last bytes only
-        # Chroma at full resolution: a distant person's clothes are a few pixels wide.
-        image.save(content, "JPEG", quality=quality, subsampling=0)
-        with written_aside(folder / crop.split / crop.name) as aside:
-            aside.write_bytes(content.getvalue())
+        write_crop(pixels, crop, folder, quality)
     return ""
 
 

@@ -209,8 +209,10 @@ def _read_rows(path: Path) -> np.ndarray:
             "'frame,id,x,y,w,h,active,class,visibility'"
         ) from error
     labels = rows[:, :2]
-    if not len(rows) or not np.isfinite(rows).all() or (labels % 1).any() or labels.min() < 1:
-        raise ReidError(f"annotation {path} must have rows of finite numbers with whole frames and ids from 1 on")
+    if not len(rows) or not np.isfinite(rows).all() or (labels % 1).any() or (labels.min(0) < (1, 0)).any():
+        raise ReidError(
+            f"annotation {path} must have rows of finite numbers, whole frames from 1 and whole ids from 0 on"
+        )
     if labels[:, 1].max() >= _IDS_PER_SEQUENCE:
         raise ReidError(f"ids in {path} must be less than {_IDS_PER_SEQUENCE}, got {labels[:, 1].max():g}")
     return rows

@@ -151,6 +151,16 @@ def test_releases_of_the_same_form(
     assert (len(splits.train), len(splits.gallery), splits.cameras) == (4, 3, False)
 
 
+def test_ids_of_sportsmot_begin_at_0(tmp_path: Path) -> None:
+    for number, name in enumerate(("v_-6Os86HzwCs_c001", "v_-6Os86HzwCs_c003")):
+        rows = "".join(f"{frame}, 0, {11 + number}, 21, 30, 80, 1, 1, 1\n" for frame in (1, 3))
+        draw_sequence(tmp_path / "raw" / "train" / name, rows)
+    out = main(["sportsmot", str(tmp_path / "raw"), str(tmp_path / "out"), *RULES, "--workers", "1"])
+    splits = read_dataset(str(out), tmp_path)
+    assert {s.person_id for s in splits.train} == {10_000}
+    assert [s.person_id for s in splits.test] == [30_000] * 2
+
+
 @pytest.mark.parametrize("every", [3, 5, 10**6])
 def test_an_interval_that_is_too_large_names_one_that_does(
     release: Path, capsys: pytest.CaptureFixture[str], every: int
@@ -182,8 +192,8 @@ def test_going_on(release: Path) -> None:
         ("gt/gt.txt", "1,1,a,21,30,80,1,1,1\n", "it must have lines 'frame,id,x,y,w,h,active,class,visibility'"),
         (
             "gt/gt.txt",
-            "1,0,11,21,30,80,1,1,1\n",
-            "must have rows of finite numbers with whole frames and ids from 1 on",
+            "1,-1,11,21,30,80,1,1,1\n",
+            "must have rows of finite numbers, whole frames from 1 and whole ids from 0 on",
         ),
         ("gt/gt.txt", "1,1,nan,21,30,80,1,1,1\n", "must have rows of finite numbers"),
         ("gt/gt.txt", "", "must have rows of finite numbers"),
