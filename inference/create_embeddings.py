@@ -4,8 +4,9 @@ python inference/create_embeddings.py DATASETS.ROOT_DIR ../datasets/market1501/b
     logs/market1501/resnet50/baseline/exp0/best.pth
 
 OUTPUT_DIR gets embeddings.npy (float32, N x D, not normalized), paths.npy (N strings) and meta.json (the model). With
-MODEL.USE_CENTROIDS True a row is the mean of an identity instead of an image (distractors 0000 stay single). Files
-whose names say identity -1 or -2 (junk) are left out, unreadable ones are named and left out. A stopped run goes on
+MODEL.USE_CENTROIDS True a row is the mean of an identity instead of an image (distractors 0000 stay single); with
+--per_track it is the mean of a track, with the path of the crop that is most like it (docs/footage.md). Files whose
+names say identity -1 or -2 (junk) are left out, unreadable ones are named and left out. A stopped run goes on
 when its command is repeated; an earlier gallery is moved to earlier_1 when the new one is complete.
 
 Several processes or machines: the same command with --shard 1/4 ... --shard 4/4 and a common OUTPUT_DIR (the last one
@@ -25,6 +26,7 @@ if not __package__:  # run as a script: our packages come before any of the same
 from engine.settings import Settings
 from inference.gallery.chunks import EmbeddingJob, Shard, parse_shard
 from inference.script import build_options, extractor_for, run_with_options
+from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +49,13 @@ def create_embeddings(settings: Settings, options: argparse.Namespace) -> Path |
     from inference.images import list_images
 
     folder, output = Path(settings.cfg.DATASETS.ROOT_DIR), Path(settings.cfg.OUTPUT_DIR)
-    centroids: bool = settings.cfg.MODEL.USE_CENTROIDS
+    centroids, tracks = bool(settings.cfg.MODEL.USE_CENTROIDS), bool(options.per_track)
+    if centroids and tracks:
+        raise ReidError("--per_track and MODEL.USE_CENTROIDS True exclude one another, got both; leave one out")
     shard = options.shard.within()
     paths, junk = list_images(folder, subfolders=options.images_in_subfolders, output=output)
-    if centroids:
-        check_identities(paths)
+    if centroids or tracks:
+        check_identities(paths, "MODEL.USE_CENTROIDS True" if centroids else "--per_track")
     extractor = extractor_for(settings, options)
     logger.info("%d images in %s, %d more are junk; shard %s", len(paths), folder, junk, shard)
     cameras = extractor.cameras.of_files(paths) if settings.cfg.TEST.CAMERAS else None
@@ -63,13 +67,20 @@ def create_embeddings(settings: Settings, options: argparse.Namespace) -> Path |
         "files": paths.digest_of_names(),
         "centroids": centroids,
         **({} if cameras is None else {"cameras": True}),
+        **({"per_track": True} if tracks else {}),
     }
     job = EmbeddingJob(output, description, len(paths), shard.total)
     rows = job.rows_to_do(shard)
     with closing(extractor.stream(paths, rows, cameras, strict=options.strict)) as batches:
         job.store(rows, batches)
-    origin = {"source": str(folder), "junk": junk, "precision": precision, "cameras": cameras is not None}
-    return finalize(job, paths, model, origin, centroids=centroids)
+    origin = {
+        "source": str(folder),
+        "junk": junk,
+        "precision": precision,
+        "cameras": cameras is not None,
+        "per_track": tracks,
+    }
+    return finalize(job, paths, model, origin, centroids=centroids, tracks=tracks)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,6 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_options(__doc__)
     shard = "embed the I-th of N parts only, 1/N to N/N"
     parser.add_argument("--shard", type=parse_shard, default=Shard(), metavar="I/N", help=shard)
+    tracks = (
+        "one row per track: images of a folder whose names tell one identity and camera (datasets.convert tracks)"
+    )
+    parser.add_argument("--per_track", action="store_true", help=tracks)
     interruption = "stopped; what is done is kept: repeat the command to go on"
     return run_with_options(create_embeddings, parser, argv, interruption)
 

@@ -14,8 +14,12 @@ from utils.errors import ReidError
 from utils.group_means import group_means
 
 
-def check_identities(paths: ImagePaths) -> None:
+def check_identities(paths: ImagePaths, option: str = "MODEL.USE_CENTROIDS True") -> None:
     """Refuse images whose names do not tell who is who.
+
+    Args:
+        paths: of the images.
+        option: that needs the identities, for the message.
 
     Raises:
         ReidError: if a file name tells no identity.
@@ -24,7 +28,7 @@ def check_identities(paths: ImagePaths) -> None:
     if len(unknown):
         first = paths[int(unknown[0])]
         raise ReidError(
-            f"MODEL.USE_CENTROIDS True needs the identity in each file name, like 0002_c1s1_000451_03.jpg, "
+            f"{option} needs the identity in each file name, like 0002_c1s1_000451_03.jpg, "
             f"but {len(unknown)} of {len(paths)} have none: {Path(first).name}; rename or remove them"
         )
 

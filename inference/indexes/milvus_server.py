@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from utils.errors import ReidError, one_line
 
@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 TOKEN = "MILVUS_TOKEN"  # of the environment
 
 _AWAY = ("fail connecting", "unavailable", "timeout", "deadline", "connection refused")
+_LOCKED = "UNAUTHENTICATED"
 _FIRST_PAUSE = 0.5  # seconds before the second attempt, doubled before each further one
 
 _open_files: Counter[str] = Counter()  # local files -> indices of this process that use them
@@ -79,7 +80,8 @@ class Server:
             except (milvus.MilvusException, grpc.RpcError) as error:
                 reason = _reason(error)
                 if not any(word in reason.lower() for word in _AWAY):
-                    raise ReidError(f"Milvus at {self.uri} refuses: {reason}") from error
+                    remedy = f"; set the environment's {TOKEN} to user:password or a key" if _LOCKED in reason else ""
+                    raise ReidError(f"Milvus at {self.uri} refuses: {reason}{remedy}") from error
         raise ReidError(
             f"Milvus must answer at {self.uri}, but does not after {attempts} attempts ({reason}); "
             "start the server, check the address, or give a local file such as gallery.db"
@@ -107,7 +109,12 @@ def pymilvus() -> Any:  # noqa: ANN401 (optional)
 
 
 def _reason(error: Exception) -> str:
-    """What an error of pymilvus or of gRPC says, on one line."""
+    """What an error of pymilvus or of gRPC says, on one line.
+
+    Where pymilvus cannot connect, the cause alone tells a server that is away from one that wants a token.
+    """
+    if hasattr(error.__cause__, "details"):
+        error = cast(Exception, error.__cause__)
     if hasattr(error, "code") and hasattr(error, "details"):  # gRPC's
         return f"{error.code().name}: {' '.join(str(error.details()).split())}"
     return " ".join(str(getattr(error, "message", "")).split()) or one_line(error)
