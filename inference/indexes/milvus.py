@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inference.indexes.base import NOT_FOUND, SearchResult, Vectors, as_matrix, finite_rows, resolve_k
-from inference.indexes.milvus_server import Server, pymilvus
+from inference.indexes.milvus_server import NOT_LOADED, Server, pymilvus
 from utils.blocks import blocks_of
 from utils.errors import ReidError
 
@@ -181,8 +181,17 @@ class MilvusIndex:
     def _ask(self, request: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 (optional library)
         if self._client is None:
             raise ReidError(f"collection {self._collection} must be open, but was closed; make another MilvusIndex")
-        call = getattr(self._client, request)
-        return self._server.ask(lambda: call(self._collection, *arguments, timeout=self._server.timeout, **options))
+        client, more = self._client, {"timeout": self._server.timeout}
+
+        def attempt() -> Any:  # noqa: ANN401
+            try:
+                return getattr(client, request)(self._collection, *arguments, **more, **options)
+            except pymilvus().MilvusException as error:
+                if NOT_LOADED in str(error):  # the server was started again since this client connected
+                    client.load_collection(self._collection, **more)
+                raise
+
+        return self._server.ask(attempt)
 
     def _create(self) -> None:
         kinds = pymilvus().DataType

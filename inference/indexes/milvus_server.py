@@ -14,7 +14,8 @@ logger = logging.getLogger(__name__)
 
 TOKEN = "MILVUS_TOKEN"  # of the environment
 
-_AWAY = ("fail connecting", "unavailable", "timeout", "deadline", "connection refused")
+NOT_LOADED = "not loaded"  # says a server of a collection that it has on disk only
+_AWAY = ("fail connecting", "unavailable", "timeout", "deadline", "connection refused", "not ready", NOT_LOADED)
 _LOCKED = "UNAUTHENTICATED"
 _FIRST_PAUSE = 0.5  # seconds before the second attempt, doubled before each further one
 

@@ -134,6 +134,12 @@ def _convert(world: World, folder: Path) -> list[str]:
     return ["-m", "datasets.convert", "mot17", str(world.release), str(folder / "reid"), *options]
 
 
+def _cut_tracks(world: World, folder: Path) -> list[str]:
+    options = ("--every", "1", "--min-height", "60", "--workers", "2")
+    footage = str(world.release / "train")
+    return ["-m", "datasets.convert", "tracks", footage, footage, str(folder / "tracks"), *options]
+
+
 def _draw(_: World, folder: Path) -> list[str]:
     size = ("--train-ids", "6", "--test-ids", "6", "--cameras", "2", "--height", "64", "--width", "32")
     return ["-m", "datasets.synthetic", str(folder / "people"), *size]
@@ -157,6 +163,7 @@ JOBS: dict[str, Job] = {
     "infer": Job(_infer, lambda folder: (folder / "result.csv").read_text(), replaces=True),
     "makelr": Job(_lower, _images),
     "convert": Job(_convert, _images),
+    "tracks": Job(_cut_tracks, _images),
     "synthetic": Job(_draw, _images),
 }
 """Name -> command."""

@@ -107,7 +107,7 @@ def test_damaged_run(seed: int, usual: UsualOf, folder: Path) -> None:
     check_said(["train.py", *resume(place / checkpoint), "SOLVER.MAX_EPOCHS", "4", *folders], folder, goes_on=True)
 
 
-@pytest.mark.parametrize("name", ["embed", "makelr", "convert", "synthetic"])
+@pytest.mark.parametrize("name", ["embed", "makelr", "convert", "tracks", "synthetic"])
 def test_damaged_work(name: str, seed: int, world: World, usual: UsualOf, folder: Path) -> None:
     """Go on beside files that tell how far a command came."""
     random = Random(f"work {name} {seed}")

@@ -40,10 +40,14 @@ class Standalone:
         self._folder = folder
         self._port = _free_ports(1)[0]
         self._server: object = None
+        self._locked = False
         self.uri = f"http://127.0.0.1:{self._port}"
 
     def start(self, *, locked: bool = False) -> None:
-        """Start it; ``locked`` demands a token, ``root:Milvus``."""
+        """Let it run; ``locked`` demands a token, ``root:Milvus``."""
+        if self._server is not None and self._locked == locked:
+            return
+        self.stop()
         faults = []
         for _ in range(_TRIES):
             *others, health = _free_ports(len(_PORTS) + 1)
@@ -59,7 +63,7 @@ class Standalone:
                 faults.append(str(error))
                 server.stop()
             else:
-                self._server = server
+                self._server, self._locked = server, locked
                 return
         pytest.skip(f"the Milvus server does not start: {'; '.join(faults)}")
 

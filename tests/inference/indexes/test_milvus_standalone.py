@@ -4,6 +4,7 @@ import csv
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,6 @@ def records(rows: np.ndarray) -> Records:
 def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
     server = Standalone(tmp_path_factory.mktemp("standalone") / "milvus")
     try:
-        server.start()
         yield server
     finally:
         server.remove()
@@ -43,6 +43,7 @@ def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]
 
 @pytest.fixture
 def server(standalone: Standalone) -> Server:
+    standalone.start()  # an earlier test may have left it stopped or locked
     return Server(standalone.uri, token="", **WAITS)
 
 
@@ -78,6 +79,16 @@ def test_fill_search_filter_upsert_delete(server: Server) -> None:
     index.delete([*PATHS[:10], "never/people.jpg"])
     assert len(index) == NUMBER - 10
     check_as_flat(index, everything[10:])
+    index.close()
+
+
+def test_a_collection_that_left_the_memory_is_loaded_again(server: Server) -> None:
+    index = MilvusIndex(server, "released", DIM)
+    index.fill(VECTORS, records(np.arange(NUMBER)))
+    client = server.connect()
+    client.release_collection("released")
+    check_as_flat(index, np.arange(NUMBER))
+    server.disconnect(client)
     index.close()
 
 
@@ -152,14 +163,15 @@ def stop_after(batches: int, standalone: Standalone, patch: pytest.MonkeyPatch) 
 
 def test_a_command_whose_server_stops_goes_on_when_it_is_repeated(
     standalone: Standalone,
-    server: Server,
     checkpoint: Path,
     images: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    standalone.start()
     monkeypatch.delenv("MILVUS_TOKEN", raising=False)
+    monkeypatch.setattr("inference.index.Server", partial(Server, timeout=120.0, attempts=5))  # a busy machine
     shared = ["DATASETS.ROOT_DIR", str(images), "MODEL.PRETRAIN_PATH", str(checkpoint), "--precision", "fp32"]
     shared += ["TEST.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0", "TRAINER.ACCELERATOR", "cpu", "OUTPUT_DIR"]
     gallery = tmp_path / "gallery"
@@ -177,7 +189,6 @@ def test_a_command_whose_server_stops_goes_on_when_it_is_repeated(
     assert "Traceback" not in report
     assert not (tmp_path / "search").exists()
     standalone.start()
-    MilvusIndex(server, "warm", DIM).close()  # the command itself has less patience
     assert get_similar.main(command) == 0
     ours = read_rows(tmp_path / "search")
     assert len(ours) == 6 * 6
@@ -187,7 +198,6 @@ def test_a_command_whose_server_stops_goes_on_when_it_is_repeated(
     np.testing.assert_allclose([float(row[5]) for row in ours], [float(row[5]) for row in exact], atol=1e-5)
     standalone.stop()
     assert get_similar.main(command) == 2
-    standalone.start()
 
 
 def read_rows(folder: Path) -> list[list[str]]:
@@ -195,17 +205,14 @@ def read_rows(folder: Path) -> list[list[str]]:
         return list(csv.reader(file))[1:]
 
 
-@pytest.mark.parametrize("token", ["", "root:wrong"])
-def test_a_token(standalone: Standalone, server: Server, token: str) -> None:
-    standalone.stop()
+def test_a_token(standalone: Standalone, monkeypatch: pytest.MonkeyPatch) -> None:
     standalone.start(locked=True)
-    index = MilvusIndex(Server(server.uri, token="root:Milvus", **WAITS), "locked", DIM)
+    monkeypatch.setenv("MILVUS_TOKEN", "root:Milvus")
+    index = MilvusIndex(Server(standalone.uri, **WAITS), "locked", DIM)
     index.upsert(VECTORS[:100], records(np.arange(100)))
     check_as_flat(index, np.arange(100))
-    with pytest.raises(
-        ReidError, match=r"refuses: UNAUTHENTICATED.*; set the environment's MILVUS_TOKEN to user:pass"
-    ):
-        MilvusIndex(Server(server.uri, token=token, **WAITS), "locked", DIM)
+    rule = r"refuses: UNAUTHENTICATED.*; set the environment's MILVUS_TOKEN to user:password"
+    for token in ("", "root:wrong"):
+        with pytest.raises(ReidError, match=rule):
+            MilvusIndex(Server(standalone.uri, token=token, **WAITS), "locked", DIM)
     index.close()
-    standalone.stop()
-    standalone.start()
