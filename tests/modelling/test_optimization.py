@@ -145,7 +145,13 @@ def test_a_layer_decay_needs_blocks() -> None:
 
 
 def test_real_networks_have_as_many_rates_as_blocks() -> None:
-    networks = (("resnet18", 8), ("resnet50", 16), ("clip_resnet50", 16), ("swin_tiny_solider", 4), ("osnet_x0_25", 8))
+    networks = (
+        ("resnet18", 8),
+        ("resnet50", 16),
+        ("clip_resnet50", 16),
+        ("swin_tiny_solider", 4),
+        ("osnet_x0_25", 8),
+    )
     for name, blocks in networks:
         optimizer = config(rules=GroupRules(layer_decay=0.9)).build(
             ReidNetwork(backbone(name).build(input_size=(64, 32))), []
