@@ -73,6 +73,7 @@ RECIPES = {
     "personvit_small": PRETRAINED,
     "personvit_base": PRETRAINED,
     "clip_reid_vit_base": Recipe(steps(5e-6, 30, 50, 10, 0.1), bias=2, parts=2, feature="raw"),
+    "osnet_x1_0": Recipe(steps(1.5e-3, 60, 120, 0, 1), ["identity"], frozen=10),
 }
 
 
@@ -85,7 +86,7 @@ def test_a_recipe_trains_what_and_how_its_authors_do(name: str) -> None:
     assert (cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE) == (64, recipe.instances)
     assert cfg.SOLVER.TERMS == recipe.terms
     network, config = build_network(cfg).train(), build_optimizer_config(cfg)
-    for epoch in (0, 1.5, 5, 9.9, 10, 20, 29.9, 30, 39.9, 40, 45, 59.9, 89.9, 90, 119):
+    for epoch in (0, 1.5, 5, 9.9, 10, 20, 29.9, 30, 39.9, 40, 45, 59.9, 60, 89.9, 90, 119, 120, 149):
         if epoch < cfg.SOLVER.MAX_EPOCHS:
             assert config.rate(epoch, BATCHES) == pytest.approx(recipe.rate(epoch), rel=1e-6), epoch
     assert config.freeze.length(BATCHES) == recipe.frozen
