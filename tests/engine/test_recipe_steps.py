@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from pytorch_lightning import Callback, Trainer
 from torch.utils.data import DataLoader
 
@@ -27,6 +28,7 @@ from tests.support import calm_non_local_blocks
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yml"))
 MARKET = 200  # steps in an epoch of Market-1501, by which the recipes count their iterations
+ITERATIONS = ("SOLVER.WARMUP_ITERATIONS", "SOLVER.FREEZE_ITERATIONS")
 BATCHES = 2  # steps in an epoch here
 IDS, IMAGES = 3, 3
 SMALLER = {  # test_recipe_configs.py builds the networks of the recipes
@@ -109,6 +111,7 @@ class Comparison(Callback):
         """Weights agree within a thousandth of the rate, or the rounding of a float32; statistics alike."""
         rate, state = self.plain.recipe.rate(step, BATCHES), module.state_dict()
         statistics = {f"network.{name}": value for name, value in self.plain.network.named_buffers()}
+        assert (module.average is None) == (self.plain.average is None)
         average = {} if self.plain.average is None else self.plain.average.state_dict(prefix="average.network.")
         with torch.no_grad():
             for name, value in self.plain.parameters.items():
@@ -133,13 +136,13 @@ def random_batch(seed: int, cameras: int) -> Batch:
 
 def small_training(path: Path) -> tuple[ReidModule, Trainer, Comparison]:
     """The training of a file with a small network, small images and short epochs, and the plain one beside it."""
-    file, short = read_config(path), {}
-    for key in ("WARMUP_ITERATIONS", "FREEZE_ITERATIONS"):
-        short[key] = int(file.get(f"SOLVER.{key}", 0)) * BATCHES // MARKET
+    file, recipe = read_config(path), recipe_of(path)
+    for key in ("warmup_iterations", "freeze_iterations"):
+        recipe = recipe._replace(**{key: getattr(recipe, key) * BATCHES // MARKET})
     values = {
         **{"INPUT.SIZE_TRAIN": [64, 16], "INPUT.SIZE_TEST": [64, 16], "MODEL.PRETRAINED": False},
         **{"TRAINER.ACCELERATOR": "cpu", "TRAINER.PRECISION": "32-true", "TRAINER.LAYOUT": "contiguous"},
-        **{f"SOLVER.{key}": value for key, value in short.items()},
+        **{key: int(file.get(key, 0)) * BATCHES // MARKET for key in ITERATIONS},
         **{"SOLVER.LOG_PERIOD": 1, "MODEL.NAME": SMALLER.get(file["MODEL.NAME"], file["MODEL.NAME"])},
     }
     cfg = Settings(file, values).for_training(BASELINE, None, resume=False)
@@ -149,7 +152,6 @@ def small_training(path: Path) -> tuple[ReidModule, Trainer, Comparison]:
     module = ReidModule(
         network, build_input(cfg), Evaluator((), [], []), objective, build_optimizer_config(cfg), views
     )
-    recipe = recipe_of(path)._replace(**{key.lower(): value for key, value in short.items()})
     learned = {f"objective.{name}": value for name, value in objective.named_parameters()}
     comparison = Comparison(PlainTraining(network, learned, recipe, BATCHES), epochs_of(recipe))
     return module, build_trainer(cfg, callbacks=[comparison]), comparison
@@ -171,24 +173,41 @@ def epochs_of(recipe: Recipe) -> list[int]:
     return [max(end, 1) - 1, max(end, 1)]
 
 
-@of_each_file
-def test_steps_are_those_of_a_plain_training(path: Path) -> None:
+def compare_steps(path: Path) -> None:
+    """Train beside a plain training; what is frozen stays as it is, and moves afterwards."""
     module, trainer, comparison = small_training(path)
-    plain, network = comparison.plain, module.network
+    plain = comparison.plain
     before = {name: value.clone() for name, value in module.state_dict().items() if is_trunk(name)}
-    frozen: list[bool] = []
+    unchanged: list[set[str]] = []
 
     class Watch(Callback):
         def on_train_batch_end(self, trainer: Trainer, module: ReidModule, *_: object) -> None:
             state = module.state_dict()
-            frozen.append(all(torch.equal(value, state[name]) for name, value in before.items()))
+            unchanged.append({name for name, value in before.items() if torch.equal(value, state[name])})
 
     trainer.callbacks.append(Watch())
-    batches = [random_batch(seed, network.num_cameras) for seed in range(BATCHES)]
+    batches = [random_batch(seed, module.network.num_cameras) for seed in range(BATCHES)]
     trainer.fit(module, DataLoader(batches, batch_size=None))
+    frozen = [plain.is_frozen(step) for step in comparison.steps]
     assert len(frozen) == 2 * BATCHES
-    assert frozen == [plain.is_frozen(step) for step in comparison.steps]
+    assert [names == before.keys() for names in unchanged] == frozen
     if any(frozen):
-        state = module.state_dict()
-        moved = {name for name, value in before.items() if not torch.equal(value, state[name])}
-        assert moved >= {name for name in before if name in plain.parameters or "running" in name}
+        moving = {name for name in before if name in plain.parameters or "running" in name}
+        assert not unchanged[-1] & moving
+
+
+@of_each_file
+def test_steps_are_those_of_a_plain_training(path: Path) -> None:
+    compare_steps(path)
+
+
+def test_steps_with_the_parts_that_no_file_has(tmp_path: Path) -> None:
+    values = {
+        **{"TERMS": ["identity", "circle", "multi_similarity", "weighted_triplet"], "CIRCLE_WEIGHT": 0.1},
+        **{"CLASSIFIER": "arcface", "CLASSIFIER_SCALE": 16.0, "OPTIMIZER_NAME": "AdamW", "DECAY_VECTORS": False},
+        **{"LAYER_DECAY": 0.9, "AVERAGE_DECAY": 0.9, "GRADIENT_CLIP_VAL": 1.0, "WARMUP_EPOCHS": 1, "MAX_EPOCHS": 3},
+        **{"LR_SCHEDULER_NAME": "cosine_annealing", "FREEZE_EPOCHS": 0.5, "METRIC_FEATURE": "bn"},
+    }
+    path = tmp_path / "all.yml"
+    path.write_text(yaml.safe_dump({"MODEL": {"NAME": "resnet18"}, "SOLVER": values}))
+    compare_steps(path)

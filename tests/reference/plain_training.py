@@ -105,17 +105,18 @@ class PlainTraining:
         """The loss of each term, without its weight."""
         recipe = self.recipe
         mean, std = (torch.tensor(values)[:, None, None] for values in (recipe.mean, recipe.std))
-        raw, bn = self.network((batch.images / 255 - mean) / std, batch.cameras)
+        # In float64, because a sum of exponentials may be beyond float32.
+        raw, bn = (vectors.double() for vectors in self.network((batch.images / 255 - mean) / std, batch.cameras))
         values = {}
         for term in recipe.terms:
             if term == "center":
-                values[term] = plain_center(raw, self._centers[0], batch.labels)
+                values[term] = plain_center(raw, self._centers[0].double(), batch.labels)
                 continue
             vectors = bn if term == "identity" or recipe.metric_feature == "bn" else raw
             sizes, weights = zip(*_parts(recipe.head, vectors.shape[1], term), strict=True)
             values[term] = torch.zeros(())
             for index, part in enumerate(vectors.split(sizes, dim=1)):
-                classifier = self._classifiers[index] if term == "identity" else None
+                classifier = self._classifiers[index].double() if term == "identity" else None
                 values[term] = values[term] + weights[index] * _loss(term, recipe, part, batch.labels, classifier)
         return values
 

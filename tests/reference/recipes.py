@@ -98,4 +98,3 @@ def recipe_of(path: Path) -> Recipe:
         images.get("PIXEL_STD", [0.229, 0.224, 0.225]),
         **{key.lower(): value for key, value in solver.items()},
     )
-
