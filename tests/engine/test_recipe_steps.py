@@ -31,11 +31,14 @@ MARKET = 200  # steps in an epoch of Market-1501, by which the recipes count the
 ITERATIONS = ("SOLVER.WARMUP_ITERATIONS", "SOLVER.FREEZE_ITERATIONS")
 BATCHES = 2  # steps in an epoch here
 IDS, IMAGES = 3, 3
-SMALLER = {  # test_recipe_configs.py builds the networks of the recipes
-    "vit_small": "vit_tiny",
-    "vit_base": "vit_tiny",
-    "swin_small_solider": "swin_tiny_solider",
-    "swin_base_solider": "swin_tiny_solider",
+SMALLER = {  # network and head; test_recipe_configs.py builds the networks of the recipes
+    ("vit_small", "bnneck"): "vit_tiny",
+    ("vit_base", "bnneck"): "vit_tiny",
+    ("vit_base", "jpm"): "vit_tiny",
+    ("swin_small_solider", "bnneck"): "swin_tiny_solider",
+    ("swin_base_solider", "bnneck"): "swin_tiny_solider",
+    ("resnet50", "mgn_norm"): "resnet18",
+    ("resnet50_ibn_a", "mgn"): "resnet18_ibn_a",
 }
 of_each_file = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 
@@ -143,7 +146,7 @@ def small_training(path: Path) -> tuple[ReidModule, Trainer, Comparison]:
         **{"INPUT.SIZE_TRAIN": [64, 16], "INPUT.SIZE_TEST": [64, 16], "MODEL.PRETRAINED": False},
         **{"TRAINER.ACCELERATOR": "cpu", "TRAINER.PRECISION": "32-true", "TRAINER.LAYOUT": "contiguous"},
         **{key: int(file.get(key, 0)) * BATCHES // MARKET for key in ITERATIONS},
-        **{"SOLVER.LOG_PERIOD": 1, "MODEL.NAME": SMALLER.get(file["MODEL.NAME"], file["MODEL.NAME"])},
+        **{"SOLVER.LOG_PERIOD": 1, "MODEL.NAME": SMALLER.get((recipe.network, recipe.head), recipe.network)},
     }
     cfg = Settings(file, values).for_training(BASELINE, None, resume=False)
     network = small_network(build_network(cfg))

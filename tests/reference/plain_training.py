@@ -113,7 +113,7 @@ class PlainTraining:
                 values[term] = plain_center(raw, self._centers[0].double(), batch.labels)
                 continue
             vectors = bn if term == "identity" or recipe.metric_feature == "bn" else raw
-            sizes, weights = zip(*_parts(recipe.head, vectors.shape[1], term), strict=True)
+            sizes, weights = zip(*_parts(recipe, vectors.shape[1], term), strict=True)
             values[term] = torch.zeros(())
             for index, part in enumerate(vectors.split(sizes, dim=1)):
                 classifier = self._classifiers[index].double() if term == "identity" else None
@@ -156,15 +156,15 @@ def _layers_above(names: list[str]) -> dict[str, int]:
     return {name: len(layers) - value for name, value in depth.items()}
 
 
-def _parts(head: str, dim: int, term: str) -> list[tuple[int, float]]:
+def _parts(recipe: Recipe, dim: int, term: str) -> list[tuple[int, float]]:
     """Components and weight of each part of an embedding that has a loss of its own."""
-    if head.startswith("mgn"):  # eight vectors of 256; metric losses see the stripes of a branch as one
+    if recipe.head.startswith("mgn"):  # eight vectors of 256; metric losses see the stripes of a branch as one
         return [(256, 1 / 8)] * 8 if term == "identity" else [(size, 1 / 5) for size in (256, 256, 256, 512, 768)]
-    if head == "jpm":  # the whole, and four groups of patches
+    if recipe.head == "jpm":  # the whole, and four groups of patches
         return [(dim // 5, 1 / 2)] + [(dim // 5, 1 / 8)] * 4
-    if head == "lmbn":
+    if recipe.head == "lmbn":
         return [(512, 1 / 7)] * 7
-    if dim == 768 + 512:  # CLIP: the token, and the same projected
+    if recipe.network == "clip_vit_base":  # the token, and the same projected
         return [(768, 1.0), (512, 1.0)]
     return [(dim, 1.0)]
 

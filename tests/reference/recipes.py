@@ -25,6 +25,7 @@ class Recipe(NamedTuple):
     """The numbers of a training; a field is a key of SOLVER, and its default is that of the strong baseline (2019)."""
 
     terms: dict[str, float]  # term -> weight
+    network: str
     head: str
     mean: list[float]
     std: list[float]
@@ -93,6 +94,7 @@ def recipe_of(path: Path) -> Recipe:
         solver.pop(key, None)
     return Recipe(
         {name: float(weights[name]) for name in names if weights[name]},
+        tree["MODEL"]["NAME"],
         tree["MODEL"].get("HEAD", "bnneck"),
         images.get("PIXEL_MEAN", [0.485, 0.456, 0.406]),
         images.get("PIXEL_STD", [0.229, 0.224, 0.225]),
