@@ -149,7 +149,7 @@ def _layers_above(names: list[str]) -> dict[str, int]:
     layers: list[str] = []
     depth = {}
     for name in names:  # in the order of the network
-        block = re.match(r"network\.backbone\.base\..*?(?:layer\d|blocks|stages)\.\d+(\.\d+)?\.", name)
+        block = re.match(r"network\.backbone\.base\..*?(?:layer\d|conv\d|blocks|stages)\.\d+(\.\d+)?\.", name)
         if block and block[0] not in layers:
             layers.append(block[0])
         depth[name] = len(layers)
