@@ -1,6 +1,5 @@
 """Load a network for use from one file, without training data and without a configuration file."""
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from engine.settings import Settings
 from engine.weights import initialize, trained_weights, warn_of_scale
 from modelling.backbones import Backbone, backbone
 from modelling.network import ReidNetwork
+from utils.files import sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +55,4 @@ def load_model(settings: Settings) -> TrainedModel:
     network = build_network(cfg)
     initialize(network, cfg, weights)
     record, first_camera = backbone(cfg.MODEL.NAME), cfg.MODEL.FIRST_CAMERA
-    return TrainedModel(network.eval(), record, images, weights.path, _sha256(weights.path), first_camera)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+    return TrainedModel(network.eval(), record, images, weights.path, sha256_of(weights.path), first_camera)

@@ -23,6 +23,8 @@ from utils.errors import ReidError
 
 logger = logging.getLogger(__name__)
 
+_EXPORTED = (".onnx", ".xml")  # endings of the files that inference/export.py writes
+
 
 def read_weights(location: str | Path, model_name: str = "") -> Weights:
     """Read a weight file; its content decides its kind.
@@ -35,6 +37,11 @@ def read_weights(location: str | Path, model_name: str = "") -> Weights:
         ReidError: if the file is missing, holds more than plain tensors, or is neither a checkpoint of ours nor of a
             known project.
     """
+    if Path(location).suffix.lower() in _EXPORTED:
+        raise ReidError(
+            f"MODEL.PRETRAIN_PATH must be weights here, got {location}, an exported file, which embeds and searches "
+            "only (inference/); take the checkpoint that it was exported from"
+        )
     path, description = find_weights(str(location))
     content = read_content(path)
     if SECTION in content:

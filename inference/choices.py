@@ -8,3 +8,6 @@ CAMERAS = ("name", "folder")
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 """Precisions of the backbone; see :func:`inference.engines.plans`."""
+
+INPUTS = ("normalized", "pixels", "fractions", "imagenet")
+"""What an exported file takes, see :mod:`inference.exports.inputs`."""

@@ -16,13 +16,15 @@ from tqdm import tqdm
 
 from datasets.loader import Loader
 from datasets.transforms import NetworkInput, TestTransform
-from engine.model import TrainedModel, load_model
+from engine.model import TrainedModel
 from engine.settings import Settings
-from inference.device import choose_device, decoding_workers
-from inference.engines import AUTO, ENGINES, Plan, Source, fastest_plan, plans
-from inference.gallery.store import Embeddings, ModelCard
+from inference.device import decoding_workers
+from inference.engines import ENGINES, Plan, Source, fastest_plan
+from inference.exports.opened import ExportedModel, open_model
+from inference.gallery.store import Embeddings
 from inference.images import DecodedBatch, DecodedImage, Images, ImageSequence, ImageSource, collate, image_sequence
-from inference.known_cameras import CameraNumbers, KnownCameras
+from inference.known_cameras import CameraNumbers
+from inference.models import prepare
 from modelling.deployment import LAYOUTS
 from utils.cpu import flushing_thread
 from utils.errors import ReidError
@@ -74,14 +76,15 @@ class Extractor:
     ``auto`` is decided by measuring, see :meth:`choose`.
 
     Args:
-        checkpoint: a checkpoint of ours or a trained model of another project; or one that
-            :func:`engine.model.load_model` has prepared with other settings.
-        device: ``auto`` (CUDA where it is), ``cpu``, ``cuda``, ``cuda:1``.
+        checkpoint: a checkpoint of ours, a trained model of another project, or a file of inference/export.py; or
+            what :func:`inference.exports.opened.open_model` has made of one with other settings.
+        device: ``auto`` (CUDA where it is; an exported file takes the CPU), ``cpu``, ``cuda``, ``cuda:1``.
         batch_size: images in a batch; bounds the memory.
         precision: of the backbone, one of :data:`inference.choices.PRECISIONS`; ``auto``: see
             :func:`inference.engines.plans`.
         workers: processes that decode; 0 = this process, None = by the machine. One batch or less never starts any.
-        engine: that computes, one of :data:`inference.engines.ENGINES`, or ``auto``.
+        engine: that computes, one of :data:`inference.engines.ENGINES`, or ``auto``; None = torch, or the usual one
+            of an exported file.
 
     Attributes:
         card: what made the embeddings.
@@ -94,27 +97,23 @@ class Extractor:
 
     def __init__(
         self,
-        checkpoint: str | Path | TrainedModel,
+        checkpoint: str | Path | TrainedModel | ExportedModel,
         device: str = "auto",
         batch_size: int = 128,
         precision: str = "auto",
         workers: int | None = None,
-        engine: str = "torch",
+        engine: str | None = None,
     ) -> None:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ReidError(f"batch_size must be 1 or more, got {batch_size!r}")
         if workers is not None and (not isinstance(workers, int) or workers < 0):
             raise ReidError(f"workers must be 0 or more, got {workers!r}")
-        self.device = choose_device(device)
-        if not isinstance(checkpoint, TrainedModel):
-            checkpoint = load_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint)}))
-        network, images = checkpoint.network, checkpoint.preprocessing
-        self.card = ModelCard(checkpoint.path.name, checkpoint.sha256, network.dim, images)
-        self.cameras = KnownCameras(network.num_cameras, checkpoint.first_camera)
-        if engine == AUTO and network.num_cameras:
-            engine = "torch"  # which can be told the cameras
-        self._plans = plans(engine, precision, self.device, safe_in_16_bits=checkpoint.record.safe_in_16_bits)
-        self._source: Source | None = Source(network, self.device, images.size)
+        if isinstance(checkpoint, (str, Path)):
+            checkpoint = open_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint)}))
+        model = prepare(checkpoint, device, precision, engine)
+        self.card, self.cameras, self.device, self._plans = model.card, model.cameras, model.device, model.plans
+        self._source: Source | None = model.source
+        images = model.card.preprocessing
         self._workers = decoding_workers(self.device) if workers is None else workers
         self._batch_size = batch_size
         self._thread = flushing_thread()

@@ -32,8 +32,8 @@ def build_options(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--strict", action="store_true", help="stop at the first unreadable image")
     precision = "of the backbone (default: auto, measured; 16 bits for a ResNet only, where they are faster)"
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=precision)
-    engine = "torch (default), onnxruntime, openvino, or auto: the fastest of those that are installed, measured"
-    parser.add_argument("--engine", default="torch", metavar="NAME", help=engine)
+    engine = "torch (default; of an exported file: its own), onnxruntime, openvino, or auto: the fastest, measured"
+    parser.add_argument("--engine", metavar="NAME", help=engine)
     return parser
 
 
@@ -69,7 +69,7 @@ def extractor_for(settings: Settings, options: argparse.Namespace) -> "Extractor
     """
     import torch
 
-    from engine.model import load_model
+    from inference.exports.opened import open_model
     from inference.extract import Extractor
 
     cfg = settings.cfg
@@ -79,7 +79,7 @@ def extractor_for(settings: Settings, options: argparse.Namespace) -> "Extractor
         # Otherwise code that names no device, e.g. the loader's pinning thread, takes memory of the first one.
         torch.cuda.set_device(device)
     workers = cfg.DATALOADER.NUM_WORKERS if settings.is_explicit("DATALOADER.NUM_WORKERS") else None
-    return Extractor(load_model(settings), device, cfg.TEST.IMS_PER_BATCH, options.precision, workers, options.engine)
+    return Extractor(open_model(settings), device, cfg.TEST.IMS_PER_BATCH, options.precision, workers, options.engine)
 
 
 @contextmanager

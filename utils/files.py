@@ -2,6 +2,7 @@
 
 import difflib
 import glob
+import hashlib
 import os
 import shutil
 import uuid
@@ -49,6 +50,15 @@ def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8", errors="backslashreplace")  # of names that are no text
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def remove_parts(folder: Path, names: Iterable[str]) -> None:

@@ -15,6 +15,7 @@ from utils.command_line import explain
 from utils.errors import one_line
 from utils.text import printable
 
+_FOR_PROGRAMMERS = ("pytorch_lightning", "lightning", "onnx_ir", "onnxscript")  # loggers
 # In Lightning's order, so that both agree on which process is the first.
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
@@ -36,8 +37,11 @@ class LineFormatter(logging.Formatter):
 
 
 def _is_for_users(record: logging.LogRecord) -> bool:
-    """Lightning's hints (devices, num_workers, products) are for programmers, and its import resets its level."""
-    return record.levelno >= logging.WARNING or not record.name.startswith(("pytorch_lightning", "lightning"))
+    """Hints of Lightning (devices, num_workers) and steps of ONNX's exporter are for programmers.
+
+    A level would not do: Lightning's import resets its own.
+    """
+    return record.levelno >= logging.WARNING or not record.name.startswith(_FOR_PROGRAMMERS)
 
 
 class _BesideBars(logging.Handler):

@@ -1,14 +1,13 @@
 """Engines that compute embeddings, by name, and the ways among which ``auto`` chooses."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from importlib.metadata import version
-from zlib import crc32
 
 import torch
 
 from inference.choices import PRECISIONS
-from inference.engines.base import Embed, Engine, Plan, Source
+from inference.engines.base import Embed, Engine, Plan, Source, absent
 from inference.engines.onnxruntime_engine import ONNXRUNTIME
 from inference.engines.openvino_engine import OPENVINO
 from inference.engines.torch_engine import TORCH
@@ -16,7 +15,20 @@ from utils.errors import ReidError, lookup
 from utils.fastest import fastest
 from utils.precision import multiplies_bf16
 
-__all__ = ["ENGINES", "Embed", "Engine", "Plan", "Source", "build", "fastest_plan", "plans", "versions"]
+__all__ = [
+    "AUTO",
+    "ENGINES",
+    "Embed",
+    "Engine",
+    "Plan",
+    "Source",
+    "absent",
+    "build",
+    "check_engine",
+    "fastest_plan",
+    "plans",
+    "versions",
+]
 
 ENGINES: dict[str, Engine] = {"torch": TORCH, "onnxruntime": ONNXRUNTIME, "openvino": OPENVINO}
 """--engine -> the library."""
@@ -49,7 +61,11 @@ def plans(engine: str, precision: str, device: torch.device, *, safe_in_16_bits:
     if engine == AUTO:
         names = [name for name, row in ENGINES.items() if device.type in row.devices and not row.missing]
     else:
-        _check_engine(engine, lookup({**ENGINES, AUTO: TORCH}, engine, "engine"), precision, device)
+        row = lookup({**ENGINES, AUTO: TORCH}, engine, "engine")
+        if device.type in row.devices and precision not in (AUTO, *row.precisions):
+            offer = ", ".join(row.precisions)
+            raise ReidError(f"precision must be one of {offer} with engine {engine}, got {precision}")
+        check_engine(engine, device, row.libraries)
         names = [engine]
     safe = ["fp32", *(_multiplied_16_bits(device) if safe_in_16_bits else [])]
     measured = AUTO in (engine, precision)
@@ -91,8 +107,7 @@ def fastest_plan(ways: list[Plan], source: Source, batch_size: int, num_images: 
     by_name = {str(plan): plan for plan in ways}
     height, width = source.size
     name = fastest(
-        f"embedding {count} images of {height}x{width} by network {crc32(repr(source.network).encode()):08x}"
-        f"{versions(ways)}",
+        f"embedding {count} images of {height}x{width} by {source.name}{versions(ways)}",
         {name: partial(step, plan) for name, plan in by_name.items()},
         str(ways[0]),
         measure=num_images >= _WORTH_MEASURING,
@@ -107,17 +122,23 @@ def versions(ways: Iterable[Plan]) -> str:
     return f" ({', '.join(f'{library} {version(library)}' for library in libraries)})" if libraries else ""
 
 
-def _check_engine(name: str, engine: Engine, precision: str, device: torch.device) -> None:
-    if device.type not in engine.devices:
+def check_engine(name: str, device: torch.device, libraries: Sequence[str]) -> None:
+    """Refuse an engine that cannot compute here.
+
+    Args:
+        name: one of :data:`ENGINES`.
+        device: that shall compute.
+        libraries: that must be installed.
+
+    Raises:
+        ReidError: for another device than the engine's, or a library that is missing.
+    """
+    if device.type not in ENGINES[name].devices:
         raise ReidError(
-            f"engine {name} computes on {', '.join(engine.devices)} only, got {device.type}; set the device "
+            f"engine {name} computes on {', '.join(ENGINES[name].devices)} only, got {device.type}; set the device "
             "(TRAINER.ACCELERATOR) to cpu, or the engine to torch"
         )
-    if precision not in ("auto", *engine.precisions):
-        raise ReidError(
-            f"precision must be one of {', '.join(engine.precisions)} with engine {name}, got {precision}"
-        )
-    if missing := engine.missing:
+    if missing := absent(libraries):
         raise ReidError(f"engine {name} needs libraries that are not installed: pip install {' '.join(missing)}")
 
 

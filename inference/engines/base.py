@@ -1,10 +1,12 @@
 """What an engine is, and what it is asked to compute."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -24,7 +26,8 @@ class Plan(NamedTuple):
 
     Attributes:
         engine: one of :data:`inference.engines.ENGINES`.
-        precision: of the backbone, one of :data:`modelling.deployment.PRECISIONS`.
+        precision: of the backbone, one of :data:`modelling.deployment.PRECISIONS`; that of an exported file is as its
+            export says.
         layout: of the images, one of :data:`modelling.deployment.LAYOUTS`.
     """
 
@@ -48,10 +51,19 @@ class Source:
     def __init__(self, network: ReidNetwork, device: torch.device, size: tuple[int, int]) -> None:
         self.network, self.device, self.size = network, device, size
 
+    @property
+    def name(self) -> str:
+        """Tells networks of different speed apart."""
+        return f"network {crc32(repr(self.network).encode()):08x}"
+
     @cached_property
-    def onnx(self) -> bytes:
-        """The network as :func:`modelling.onnx_export.to_onnx` converts it; seconds at the first use."""
+    def graph(self) -> bytes | Path:
+        """What other engines than torch read: an ONNX file, or its content; seconds at the first use."""
         return to_onnx(self.network, self.size)
+
+    def feed(self, images: Tensor) -> Tensor:
+        """What the graph takes, of normalized images (N, 3, H, W) float32."""
+        return images
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,8 @@ class Engine:
         precisions: that it offers.
         layouts: that it offers, the usual one first.
         devices: types of the devices it computes on.
-        libraries: that must be installed, by the name that pip and ``import`` share.
+        libraries: that must be installed, by the name that pip and ``import`` share; the first one computes, the
+            others convert a network for it.
         takes_cameras: whether it can be told the cameras of images; else they count as unknown.
     """
 
@@ -77,4 +90,9 @@ class Engine:
     @property
     def missing(self) -> list[str]:
         """The libraries that are not installed."""
-        return [library for library in self.libraries if find_spec(library) is None]
+        return absent(self.libraries)
+
+
+def absent(libraries: Iterable[str]) -> list[str]:
+    """The libraries that are not installed."""
+    return [library for library in libraries if find_spec(library) is None]

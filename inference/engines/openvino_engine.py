@@ -13,10 +13,10 @@ def _build(source: Source, plan: Plan) -> Embed:
 
     core = openvino.Core()
     compiled = core.compile_model(
-        core.read_model(source.onnx, b""),
+        core.read_model(source.graph, b"") if isinstance(source.graph, bytes) else core.read_model(source.graph),
         "CPU",
         {
-            "INFERENCE_PRECISION_HINT": _HINTS[plan.precision],
+            "INFERENCE_PRECISION_HINT": _HINTS.get(plan.precision, "f32"),  # of an exported file: 8 bits stay 8
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, on all threads
             "CPU_DENORMALS_OPTIMIZATION": True,  # see utils.cpu.flush_subnormals
@@ -24,7 +24,7 @@ def _build(source: Source, plan: Plan) -> Embed:
     )
 
     def embed(images: Tensor) -> Tensor:
-        return torch.from_numpy(compiled(images.numpy())[0])
+        return torch.from_numpy(compiled(source.feed(images).numpy())[0])
 
     return embed
 

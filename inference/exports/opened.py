@@ -1,0 +1,162 @@
+"""Open an exported file: what lies beside it says what it takes and which checkpoint it comes from."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datasets.preprocessing import RESOLUTION, Preprocessing
+from engine.model import TrainedModel, load_model
+from engine.preprocessing import KEYS
+from engine.settings import Settings
+from inference.engines import Source
+from inference.exports import FORMATS, Export, Format
+from inference.exports.inputs import INPUTS
+from inference.gallery.store import ModelCard
+from utils.errors import ReidError, one_line
+from utils.files import sha256_of
+
+_AGAIN = "export it again with inference/export.py"
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A file that embeds.
+
+    Attributes:
+        path: the file.
+        card: the checkpoint that it was exported from, and the images.
+        format: of the file.
+        input: what it takes, one of :data:`inference.exports.inputs.INPUTS`.
+        unit: its vectors have length 1.
+        precision: in which it computes, ``fp32`` or ``int8``.
+    """
+
+    path: Path
+    card: ModelCard
+    format: Format
+    input: str
+    unit: bool
+    precision: str
+
+    @property
+    def label(self) -> str:
+        """The precision as a gallery notes it: vectors of length 1 do not mix with others."""
+        return f"{self.precision}-unit" if self.unit else self.precision
+
+
+class FileSource(Source):
+    """An exported file for an engine.
+
+    Args:
+        model: the file.
+    """
+
+    def __init__(self, model: ExportedModel) -> None:
+        self.device, self.size = torch.device("cpu"), model.card.preprocessing.size
+        self._model, self._input = model, INPUTS[model.input]
+
+    @property
+    def name(self) -> str:
+        """Tells networks of different speed apart."""
+        return f"file {self._model.card.sha256[:8]} {self._model.precision}"
+
+    @property
+    def graph(self) -> bytes | Path:
+        """The path of the file."""
+        return self._model.path
+
+    def feed(self, images: Tensor) -> Tensor:
+        """What the file takes, of normalized images (N, 3, H, W) float32."""
+        return self._input.feed(images, self._model.card.preprocessing)
+
+
+def open_model(settings: Settings) -> TrainedModel | ExportedModel:
+    """The model of MODEL.PRETRAIN_PATH: an exported file, or weights.
+
+    Raises:
+        ReidError: as :func:`open_exported` or :func:`engine.model.load_model`.
+    """
+    path = Path(settings.cfg.MODEL.PRETRAIN_PATH)
+    return open_exported(path, settings) if _format_of(path) else load_model(settings)
+
+
+def open_exported(path: Path, settings: Settings) -> ExportedModel:
+    """An exported file, compared with what lies beside it.
+
+    Args:
+        path: of the file.
+        settings: of the user; of those of the images only the low resolution may differ from the export's.
+
+    Raises:
+        ReidError: if a file is missing or damaged, or the settings contradict it.
+    """
+    name = _format_of(path)
+    card = path.with_suffix(".json")
+    if missing := [str(file) for file in (path, card) if name is None or not file.is_file()]:
+        raise ReidError(f"{path} must be an exported file with {card.name} beside it, but lacks {', '.join(missing)}")
+    try:
+        values = json.loads(card.read_text(encoding="utf-8"))
+        model = _from_dict(path, FORMATS[str(name)], values)
+        digests = {str(ending): str(digest) for ending, digest in values["files"].items()}
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file may raise anything
+        raise ReidError(f"{card} is damaged ({type(error).__name__}: {one_line(error)[:200]}); {_AGAIN}") from error
+    for file in (path.with_suffix(Path(file).suffix) for file in model.format.files):
+        if not file.is_file() or sha256_of(file) != digests.get(file.suffix):
+            raise ReidError(f"{file} is not the file that {card.name} describes, or is damaged; {_AGAIN}")
+    return replace(model, card=replace(model.card, preprocessing=_images(model.card.preprocessing, settings, path)))
+
+
+def card_text(export: Export, folder: Path, name: str) -> str:
+    """The text of the file beside an exported one.
+
+    Args:
+        export: what was exported.
+        folder: of the exported files.
+        name: of the format.
+    """
+    model, options = export.model, export.options
+    card = ModelCard(model.path.name, model.sha256, model.network.dim, model.preprocessing)
+    files = {Path(file).suffix: sha256_of(folder / file) for file in FORMATS[name].files}
+    own = {"format": name, "input": options.input, "unit": options.unit, "precision": options.precision}
+    return json.dumps({**own, "files": files, **card.as_dict()}, indent=2) + "\n"
+
+
+def _format_of(path: Path) -> str | None:
+    endings = {Path(row.files[0]).suffix: name for name, row in FORMATS.items() if row.engines}
+    return endings.get(path.suffix.lower())
+
+
+def _from_dict(path: Path, row: Format, values: Mapping[str, Any]) -> ExportedModel:
+    """The model that the text beside it describes.
+
+    Raises:
+        ReidError, KeyError, TypeError, ValueError: if that is damaged.
+    """
+    card, options = ModelCard.from_dict(values), (values["input"], values["unit"], values["precision"])
+    height, width = card.preprocessing.size
+    rules = (options[0] in INPUTS, isinstance(options[1], bool), options[2] in ("fp32", "int8"))
+    if not all(rules) or min(int(height), int(width), card.dim) < 1:
+        raise ReidError(
+            f"input, unit and precision are {options}, the images {height} x {width}, the vectors {card.dim}"
+        )
+    return ExportedModel(path, card, row, *options)
+
+
+def _images(own: Preprocessing, settings: Settings, path: Path) -> Preprocessing:
+    """The images of the export at the resolution that the user wants.
+
+    Raises:
+        ReidError: if the user wants images of another size or normalization.
+    """
+    for name, value in own.as_dict().items():
+        wish = settings.overrides.get(KEYS[name], value)
+        if name not in RESOLUTION and list(wish) != list(value):
+            raise ReidError(f"{path} keeps the images of its export, {KEYS[name]} {value}, got {wish}; leave it out")
+    return replace(own, **{name: settings.explicit.get(KEYS[name], getattr(own, name)) for name in RESOLUTION})
