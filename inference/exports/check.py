@@ -129,4 +129,4 @@ def _batches(size: tuple[int, int], pixels: Tensor | None) -> Iterator[Tensor]:
         else:
             yield pixels[:count]
     if pixels is not None:
-        yield from pixels.split(_BATCH)
+        yield from torch.split(pixels, _BATCH)

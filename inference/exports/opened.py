@@ -1,6 +1,7 @@
 """Open an exported file: what lies beside it says what it takes and which checkpoint it comes from."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from inference.exports.inputs import INPUTS
 from inference.gallery.store import ModelCard
 from utils.errors import ReidError, one_line
 from utils.files import sha256_of
+
+logger = logging.getLogger(__name__)
 
 _AGAIN = "export it again with inference/export.py"
 
@@ -156,7 +159,10 @@ def _images(own: Preprocessing, settings: Settings, path: Path) -> Preprocessing
         ReidError: if the user wants images of another size or normalization.
     """
     for name, value in own.as_dict().items():
-        wish = settings.overrides.get(KEYS[name], value)
-        if name not in RESOLUTION and list(wish) != list(value):
-            raise ReidError(f"{path} keeps the images of its export, {KEYS[name]} {value}, got {wish}; leave it out")
+        wish = settings.explicit.get(key := KEYS[name], value)
+        if name in RESOLUTION or list(wish) == list(value):
+            continue
+        if key in settings.overrides:
+            raise ReidError(f"{path} keeps the images of its export, {key} {value}, got {wish}; leave it out")
+        logger.warning("%s %s in the configuration file is left out: the export has %s", key, wish, value)
     return replace(own, **{name: settings.explicit.get(KEYS[name], getattr(own, name)) for name in RESOLUTION})

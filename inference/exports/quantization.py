@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,12 +25,12 @@ class _Images:
 
     def __init__(self, pixels: Tensor, file_input: Input, images: Preprocessing) -> None:
         normalize = NetworkInput(replace(images, scale=1))
-        batches = (file_input.feed(normalize(batch), images).numpy() for batch in pixels.split(_BATCH))
-        self._batches = iter(batches)
+        self._inputs = (file_input.feed(normalize(batch), images).numpy() for batch in torch.split(pixels, _BATCH))
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         """The next input of the file; None at the end."""
-        return next(({INPUT: batch} for batch in self._batches), None)
+        batch = next(self._inputs, None)
+        return None if batch is None else {INPUT: batch}
 
 
 def quantized(content: bytes, pixels: Tensor, file_input: Input, images: Preprocessing) -> bytes:

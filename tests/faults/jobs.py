@@ -155,12 +155,22 @@ def _vectors(folder: Path) -> object:
     return embeddings.vectors.tobytes(), embeddings.paths.tolist()
 
 
+def _export(world: World, folder: Path) -> list[str]:
+    return ["inference/export.py", *_model(world, folder)]
+
+
+def _card(folder: Path) -> object:
+    card = json.loads((folder / "model.json").read_text())
+    return {**card, "files": list(card["files"])}, (folder / "model.onnx").is_file()
+
+
 JOBS: dict[str, Job] = {
     "train": Job(_train, _weights, _resume),
     "test": Job(_test, lambda folder: json.loads((folder / "report.json").read_text())["results"], replaces=True),
     "embed": Job(_embed, _vectors, replaces=True),
     "search": Job(_search, lambda folder: (folder / "results.csv").read_text(), replaces=True, prepare=_copy_gallery),
     "infer": Job(_infer, lambda folder: (folder / "result.csv").read_text(), replaces=True),
+    "export": Job(_export, _card, replaces=True),
     "makelr": Job(_lower, _images),
     "convert": Job(_convert, _images),
     "tracks": Job(_cut_tracks, _images),

@@ -43,6 +43,34 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "best.pth")
 
 
+def _write_export(folder: Path, checkpoint: Path, name: str = "onnx", **options: object) -> Path:
+    """What inference/export.py writes, without its checks."""
+    from engine.model import load_model
+    from inference.exports import CARD, FORMATS, Export, ExportOptions
+    from inference.exports.opened import card_text
+
+    for library in FORMATS[name].libraries:
+        pytest.importorskip(library)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = load_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint)}))
+    export = Export(model, ExportOptions(**options))  # type: ignore[arg-type]
+    FORMATS[name].write(export, folder)
+    (folder / CARD).write_text(card_text(export, folder, name))
+    return folder / FORMATS[name].files[0]
+
+
+@pytest.fixture
+def write_export() -> Callable[..., Path]:
+    """Export a checkpoint: folder, checkpoint, format, fields of ExportOptions."""
+    return _write_export
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint as ONNX; read only."""
+    return _write_export(tmp_path_factory.mktemp("exported"), checkpoint)
+
+
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """Seven images of a Market gallery: one junk, two distractors, three identities."""
