@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from configs import SCHEMA
+from configs.schema import checked_value
 from datasets.preprocessing import RESOLUTION, Preprocessing
 from engine.model import TrainedModel, load_model
 from engine.preprocessing import KEYS
@@ -92,19 +94,19 @@ def open_exported(path: Path, settings: Settings) -> ExportedModel:
     """An exported file, compared with what lies beside it.
 
     Args:
-        path: of the file.
+        path: of the file, with an ending of :data:`inference.exports.FORMATS`.
         settings: of the user; of those of the images only the low resolution may differ from the export's.
 
     Raises:
         ReidError: if a file is missing or damaged, or the settings contradict it.
     """
-    name = _format_of(path)
-    card = path.with_suffix(".json")
-    if missing := [str(file) for file in (path, card) if name is None or not file.is_file()]:
+    row, card = _format_of(path), path.with_suffix(".json")
+    assert row is not None
+    if missing := [str(file) for file in (path, card) if not file.is_file()]:
         raise ReidError(f"{path} must be an exported file with {card.name} beside it, but lacks {', '.join(missing)}")
     try:
         values = json.loads(card.read_text(encoding="utf-8"))
-        model = _from_dict(path, FORMATS[str(name)], values)
+        model = _from_dict(path, row, values)
         digests = {str(ending): str(digest) for ending, digest in values["files"].items()}
     except OSError:
         raise
@@ -131,9 +133,10 @@ def card_text(export: Export, folder: Path, name: str) -> str:
     return json.dumps({**own, "files": files, **card.as_dict()}, indent=2) + "\n"
 
 
-def _format_of(path: Path) -> str | None:
-    endings = {Path(row.files[0]).suffix: name for name, row in FORMATS.items() if row.engines}
-    return endings.get(path.suffix.lower())
+def _format_of(path: Path) -> Format | None:
+    """The format of an exported file, by its ending; None for other files."""
+    rows = {Path(row.files[0]).suffix: row for row in FORMATS.values() if row.engines}
+    return rows.get(path.suffix.lower())
 
 
 def _from_dict(path: Path, row: Format, values: Mapping[str, Any]) -> ExportedModel:
@@ -143,12 +146,12 @@ def _from_dict(path: Path, row: Format, values: Mapping[str, Any]) -> ExportedMo
         ReidError, KeyError, TypeError, ValueError: if that is damaged.
     """
     card, options = ModelCard.from_dict(values), (values["input"], values["unit"], values["precision"])
-    height, width = card.preprocessing.size
-    rules = (options[0] in INPUTS, isinstance(options[1], bool), options[2] in ("fp32", "int8"))
-    if not all(rules) or min(int(height), int(width), card.dim) < 1:
-        raise ReidError(
-            f"input, unit and precision are {options}, the images {height} x {width}, the vectors {card.dim}"
-        )
+    for name, value in card.preprocessing.as_dict().items():
+        checked_value(SCHEMA, KEYS[name], value)
+    if options[0] not in INPUTS or not isinstance(options[1], bool) or options[2] not in ("fp32", "int8"):
+        raise ReidError(f"input, unit and precision are {options}")
+    if card.dim < 1:
+        raise ReidError(f"dim must be 1 or more, got {card.dim}")
     return ExportedModel(path, card, row, *options)
 
 

@@ -45,18 +45,18 @@ def quantized(content: bytes, pixels: Tensor, file_input: Input, images: Preproc
         file_input: what the file takes.
         images: of the network.
     """
-    import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     level = logging.getLogger().level
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):  # they report their steps
-        float_file, result = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
+        float_file, simplified, result = (Path(folder, name) for name in ("float.onnx", "simple.onnx", "int8.onnx"))
+        float_file.write_bytes(content)
         logging.getLogger().setLevel(logging.ERROR)
         try:
-            quant_pre_process(onnx.load_from_string(content), str(float_file), skip_symbolic_shape=True)
+            quant_pre_process(str(float_file), str(simplified), skip_symbolic_shape=True)
             quantize_static(
-                str(float_file),
+                str(simplified),
                 str(result),
                 _Images(pixels, file_input, images),
                 quant_format=QuantFormat.QDQ,
