@@ -12,13 +12,13 @@ from torch import Tensor
 from datasets.preprocessing import Preprocessing
 from datasets.transforms import NetworkInput, TestTransform
 from engine.settings import Settings
-from inference.engines import build
+from inference.engines import Embed, build
 from inference.exports.base import Export
 from inference.exports.opened import open_exported
 from inference.images import list_images
 from inference.models import prepare
 from modelling.deployment import Embedder
-from utils.errors import ReidError
+from utils.errors import ReidError, one_line
 from utils.images import read_image
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def _compare(path: Path, export: Export, batches: Iterator[Tensor]) -> Compariso
     distances, lengths = [], []
     for batch in batches:
         images = normalize(batch)
-        own, other = embed(images).double(), reference(images).double()
+        own, other = _vectors(embed, images).double(), reference(images).double()
         if own.shape != other.shape:
             raise ReidError(f"the exported file must give {tuple(other.shape)} vectors, got {tuple(own.shape)}")
         distances.append(1 - torch.cosine_similarity(own, other))
@@ -118,6 +118,22 @@ def _compare(path: Path, export: Export, batches: Iterator[Tensor]) -> Compariso
         lengths.append((own.norm(dim=1) / length - 1).abs())
     distance = torch.cat(distances)
     return Comparison(len(distance), float(distance.max()), float(distance.median()), float(torch.cat(lengths).max()))
+
+
+def _vectors(embed: Embed, images: Tensor) -> Tensor:
+    """By the file.
+
+    Raises:
+        ReidError: if the library of the file refuses so many images.
+    """
+    try:
+        return embed(images)
+    except Exception as error:  # each library has errors of its own
+        reason = one_line(error)[:300]
+        raise ReidError(
+            f"the exported file must take any number of images, but fails with {len(images)}: {reason}; no file was "
+            "written; report this network"
+        ) from error
 
 
 def _batches(size: tuple[int, int], pixels: Tensor | None) -> Iterator[Tensor]:

@@ -100,7 +100,7 @@ class ClipTransformer(nn.Module):
     def forward(self, images: Tensor, cameras: Tensor | None = None) -> Tensor:
         """(N, 3, H, W) images and (N,) cameras -> (N, 768), the class token after the last normalization."""
         patches = self.conv1(images).flatten(2).mT
-        token = self.class_embedding.expand(len(images), 1, -1)
+        token = self.class_embedding.expand(images.shape[0], 1, -1)
         if hasattr(self, "cv_embed"):
             token = token + camera_vectors(self.cv_embed[:, None], cameras)
         tokens = self.ln_pre(torch.cat([token, patches], dim=1) + self.positional_embedding)

@@ -182,7 +182,7 @@ class _Block(nn.Module):
         if shift:
             padded = padded.roll((-shift, -shift), (1, 2))
             mask = _mask(padded.shape[1], padded.shape[2], side, padded.device)
-        images, rows, columns = len(padded), padded.shape[1] // side, padded.shape[2] // side
+        images, rows, columns = padded.shape[0], padded.shape[1] // side, padded.shape[2] // side
         tiles = padded.reshape(images, rows, side, columns, side, channels).transpose(2, 3)
         windows = self.attn["w_msa"](tiles.reshape(images, rows * columns, side**2, channels), mask)
         tiles = windows.view(images, rows, columns, side, side, channels).transpose(2, 3)

@@ -81,7 +81,7 @@ class MultiBranchHead(Head):
 
     def scaled(self, vectors: Tensor) -> Tensor:
         """Each part with length 1, as in the authors' evaluation: all weigh alike."""
-        return functional.normalize(vectors.view(len(vectors), len(self.parts), _WIDTH), dim=2).flatten(1)
+        return functional.normalize(vectors.view(vectors.shape[0], len(self.parts), _WIDTH), dim=2).flatten(1)
 
     def adopt(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """All copies begin as the last layers of a whole OSNet."""

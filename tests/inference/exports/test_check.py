@@ -1,5 +1,6 @@
 """A file whose vectors are not those of torch is refused."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from engine.settings import Settings
 from inference.exports import Export, ExportOptions, base
 from inference.exports.check import check_export, read_pixels
 from utils.errors import ReidError
+from utils.files import sha256_of
 
 
 def export_of(checkpoint: Path, **options: object) -> Export:
@@ -46,6 +48,19 @@ def test_a_network_that_gives_no_numbers_is_refused(checkpoint: Path, exported: 
         export.model.network.head.bn.weight.fill_(float("nan"))  # type: ignore[union-attr, operator]
     with pytest.raises(ReidError, match="got nan"):
         check_export(exported, export)
+
+
+def test_a_file_for_one_number_of_images_is_refused(checkpoint: Path, exported: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    folder = shutil.copytree(exported.parent, tmp_path / "folder")
+    model = onnx.load(folder / "model.onnx")
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, folder / "model.onnx")
+    card = json.loads((folder / "model.json").read_text())
+    card["files"] = {".onnx": sha256_of(folder / "model.onnx")}
+    (folder / "model.json").write_text(json.dumps(card))
+    with pytest.raises(ReidError, match=r"must take any number of images, but fails with 3: .*; no file was written"):
+        check_export(folder / "model.onnx", export_of(checkpoint))
 
 
 def test_8_bits_are_measured_by_the_median(checkpoint: Path, exported: Path, images: Path, tmp_path: Path) -> None:

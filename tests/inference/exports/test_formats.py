@@ -20,6 +20,12 @@ FAMILIES: dict[str, dict[str, object]] = {
     "timm ViT": {"MODEL.NAME": "timm:test_vit"},
     "swin_solider": {"MODEL.NAME": "swin_tiny_solider"},
     "ViT with cameras": {"MODEL.NAME": "vit_tiny", "MODEL.CAMERAS": 3},
+    "lmbn": {
+        "MODEL.NAME": "osnet_x0_25",
+        "MODEL.HEAD": "lmbn",
+        "INPUT.SIZE_TRAIN": [96, 32],
+        "INPUT.SIZE_TEST": [96, 32],
+    },
     "ViT with jpm": {"MODEL.NAME": "vit_tiny", "MODEL.HEAD": "jpm"},
 }
 
