@@ -20,6 +20,7 @@ FAMILIES: dict[str, dict[str, object]] = {
     "timm ViT": {"MODEL.NAME": "timm:test_vit"},
     "swin_solider": {"MODEL.NAME": "swin_tiny_solider"},
     "ViT with cameras": {"MODEL.NAME": "vit_tiny", "MODEL.CAMERAS": 3},
+    "CLIP": {"MODEL.NAME": "clip_vit_base"},
     "lmbn": {
         "MODEL.NAME": "osnet_x0_25",
         "MODEL.HEAD": "lmbn",
