@@ -1,7 +1,11 @@
-"""Search an embedded gallery for the images of a folder, or for one image (DATASETS.ROOT_DIR).
+"""Search an embedded gallery for the images of a folder, or for one image or several.
 
 python inference/get_similar.py --gallery_data output_dir DATASETS.ROOT_DIR ../datasets/market1501/query
     MODEL.PRETRAIN_PATH logs/market1501/resnet50/baseline/exp0/best.pth
+python inference/get_similar.py --query suspect.jpg another.jpg MODEL.PRETRAIN_PATH best.pth
+find photos -name '*.jpg' | python inference/get_similar.py DATASETS.ROOT_DIR - MODEL.PRETRAIN_PATH best.pth
+
+DATASETS.ROOT_DIR is a folder, an image, or - for paths on standard input, one a line (or a zero byte after each).
 
 OUTPUT_DIR gets results.csv (query, rank, path, identity, camera, distance), results.npz (indices, distances),
 query_embeddings.npy and query_paths.npy; earlier ones are moved to earlier_1. The distance is the cosine distance, in
@@ -54,23 +58,24 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
     """
     from inference.gallery.index import load_or_build_index
     from inference.gallery.store import CSV, open_gallery
-    from inference.images import list_images
     from inference.index import check_kind
+    from inference.queries import list_queries
     from inference.results import SearchFilter, write_results
 
-    root, output = Path(settings.cfg.DATASETS.ROOT_DIR), Path(settings.cfg.OUTPUT_DIR)
+    output = Path(settings.cfg.OUTPUT_DIR)
     check_kind(options.index, options.index_uri)
     gallery = open_gallery(options.gallery_data)
-    search_filter = SearchFilter(options.topk, options.max_distance, _cameras(gallery, options.other_cameras))
+    search_filter = SearchFilter(options.topk, options.max_distance, _cameras(gallery, options))
     if settings.is_explicit("MODEL.USE_CENTROIDS"):
         _check_kind(gallery.centroids, settings.cfg.MODEL.USE_CENTROIDS)
+    places = _places(settings, options.query)
+    paths, junk = list_queries(places, subfolders=options.images_in_subfolders, output=output)
     extractor = extractor_for(settings, options)
-    paths, junk = list_images(root, subfolders=options.images_in_subfolders, output=output)
     extractor.choose(len(paths))
     _compare_models(gallery, extractor)
     _compare_cameras(gallery.told_cameras, settings.cfg.TEST.CAMERAS)
     logger.info("%d queries (%d more are junk) in a gallery of %d", len(paths), junk, len(gallery.embeddings))
-    if search_filter.cameras is not None:
+    if search_filter.cameras is not None and search_filter.cameras.others:
         _warn_of_unknown_cameras(search_filter.cameras, paths)
     index = load_or_build_index(
         gallery,
@@ -133,13 +138,30 @@ def _warn_of_unknown_cameras(cameras: "Cameras", paths: "ImagePaths") -> None:
         logger.warning(message, unknown, len(paths))
 
 
-def _cameras(gallery: "Gallery", source: str | None) -> "Cameras | None":
-    """What --other_cameras needs to know; None without it."""
+def _places(settings: Settings, query: Sequence[str]) -> Sequence[str]:
+    """Where the queries are: --query, or else DATASETS.ROOT_DIR."""
+    if query and "DATASETS.ROOT_DIR" in settings.overrides:
+        root = settings.cfg.DATASETS.ROOT_DIR
+        raise ReidError(f"--query or DATASETS.ROOT_DIR names the queries, got {query[0]} and {root}; leave one out")
+    return query or [settings.cfg.DATASETS.ROOT_DIR]
+
+
+def _cameras(gallery: "Gallery", options: argparse.Namespace) -> "Cameras | None":
+    """What the search must know of cameras; None where no option is about them."""
     from inference.cameras import Cameras
 
-    if source and gallery.centroids:
-        raise ReidError("--other_cameras needs a gallery of images, got centroids, which join cameras; leave it out")
-    return Cameras(source, gallery.embeddings.paths) if source else None
+    source, only, by_folder = options.other_cameras, options.camera, options.camera_from_folder
+    if not (source or only or by_folder):
+        return None
+    if gallery.centroids:
+        raise ReidError(
+            "--other_cameras, --camera and --camera_from_folder need a gallery of images, got centroids, which join "
+            "cameras; leave them out"
+        )
+    if by_folder and source == "name":
+        raise ReidError("--camera_from_folder contradicts --other_cameras name; give --other_cameras folder")
+    by_folder = by_folder or source == "folder"
+    return Cameras("folder" if by_folder else "name", gallery.embeddings.paths, others=bool(source), only=only)
 
 
 def _check_kind(gallery_has_centroids: bool, use_centroids: bool) -> None:
@@ -156,6 +178,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Search; return the exit code."""
     parser = build_options(__doc__)
     add = parser.add_argument
+    images = "images to search for, instead of DATASETS.ROOT_DIR"
+    add("--query", nargs="+", action="extend", default=[], metavar="FILE", help=images)
     folder = "folder that create_embeddings.py has written (default: output_dir)"
     add("--gallery_data", type=Path, default=Path("output_dir"), metavar="DIR", help=folder)
     topk = "gallery images per query, 0 = all (default: 100)"
@@ -164,6 +188,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--normalize_features", action=argparse.BooleanOptionalAction, default=True, help=normalize)
     own = "leave out gallery images of the query's own camera, which the file's name or its folder tells"
     add("--other_cameras", choices=CAMERAS, help=own)
+    only = "search among the gallery images of these cameras: numbers in the names of files"
+    add("--camera", nargs="+", action="extend", default=[], metavar="CAMERA", help=only)
+    by_folder = "the camera of an image is the folder that holds it, for --camera and results.csv"
+    add("--camera_from_folder", action="store_true", help=by_folder)
     weaker = "drop weaker matches; test.py reports a threshold"
     add("--max_distance", type=number(float, 0), metavar="D", help=weaker)
     add("--index", choices=INDEX_KINDS, default="flat", help="flat: exact (default); hnsw, ivfpq: FAISS; milvus")

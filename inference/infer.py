@@ -44,13 +44,14 @@ def infer(settings: Settings, options: argparse.Namespace) -> "Accuracy":
     from inference.gallery.centroids import centroid_embeddings, check_identities
     from inference.images import list_images
     from inference.index import build_index
+    from inference.queries import list_queries
     from inference.results import PREDICTIONS, SearchFilter, write_predictions
 
     root, output = Path(settings.cfg.DATASETS.ROOT_DIR), Path(settings.cfg.OUTPUT_DIR)
     centroids: bool = settings.cfg.MODEL.USE_CENTROIDS
     cameras: bool = settings.cfg.TEST.CAMERAS
     subfolders, strict = options.images_in_subfolders, options.strict
-    query_paths = list_images(options.query_dir, subfolders=subfolders, output=output).paths
+    query_paths = list_queries([options.query_dir], subfolders=subfolders, output=output).paths
     gallery_paths = list_images(root, subfolders=subfolders, output=output).paths
     if centroids:
         check_identities(gallery_paths)
@@ -74,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Infer; return the exit code."""
     parser = build_options(__doc__)
     add = parser.add_argument
-    add("--query_dir", type=Path, required=True, metavar="DIR", help="folder of the query images, or one image")
+    images = "folder of the query images, one image, or - for paths on standard input"
+    add("--query_dir", type=Path, required=True, metavar="DIR", help=images)
     beyond = "beyond it: no match; test.py reports a threshold"
     add("--max_distance", type=number(float, 0), metavar="D", help=beyond)
     return run_with_options(infer, parser, argv)

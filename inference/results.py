@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.readers.market import UNKNOWN_ID, labels_of
-from inference.cameras import Cameras, search_other_cameras
+from inference.cameras import Cameras
 from inference.gallery.store import CSV, NPZ, QUERY_PATHS, QUERY_VECTORS, RESULTS, Embeddings, Gallery
 from inference.indexes.base import NOT_FOUND, Index, SearchResult
 from inference.npy_writer import save_rows, write_npy
@@ -36,7 +36,7 @@ class SearchFilter:
     Attributes:
         topk: gallery images per query; 0 = all.
         max_distance: weaker matches are dropped; None = none is.
-        cameras: gallery images of a query's own camera are left out; None = none is.
+        cameras: the cameras of the images that count; None = all do, and names of files tell the cameras.
     """
 
     topk: int = 100
@@ -51,9 +51,7 @@ class SearchFilter:
         """
         if self.cameras is None:
             return self.drop_weak(index.search(queries.vectors, self.topk))
-        own = self.cameras.of_queries(queries.paths)
-        result = search_other_cameras(index, queries.vectors, self.topk, self.cameras.gallery, own)
-        return self.drop_weak(result)
+        return self.drop_weak(self.cameras.search(index, queries, self.topk))
 
     def drop_weak(self, result: SearchResult) -> SearchResult:
         """``result`` without the matches that are too weak: their index becomes :data:`NOT_FOUND`."""
@@ -123,14 +121,18 @@ def write_results(
 
 
 def best_matches(queries: Embeddings, gallery: Gallery, index: Index, search_filter: SearchFilter) -> str:
-    """The nearest gallery images of a few queries, as lines for the console: rank, distance, path."""
+    """The nearest gallery images of a few queries, a table for each, as lines for the console.
+
+    Identities and cameras have a column where one is known. Paths come last and are never cut, so that they can be
+    copied.
+    """
     few = replace(search_filter, topk=min(search_filter.topk, _FEW_MATCHES) or _FEW_MATCHES)
     lines = []
     for query, distances, items in zip(queries.paths, *few.search(index, queries), strict=True):
-        paths = gallery.embeddings.paths[items[items != NOT_FOUND]].tolist()
-        matches = [f"{rank:4d}  {distances[rank - 1]:.4f}  {path}" for rank, path in enumerate(paths, start=1)]
-        lines += [f"{query}: rank, distance, gallery image", *(matches or [f"      {NO_MATCH}"])]
-    return "\n".join([*map(printable, lines), ""])
+        items = items[items != NOT_FOUND]
+        lines += ["", query]
+        lines += _table(gallery, items, distances[: len(items)], few.cameras) if len(items) else [f"  {NO_MATCH}"]
+    return "\n".join([*map(printable, lines[1:]), ""])
 
 
 def write_predictions(folder: Path, queries: Embeddings, gallery: Embeddings, result: SearchResult) -> None:
@@ -177,13 +179,35 @@ def _write_lines(
     rows, places = np.nonzero(has_line)
     items = result.indices[rows, places]
     empty = items == NOT_FOUND
-    found = gallery.embeddings.paths[items]
+    images, people, of_cameras = _texts(gallery, items, cameras)
     columns = (
         paths[rows],
         np.where(empty, "", (places + 1).astype(str)),
-        np.where(empty, NO_MATCH, found),
-        np.where(empty, "", label_texts(gallery.person_ids[items])),
-        np.where(empty, "", cameras.texts(found) if cameras else label_texts(gallery.camera_ids[items])),
+        np.where(empty, NO_MATCH, images),
+        np.where(empty, "", people),
+        np.where(empty, "", of_cameras),
         np.where(empty, "", np.char.mod("%.9f", result.distances[rows, places])),
     )
     csv.writer(file).writerows(as_rows(zip(*(column.tolist() for column in columns), strict=True)))
+
+
+def _table(
+    gallery: Gallery, items: NDArray[np.int64], distances: NDArray[np.float32], cameras: Cameras | None
+) -> list[str]:
+    """The lines of a table of M gallery images, the nearest first."""
+    images, people, of_cameras = _texts(gallery, items, cameras)
+    ranks = [str(rank) for rank in range(1, len(items) + 1)]
+    columns = [["rank", *ranks], ["distance", *np.char.mod("%.4f", distances).tolist()]]
+    for name, texts in (("identity", people.tolist()), ("camera", of_cameras.tolist())):
+        columns += [[name, *texts]] if any(texts) else []
+    padded = [[text.rjust(max(map(len, column))) for text in column] for column in columns]
+    return [f"  {'  '.join(row)}" for row in zip(*padded, ["image", *images.tolist()], strict=True)]
+
+
+def _texts(
+    gallery: Gallery, items: NDArray[np.int64], cameras: Cameras | None
+) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]:
+    """Path, identity and camera of M gallery images; empty where an identity or a camera is not known."""
+    images = gallery.embeddings.paths[items]
+    of_cameras = cameras.texts(images) if cameras else label_texts(gallery.camera_ids[items])
+    return images, label_texts(gallery.person_ids[items]), of_cameras

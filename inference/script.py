@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from configs import SCHEMA
+from configs.defaults import OLD_NAMES
 from engine.cli import begin, build_parser
 from engine.settings import Settings
 from inference.choices import PRECISIONS
@@ -52,9 +54,21 @@ def run_with_options(
         interruption: what the log says of a stop.
     """
     options = parser.parse_intermixed_args(argv)
+    options.overrides = [*_pairs_after_lists(options), *options.overrides]
     setup_logging(every_process=True)  # each of torchrun's has images of its own, and names the unreadable ones
 
     return exit_code(lambda: action(begin(options), options), interruption)
+
+
+def _pairs_after_lists(options: argparse.Namespace) -> list[str]:
+    """Take the KEY VALUE pairs off the options of several words before them: ``--query a.jpg b.jpg KEY VALUE``."""
+    pairs: list[str] = []
+    for name, words in vars(options).items():
+        if isinstance(words, list) and name != "overrides":
+            end = next((place for place, word in enumerate(words) if word in SCHEMA or word in OLD_NAMES), len(words))
+            pairs += words[end:]
+            del words[end:]
+    return pairs
 
 
 def extractor_for(settings: Settings, options: argparse.Namespace) -> "Extractor":

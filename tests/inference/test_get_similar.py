@@ -1,4 +1,5 @@
 import csv
+import io
 import shlex
 import subprocess
 import sys
@@ -131,9 +132,83 @@ def test_one_photo_is_a_query(
     assert [Path(line["query"]).name for line in lines(output)] == ["stranger.png"] * 2
     shown = capsys.readouterr().out.splitlines()
     assert "stranger.png" in shown[0]
-    assert [line.split()[-1] for line in shown[1:]] == [line["path"] for line in lines(output)]
+    assert shown[1].split() == ["rank", "distance", "identity", "camera", "image"]
+    for row, line in zip(shown[2:], lines(output), strict=True):
+        assert row.split() == [
+            line["rank"], f"{float(line['distance']):.4f}", line["identity"], line["camera"], line["path"]
+        ]  # fmt: skip
     assert search(queries / "stranger.png", checkpoint, output, "--max_distance", "0") == 0
     assert "no match" in capsys.readouterr().out
+
+
+def test_some_photos_are_queries(
+    queries: Path,
+    checkpoint: Path,
+    output: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By --query, before the KEY VALUE pairs too, and by the paths that another program writes."""
+    names = [QUERIES[2], QUERIES[0]]
+    pairs = ["MODEL.PRETRAIN_PATH", str(checkpoint), "OUTPUT_DIR", str(output), "TRAINER.ACCELERATOR", "cpu"]
+    shared = ["--gallery_data", str(output), "--precision", "fp32", "--topk", "2"]
+    monkeypatch.chdir(queries)
+    assert get_similar.main([*shared, "--query", *names, *pairs]) == 0
+    table = lines(output)
+    assert [Path(line["query"]).name for line in table] == [names[0], names[0], names[1], names[1]]
+    assert capsys.readouterr().out.count("rank  distance") == 2
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(names).encode())))
+    assert get_similar.main([*shared, *pairs, "DATASETS.ROOT_DIR", "-"]) == 0
+    assert lines(output) == table
+    capsys.readouterr()
+    assert get_similar.main([*shared, "--query", *names, *pairs, "DATASETS.ROOT_DIR", "."]) == 2
+    error = "error: --query or DATASETS.ROOT_DIR names the queries, got stranger.png and .; leave one out\n"
+    assert capsys.readouterr().err.endswith(error)
+    assert get_similar.main([*shared, "--query", "nobody.jpg", names[0], *pairs]) == 2
+    assert "1 of 2 files do not exist" in capsys.readouterr().err
+
+
+def test_a_table_has_no_columns_without_content(
+    queries: Path, checkpoint: Path, draw: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        draw(tmp_path / "photos" / f"photo {number}.jpg", number)
+    folder = tmp_path / "gallery"
+    assert create_embeddings.main([*settings(tmp_path / "photos", checkpoint, folder), "--precision", "fp32"]) == 0
+    capsys.readouterr()
+    assert search(queries / "stranger.png", checkpoint, folder) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[1].split() == ["rank", "distance", "image"]
+    assert {line.partition(str(tmp_path))[2][-11:] for line in shown[2:]} == {f"photo {n}.jpg" for n in range(3)}
+
+
+@pytest.mark.parametrize("index", ["flat", "hnsw", "milvus"])
+def test_the_images_of_some_cameras(
+    queries: Path, checkpoint: Path, draw: Callable[..., Path], tmp_path: Path, index: str
+) -> None:
+    pytest.importorskip({"hnsw": "faiss", "milvus": "milvus_lite"}.get(index, "numpy"))
+    places, folder = ("gate", "lobby", "yard"), tmp_path / "gallery"
+    for number in range(30):
+        draw(tmp_path / "photos" / places[number % 3] / f"{number:04d}_c{number % 3}.jpg", number)
+    embed = [*settings(tmp_path / "photos", checkpoint, folder), "--precision", "fp32", "--images_in_subfolders"]
+    assert create_embeddings.main(embed) == 0
+    photo, options = queries / "stranger.png", ("--index", index, "--topk")
+    assert search(photo, checkpoint, folder, *options, "0") == 0
+    every = lines(folder)
+    assert search(photo, checkpoint, folder, *options, "3", "--camera", "0", "2") == 0
+    assert lines(folder) == renumbered([line for line in every if line["camera"] in ("0", "2")][:3])
+    assert search(photo, checkpoint, folder, *options, "12", "--camera_from_folder", "--camera", "lobby") == 0
+    of_lobby = [line for line in every if "/lobby/" in line["path"]]
+    assert lines(folder) == renumbered([{**line, "camera": "lobby"} for line in of_lobby])
+    assert len(of_lobby) == 10
+    own = draw(tmp_path / "queries" / "yard" / "x.jpg", 99)
+    both = ("--other_cameras", "folder", "--camera", "yard", "gate")
+    assert search(own, checkpoint, folder, *options, "0", *both) == 0
+    assert {line["camera"] for line in lines(folder)} == {"gate"}
+
+
+def renumbered(table: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{**line, "rank": str(rank)} for rank, line in enumerate(table, start=1)]
 
 
 @pytest.mark.parametrize("source", ["name", "folder"])
@@ -182,13 +257,20 @@ def test_the_own_camera_is_left_out(
     assert ours == {query: paths[:10] for query, paths in by_query.items()}
 
 
-def test_centroids_have_no_camera_to_leave_out(
-    queries: Path, images: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_wrong_options_of_cameras(
+    queries: Path, images: Path, checkpoint: Path, output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "people"
     assert create_embeddings.main([*settings(images, checkpoint, folder), "MODEL.USE_CENTROIDS", "True"]) == 0
-    assert search(queries, checkpoint, folder, "--other_cameras", "name") == 2
-    assert "--other_cameras needs a gallery of images" in capsys.readouterr().err
+    for gallery, options, rule in (
+        (folder, ("--other_cameras", "name"), "--camera_from_folder need a gallery of images, got centroids"),
+        (folder, ("--camera", "1"), "--camera_from_folder need a gallery of images, got centroids"),
+        (output, ("--other_cameras", "name", "--camera_from_folder"), "contradicts --other_cameras name"),
+        (output, ("--camera", "7"), "--camera must be a camera of the gallery"),
+    ):
+        assert search(queries, checkpoint, gallery, *options) == 2
+        assert rule in capsys.readouterr().err
+    assert not (output / "results.csv").exists()
 
 
 def test_mistakes_are_one_line(

@@ -1,5 +1,7 @@
 import csv
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +64,19 @@ def test_the_file_and_the_accuracy(
     out = capsys.readouterr().out
     assert f"accuracy, all gallery images (the original count: own camera included): {share:.2%} of 3 queries" in out
     assert [path.name for path in (tmp_path / "output").iterdir()] == ["result.csv"]
+
+
+def test_one_photo_and_the_paths_of_a_program(
+    queries: Path, images: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(queries, images, checkpoint, tmp_path / "output") == 0
+    every = lines(tmp_path / "output")
+    assert run(queries / QUERIES[1], images, checkpoint, tmp_path / "output") == 0
+    assert lines(tmp_path / "output") == [every[0], every[2]]
+    text = "".join(f"{queries / name}\n" for name in (QUERIES[2], QUERIES[0]))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert run(Path("-"), images, checkpoint, tmp_path / "output") == 0
+    assert lines(tmp_path / "output") == [every[0], every[3], every[1]]
 
 
 def test_rank1_is_that_of_the_test(
