@@ -37,9 +37,9 @@ _SECTIONS: dict[str, Key | dict[str, Key]] = {
         ),
         "PRETRAIN_PATH": Key(
             "",
-            "This file, roboflow's folder or hf://owner/repo/file holds the weights: a checkpoint of ours (the only "
-            "kind to resume), a trained model of another project, or, for training alone, a backbone; its content "
-            "decides.",
+            "This file, folder of export.py or of roboflow, or hf://owner/repo/file holds the weights: a checkpoint "
+            "of ours (the only kind to resume), a trained model of another project, or, for training alone, a "
+            "backbone; its content decides.",
         ),
         "RESUME_TRAINING": Key(False, "Training continues the run that wrote MODEL.PRETRAIN_PATH, in its folder."),
         "USE_CENTROIDS": Key(

@@ -34,7 +34,7 @@ _COUNTS = Rule(
     "a list of whole numbers", lambda value: isinstance(value, (list, tuple)) and all(map(_COUNT.holds, value))
 )
 _RULES = {
-    **dict.fromkeys(("config", "dataset", "method", "data"), _TEXT),
+    **dict.fromkeys(("config", "dataset", "method", "data", "origin"), _TEXT),
     **dict.fromkeys(("num_ids", "scale", "epoch", "world_size"), _COUNT),
     "scales": _COUNTS,
     "position": Rule("an epoch and a batch", lambda value: _COUNTS.holds(value) and len(value) == 2),
@@ -127,6 +127,8 @@ def read_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
         config = {name: key.default for name, key in SCHEMA.items()} | read_config(card.config, lenient=True)
         if not is_state(tensors := content["state_dict"]):
             raise ReidError("its state_dict must hold names and plain tensors")
+        if not isinstance(report := content.get("report", {}), Mapping):
+            raise ReidError(f"its report must be a mapping, got {type(report).__name__}")
     except KeyError as error:
         raise ReidError(f"{path} is a damaged checkpoint: it lacks {error}; {_ANOTHER}") from error
     except ReidError as error:
@@ -142,10 +144,12 @@ def read_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
         _without_prefix(tensors, _AVERAGE) or _without_prefix(tensors, _NETWORK),
         {option: config[f"MODEL.{option.upper()}"] for option in options},
         preprocessing_of(config),
-        card.num_ids,
+        card.num_ids or None,
         config=config,
         objective=_without_prefix(tensors, _OBJECTIVE),
         data=card.data,
+        origin=content[SECTION].get("origin", ""),
+        report=report,
         card=card,
         epoch=epoch,
         position=position,
@@ -172,7 +176,7 @@ def _read_section(ours: Any) -> tuple[RunCard, int, tuple[int, int], int]:  # no
     """
     if not isinstance(ours, Mapping):
         raise ReidError(f"its section {SECTION} must be a mapping, got {type(ours).__name__}")
-    values = {"data": "", "scales": [], "world_size": 1, **ours}
+    values = {"data": "", "origin": "", "scales": [], "world_size": 1, **ours}
     for name, rule in _RULES.items():
         if not rule.holds(values[name]):
             raise ReidError(f"its entry {name} must be {rule.text}, got {shorten(repr(values[name]), 80)}")

@@ -45,6 +45,7 @@ from engine.hardware import check_hardware
 from engine.methods import Method
 from engine.preprocessing import KEYS, preprocessing_of
 from engine.processes import check_processes
+from engine.reports import origin_of
 from engine.runs import check_resumption, digest, run_folder
 from engine.settings import Settings
 from engine.tuning import tune
@@ -162,10 +163,7 @@ def evaluate(settings: Settings) -> tuple[Report, ...]:
     folder = Path(cfg.OUTPUT_DIR)
     folder.mkdir(parents=True, exist_ok=True)  # fails before the work, not after it
     folders = [folder / splits.name if len(sets) > 1 else folder for splits in sets]
-    reports = [
-        _test(cfg, protocols, network, splits, str(weights.path), at)
-        for splits, at in zip(sets, folders, strict=True)
-    ]
+    reports = [_test(cfg, protocols, network, splits, weights, at) for splits, at in zip(sets, folders, strict=True)]
     if len(reports) > 1:
         rank_zero_only(write_summary)(folder, reports)
         rank_zero_only(show_tables)(console_summary(reports))
@@ -178,7 +176,7 @@ def _check_machine(cfg: CfgNode) -> None:
 
 
 def _test(
-    cfg: CfgNode, names: list[str], network: ReidNetwork, splits: ReidSplits, checkpoint: str, folder: Path
+    cfg: CfgNode, names: list[str], network: ReidNetwork, splits: ReidSplits, weights: Weights, folder: Path
 ) -> Report:
     rule = camera_rule(cfg, splits)
     protocols = build_protocols(cfg, names, evaluation_pairs(cfg), camera_rule=rule)
@@ -192,7 +190,8 @@ def _test(
         trainer.test(module, datamodule=data, verbose=False)
     baseline = baseline_protocol(protocols[0], camera_rule=rule)
     assert module.data is not None
-    report = Report(splits.name, checkpoint, module.entries, _verify(cfg, module.data, baseline), sizes)
+    verification = _verify(cfg, module.data, baseline)
+    report = Report(splits.name, str(weights.path), module.entries, verification, sizes, origin_of(weights))
     if trainer.is_global_zero:
         write_outputs(folder, report, module.data, baseline, picture_settings(cfg))
         logger.info("report: %s", folder / "report.json")

@@ -218,19 +218,21 @@ class Resolution(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """All evaluations of one checkpoint on one data set."""
+    """All evaluations of one checkpoint on one data set; ``sha256`` is that of its file."""
 
     dataset: str
     checkpoint: str
     entries: tuple[Entry, ...]
     verification: VerificationEntry | None = None
     resolutions: tuple[Resolution, ...] = ()
+    sha256: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The report as report.json holds it."""
         report: dict[str, Any] = {
             "dataset": self.dataset,
             "checkpoint": self.checkpoint,
+            **({"sha256": self.sha256} if self.sha256 else {}),
             "resolutions": [resolution._asdict() for resolution in self.resolutions],
             "results": [{"dataset": self.dataset, **entry.as_dict()} for entry in self.entries],
         }

@@ -90,6 +90,7 @@ class Extractor:
         card: what made the embeddings.
         device: that computes.
         cameras: that the network knows.
+        report: of a test of the weights, see :func:`engine.reports.report_of`; empty = there is none.
 
     Raises:
         ReidError: for a file that is no trained model, a device that is not there, or wrong numbers.
@@ -110,6 +111,7 @@ class Extractor:
             raise ReidError(f"workers must be 0 or more, got {workers!r}")
         if isinstance(checkpoint, (str, Path)):
             checkpoint = open_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint)}))
+        self.report = checkpoint.report
         model = prepare(checkpoint, device, precision, engine)
         self.card, self.cameras, self.device, self._plans = model.card, model.cameras, model.device, model.plans
         self._source: Source | None = model.source

@@ -26,6 +26,7 @@ if not __package__:  # run as a script: our packages come before any of the same
 
 from engine.settings import Settings
 from inference.choices import CAMERAS, INDEX_KINDS
+from inference.max_distance import AUTO, Sides, distance_option, max_distance
 from inference.script import build_options, embed_to_disk, extractor_for, run_with_options
 from utils.command_line import number, show
 from utils.errors import ReidError
@@ -65,18 +66,19 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
     output = Path(settings.cfg.OUTPUT_DIR)
     check_kind(options.index, options.index_uri)
     gallery = open_gallery(options.gallery_data)
-    search_filter = SearchFilter(options.topk, options.max_distance, _cameras(gallery, options))
+    cameras = _cameras(gallery, options)
     if settings.is_explicit("MODEL.USE_CENTROIDS"):
         _check_kind(gallery.centroids, settings.cfg.MODEL.USE_CENTROIDS)
     places = _places(settings, options.query)
     paths, junk = list_queries(places, subfolders=options.images_in_subfolders, output=output)
     extractor = extractor_for(settings, options)
+    search_filter = SearchFilter(options.topk, _max_distance(settings, options, gallery, extractor), cameras)
     extractor.choose(len(paths))
-    _compare_models(gallery, extractor)
-    _compare_cameras(gallery.told_cameras, settings.cfg.TEST.CAMERAS)
+    told: bool = settings.cfg.TEST.CAMERAS
+    _compare_models(gallery, extractor, told)
     logger.info("%d queries (%d more are junk) in a gallery of %d", len(paths), junk, len(gallery.embeddings))
-    if search_filter.cameras is not None and search_filter.cameras.others:
-        _warn_of_unknown_cameras(search_filter.cameras, paths)
+    if cameras is not None and cameras.others:
+        _warn_of_unknown_cameras(cameras, paths)
     index = load_or_build_index(
         gallery,
         options.gallery_data,
@@ -86,8 +88,7 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
         uri=options.index_uri,
     )
     index.resolve_k(search_filter.topk)  # refuses too many before the work
-    cameras: bool = settings.cfg.TEST.CAMERAS
-    with embed_to_disk(extractor, paths, output, strict=options.strict, cameras=cameras) as queries:
+    with embed_to_disk(extractor, paths, output, strict=options.strict, cameras=told) as queries:
         num_without = write_results(output, queries, gallery, index, search_filter)
         _show(output, queries, gallery, index, search_filter, options.visualize)
     if num_without:
@@ -115,21 +116,29 @@ def _show(
         show(best_matches(queries, gallery, index, search_filter))
 
 
-def _compare_models(gallery: "Gallery", extractor: "Extractor") -> None:
-    """Refuse a gallery of another model, and warn of another precision."""
+def _max_distance(
+    settings: Settings, options: argparse.Namespace, gallery: "Gallery", extractor: "Extractor"
+) -> float | None:
+    if options.max_distance == AUTO and not options.normalize_features:
+        raise ReidError(
+            f"--max_distance {AUTO} is a cosine distance, got --no-normalize_features; leave it out, or give a number"
+        )
+    scales = extractor.card.preprocessing.scale, gallery.model.preprocessing.scale
+    sides = Sides(scales, gallery.centroids)
+    return max_distance(options.max_distance, settings, extractor.card.checkpoint, extractor.report, sides)
+
+
+def _compare_models(gallery: "Gallery", extractor: "Extractor", told_cameras: bool) -> None:
+    """Refuse a gallery of another model; warn of another precision, and if the network is told the cameras once."""
     from inference.gallery.store import check_same_model
 
     check_same_model(gallery.model, extractor.card)
     if gallery.precision not in ("", extractor.precision):
         there, here = gallery.precision, extractor.precision
         logger.warning("the gallery was embedded in %s, the queries in %s; see --precision", there, here)
-
-
-def _compare_cameras(of_gallery: bool, of_queries: bool) -> None:
-    """Warn if the network is told the cameras of one side only."""
-    if of_gallery != of_queries:
+    if gallery.told_cameras != told_cameras:
         message = "the gallery was embedded with TEST.CAMERAS %s, the queries with %s: set both alike"
-        logger.warning(message, of_gallery, of_queries)
+        logger.warning(message, gallery.told_cameras, told_cameras)
 
 
 def _warn_of_unknown_cameras(cameras: "Cameras", paths: "ImagePaths") -> None:
@@ -192,8 +201,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--camera", nargs="+", action="extend", default=[], metavar="CAMERA", help=only)
     by_folder = "the camera of an image is the folder that holds it, for --camera and results.csv"
     add("--camera_from_folder", action="store_true", help=by_folder)
-    weaker = "drop weaker matches; test.py reports a threshold"
-    add("--max_distance", type=number(float, 0), metavar="D", help=weaker)
+    weaker = "drop weaker matches; auto: by the threshold that test.py has measured for the weights (TEST.FPR)"
+    add("--max_distance", type=distance_option, metavar="D", help=weaker)
     add("--index", choices=INDEX_KINDS, default="flat", help="flat: exact (default); hnsw, ivfpq: FAISS; milvus")
     uri = "of a Milvus server, or a file ending in .db (default: milvus.db beside the gallery)"
     add("--index_uri", default="", metavar="URI", help=uri)

@@ -21,8 +21,9 @@ if not __package__:  # run as a script: our packages come before any of the same
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from engine.settings import Settings
+from inference.max_distance import Sides, distance_option, max_distance
 from inference.script import build_options, embed_to_disk, extractor_for, run_with_options
-from utils.command_line import number, show
+from utils.command_line import show
 
 if TYPE_CHECKING:
     from inference.accuracy import Accuracy
@@ -56,6 +57,9 @@ def infer(settings: Settings, options: argparse.Namespace) -> "Accuracy":
     if centroids:
         check_identities(gallery_paths)
     extractor = extractor_for(settings, options)
+    scale = extractor.card.preprocessing.scale
+    sides = Sides((scale, scale), centroids)
+    limit = max_distance(options.max_distance, settings, extractor.card.checkpoint, extractor.report, sides)
     extractor.choose(len(query_paths) + len(gallery_paths))
     logger.info("%d queries, %d gallery images", len(query_paths), len(gallery_paths))
     with (
@@ -64,7 +68,7 @@ def infer(settings: Settings, options: argparse.Namespace) -> "Accuracy":
     ):
         gallery = centroid_embeddings(images) if centroids else images
         nearest = build_index(gallery.vectors, device=extractor.device).search(queries.vectors, 1)
-        write_predictions(output, queries, gallery, SearchFilter(1, options.max_distance).drop_weak(nearest))
+        write_predictions(output, queries, gallery, SearchFilter(1, limit).drop_weak(nearest))
         accuracy = count_accuracy(queries, gallery, nearest.indices[:, 0], centroids=centroids)
     show(f"{accuracy}\n")
     logger.info("predictions: %s", output / PREDICTIONS)
@@ -77,8 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     images = "folder of the query images, one image, or - for paths on standard input"
     add("--query_dir", type=Path, required=True, metavar="DIR", help=images)
-    beyond = "beyond it: no match; test.py reports a threshold"
-    add("--max_distance", type=number(float, 0), metavar="D", help=beyond)
+    beyond = "beyond it: no match; auto: by the threshold that test.py has measured for the weights (TEST.FPR)"
+    add("--max_distance", type=distance_option, metavar="D", help=beyond)
     return run_with_options(infer, parser, argv)
 
 

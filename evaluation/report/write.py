@@ -77,6 +77,7 @@ def write_summary(folder: Path, reports: Sequence[Report]) -> None:
     summary = {
         "dataset": "+".join(dicts),
         "checkpoint": reports[0].checkpoint,
+        **({"sha256": reports[0].sha256} if reports[0].sha256 else {}),
         "resolutions": {name: content["resolutions"] for name, content in dicts.items()},
         "results": [result for content in dicts.values() for result in content["results"]],
     }

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from configs.schema import checked_value
 from datasets.preprocessing import RESOLUTION, Preprocessing
 from engine.model import TrainedModel, load_model
 from engine.preprocessing import KEYS
+from engine.reports import without_paths
 from engine.settings import Settings
 from inference.engines import Source
 from inference.exports import FORMATS, Export, Format
@@ -39,6 +40,7 @@ class ExportedModel:
         input: what it takes, one of :data:`inference.exports.inputs.INPUTS`.
         unit: its vectors have length 1.
         precision: in which it computes, ``fp32`` or ``int8``.
+        report: of a test of the checkpoint, see :func:`engine.reports.report_of`; empty = there is none.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class ExportedModel:
     input: str
     unit: bool
     precision: str
+    report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -130,7 +133,8 @@ def card_text(export: Export, folder: Path, name: str) -> str:
     card = ModelCard(model.path.name, model.sha256, model.network.dim, model.preprocessing)
     files = {Path(file).suffix: sha256_of(folder / file) for file in FORMATS[name].files}
     own = {"format": name, "input": options.input, "unit": options.unit, "precision": options.precision}
-    return json.dumps({**own, "files": files, **card.as_dict()}, indent=2) + "\n"
+    report = {"report": without_paths(model.report)} if model.report else {}
+    return json.dumps({**own, "files": files, **card.as_dict(), **report}, indent=2) + "\n"
 
 
 def _format_of(path: Path) -> Format | None:
@@ -152,7 +156,7 @@ def _from_dict(path: Path, row: Format, values: Mapping[str, Any]) -> ExportedMo
         raise ReidError(f"input, unit and precision are {options}")
     if card.dim < 1:
         raise ReidError(f"dim must be 1 or more, got {card.dim}")
-    return ExportedModel(path, card, row, *options)
+    return ExportedModel(path, card, row, *options, dict(values.get("report", {})))
 
 
 def _images(own: Preprocessing, settings: Settings, path: Path) -> Preprocessing:

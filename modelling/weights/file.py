@@ -1,5 +1,6 @@
 """Read a weight file without running anything in it, and check that its tensors fit a network."""
 
+import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Set
@@ -10,12 +11,15 @@ from warnings import catch_warnings, simplefilter
 from zipfile import ZipFile, is_zipfile
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from utils.errors import ReidError, one_line
 from utils.files import nearest_path
+
+HANDED_ON = "snu-reid"
+"""The key in the metadata of a safetensors file under which a checkpoint has all that is no tensor, as JSON."""
 
 # Checkpoints of centroids-reid (Lightning 1.1, yacs) hold objects of these classes beside their tensors, and those of
 # self-supervised training (DINO) the arguments of its command line. They are dictionaries or never used, so a plain
@@ -97,12 +101,27 @@ def _is_safetensors(path: Path) -> bool:
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError) as error:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(HANDED_ON)
+        tensors = dict(load_file(path))
+        return tensors if text is None else {**_mapping(text), "state_dict": tensors}
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ReidError(
             f"{path} begins like a file of safetensors, but cannot be read ({one_line(error)[:200]}); copy or "
             "download it again"
         ) from error
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    """A mapping in JSON.
+
+    Raises:
+        ValueError: if the text is none.
+    """
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError(f"its metadata {HANDED_ON} is no mapping")
+    return values
 
 
 def is_state(content: object) -> bool:

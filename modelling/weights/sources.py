@@ -15,6 +15,8 @@ _ENDINGS = (".pth", ".pt", ".ckpt", ".tar", ".bin", ".safetensors")
 # The two files of a folder of roboflow's reid and trackers.
 _DESCRIPTION = "reid_config.json"
 _WEIGHTS = "weights.safetensors"
+OURS = "model.safetensors"
+"""The weights in a folder of inference/export.py."""
 
 
 class Source(NamedTuple):
@@ -34,8 +36,9 @@ def find_weights(location: str) -> Source:
     """The weight file that MODEL.PRETRAIN_PATH means.
 
     Args:
-        location: a file; a folder of roboflow's; ``hf://owner/repo/file``, or ``hf://owner/repo`` for a repository
-            that has one weight file. A file of the Hub is downloaded once.
+        location: a file; a folder of inference/export.py or of roboflow's; ``hf://owner/repo/file``, or
+            ``hf://owner/repo`` for a repository that has such a folder's files or one weight file. A file of the Hub
+            is downloaded once.
 
     Raises:
         ReidError: if there is no such file, or no single one, or it cannot be downloaded.
@@ -50,10 +53,12 @@ def find_weights(location: str) -> Source:
     path = Path(location)
     if not path.is_dir():
         return Source(path, {})
+    if (path / OURS).is_file():
+        return Source(path / OURS, {})
     if not (path / _DESCRIPTION).is_file() or not (path / _WEIGHTS).is_file():
         raise ReidError(
-            f"MODEL.PRETRAIN_PATH must be a file, or a folder with {_DESCRIPTION} and {_WEIGHTS}, got {path}; "
-            "name a file"
+            f"MODEL.PRETRAIN_PATH must be a file, or a folder with {OURS}, or with {_DESCRIPTION} and "
+            f"{_WEIGHTS}, got {path}; name a file"
         )
     return Source(path / _WEIGHTS, _read_description(path / _DESCRIPTION))
 
@@ -71,7 +76,7 @@ def _of_hub(location: str) -> Source:
     if {_DESCRIPTION, _WEIGHTS} <= set(files):
         description = _read_description(_download(repository, _DESCRIPTION))
         return Source(_download(repository, _WEIGHTS), description)
-    candidates = sorted(name for name in files if name.endswith(_ENDINGS))
+    candidates = [OURS] if OURS in files else sorted(name for name in files if name.endswith(_ENDINGS))
     if len(candidates) != 1:
         content = ", ".join(candidates[:10]) or "none"
         raise ReidError(

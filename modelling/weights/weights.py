@@ -38,6 +38,8 @@ class Weights:
         objective: classifier and centers under the names of our objective; empty for a file of another project.
         data: digest of the training images and identities behind classifier and centers.
         of_people: whether they are known to be trained on identities although they have neither classifier nor head.
+        origin: SHA-256 of the checkpoint that the file was exported from; empty if it is no export.
+        report: of a test, as report.json has it, if it travels in the file.
     """
 
     path: Path
@@ -53,6 +55,8 @@ class Weights:
     objective: Mapping[str, Tensor] = field(default_factory=dict)
     data: str = ""
     of_people: bool = False
+    origin: str = ""
+    report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_reid_model(self) -> bool:
