@@ -76,8 +76,9 @@ def load_model(settings: Settings) -> TrainedModel:
     network = build_network(cfg)
     initialize(network, cfg, weights)
     record, first_camera = backbone(cfg.MODEL.NAME), cfg.MODEL.FIRST_CAMERA
-    described = card_of(cfg, weights), report_of(weights)
-    return TrainedModel(network.eval(), record, images, weights.path, origin_of(weights), first_camera, *described)
+    sha256 = origin_of(weights)
+    described = card_of(cfg, weights), report_of(weights, sha256)
+    return TrainedModel(network.eval(), record, images, weights.path, sha256, first_camera, *described)
 
 
 def card_of(cfg: CfgNode, weights: Weights) -> RunCard:

@@ -38,15 +38,19 @@ def read_report(path: Path) -> dict[str, Any]:
     return report
 
 
-def report_of(weights: Weights) -> Mapping[str, Any]:
-    """The report of these weights, empty where there is none.
+def report_of(weights: Weights, sha256: str) -> Mapping[str, Any]:
+    """The report of some weights, empty where there is none.
 
     It is the one in their file; else ``report.json`` beside it if that is of these weights; else, of a checkpoint in
     the folder of its run, the report of its epoch's validation, which has no thresholds.
+
+    Args:
+        weights: see above.
+        sha256: of :func:`origin_of`.
     """
     if weights.report:
         return weights.report
-    marks = {REPORT: ("sha256", origin_of(weights))}
+    marks = {REPORT: ("sha256", sha256)}
     if isinstance(weights, Checkpoint):
         marks[f"report_{weights.epoch}.json"] = ("checkpoint", f"epoch {weights.epoch}")
     for file, (key, value) in marks.items():

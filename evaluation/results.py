@@ -1,7 +1,7 @@
 """Rows of a report, how each was measured, and the report as report.json holds it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -79,6 +79,25 @@ class EvaluationProtocol:
             "flip": self.flip,
             "parameters": {**reranking, **({"alpha": self.expansion.alpha} if self.expansion else {})},
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "EvaluationProtocol":
+        """From what :meth:`as_dict` gives.
+
+        Raises:
+            ReidError, KeyError, TypeError, ValueError: if it is damaged.
+        """
+        reranking = dict(values["parameters"])
+        k, alpha = int(values["query_expansion"]), float(reranking.pop("alpha", 0.0))
+        return cls(
+            str(values["protocol"]),
+            int(values["query_scale"]),
+            int(values["gallery_scale"]),
+            bool(values["camera_rule"]),
+            Reciprocal(**reranking) if values["rerank"] else None,
+            QueryExpansion(k, alpha) if k else None,
+            bool(values["flip"]),
+        )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Export a trained model to a file that other programs compute: ONNX or OpenVINO.
+"""Export a trained model to a file that other programs compute, ONNX or OpenVINO, or its weights to hand on.
 
 python inference/export.py --format onnx MODEL.PRETRAIN_PATH logs/market1501/resnet50/baseline/exp0/best.pth
     OUTPUT_DIR exported
@@ -7,13 +7,17 @@ OUTPUT_DIR gets model.onnx (or model.xml and model.bin) and model.json (preproce
 earlier export is moved to earlier_1. The file has one input, images, of any number, and one output, embedding: the
 vectors that retrieval compares. It is compared with torch before it gets its name. The other scripts of this folder
 open it as MODEL.PRETRAIN_PATH. See docs/export.md.
+
+--format safetensors writes model.safetensors, config.yml and README.md (a model card with the figures of the test),
+which every script opens by their folder. See docs/weights_to_hand_on.md.
 """
 
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +29,12 @@ from engine.settings import Settings
 from inference.choices import INPUTS
 from inference.script import run_with_options
 from utils.command_line import show
+from utils.errors import ReidError, lookup
 from utils.files import keep_previous, scratch_folder
 
 if TYPE_CHECKING:
     from engine.model import TrainedModel
-    from inference.exports import Export
+    from inference.exports import Export, Format
 
 logger = logging.getLogger(__name__)
 
@@ -52,34 +57,72 @@ def export_model(settings: Settings, options: argparse.Namespace) -> Path:
     from engine.model import load_model
     from inference.exports import CARD, FORMATS
     from inference.exports.opened import card_text
-    from utils.errors import lookup
 
     row = lookup(FORMATS, options.format, "--format")
     row.check_libraries(options.format)
-    model, output = load_model(settings), Path(settings.cfg.OUTPUT_DIR)
-    export, is_new = _export(model, options), not output.exists()
+    output = Path(settings.cfg.OUTPUT_DIR)
+    _check_options(row, options, output)
+    export, is_new = _export(_with_report(load_model(settings), options.report), options), not output.exists()
     try:
         with scratch_folder(output, ".export_") as scratch:
             row.write(export, scratch)
-            (scratch / CARD).write_text(card_text(export, scratch, options.format), encoding="utf-8")
-            _check(export, scratch / row.files[0], settings, options.check)
-            keep_previous(output, [CARD, *dict.fromkeys(name for other in FORMATS.values() for name in other.files)])
-            for name in (*row.files[1:], CARD, row.files[0]):  # that which is opened comes last
-                (scratch / name).replace(output / name)
+            earlier: Iterable[str] = row.files
+            if row.engines:
+                (scratch / CARD).write_text(card_text(export, scratch, options.format), encoding="utf-8")
+                _check(export, scratch / row.files[0], settings, options.check)
+                earlier = (CARD, *(name for other in FORMATS.values() if other.engines for name in other.files))
+            keep_previous(output, [*dict.fromkeys(earlier)])
+            for path in sorted(scratch.iterdir(), key=lambda path: path.name == row.files[0]):
+                path.replace(output / path.name)  # that which is opened comes last
     finally:
         if is_new:
             with suppress(OSError):  # there are files in it
                 output.rmdir()
-    logger.info("%s: %s", output / row.files[0], _in_words(export))
+    logger.info("%s: %s", output / row.files[0], _in_words(export) if row.engines else _tested(export))
     return output / row.files[0]
+
+
+def _check_options(row: "Format", options: argparse.Namespace, output: Path) -> None:
+    """Refuse for weights what is about files of an engine, and a folder that has files of their names from elsewhere.
+
+    Raises:
+        ReidError: if there are any.
+    """
+    if row.engines:
+        return
+    names = {"--input or --pixels": options.input != "normalized", "--unit": options.unit}
+    names |= {"--int8": options.int8, "--check": options.check}
+    if wrong := ", ".join(name for name, is_set in names.items() if is_set):
+        raise ReidError(f"--format {options.format} hands weights on as they are, got {wrong}; leave it out")
+    others = [name for name in row.files[1:] if (output / name).exists() and not (output / row.files[0]).exists()]
+    if others:
+        raise ReidError(f"OUTPUT_DIR must be a folder for these weights alone, got {output}, which has a {others[0]}")
+
+
+def _with_report(model: "TrainedModel", path: Path | None) -> "TrainedModel":
+    """The model with the report of its test that the user names.
+
+    Raises:
+        ReidError: if it is damaged, or of other weights.
+    """
+    from engine.reports import read_report
+
+    if path is None:
+        return model
+    report = read_report(path)
+    if report.get("sha256") != model.sha256:
+        other = report.get("checkpoint")
+        raise ReidError(f"--report must be of {model.path} as it is now, got one of {other}; test it again")
+    return replace(model, report=report)
 
 
 def _export(model: "TrainedModel", options: argparse.Namespace) -> "Export":
     """What becomes a file, by the options of the command line."""
-    from inference.exports import Export, ExportOptions
+    from inference.exports import FORMATS, Export, ExportOptions
     from inference.exports.check import read_pixels
 
-    if cameras := model.network.num_cameras:
+    cameras = model.network.num_cameras
+    if cameras and FORMATS[options.format].engines:
         logger.info("the cameras of all images count as unknown in the file: the mean of %d camera vectors", cameras)
     calibration = read_pixels(options.int8, model.preprocessing, _CALIBRATION) if options.int8 else None
     return Export(model, ExportOptions(options.input, options.unit, calibration))
@@ -107,11 +150,17 @@ def _in_words(export: "Export") -> str:
     return f"{kind}, computed in {export.options.precision}"
 
 
+def _tested(export: "Export") -> str:
+    return "weights, with the figures of their test" if export.model.report else "weights, which were not tested"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Export; return the exit code."""
     parser = build_parser(__doc__ or "")
     add = parser.add_argument
-    add("--format", default="onnx", metavar="NAME", help="onnx (default) or openvino")
+    formats = "onnx (default), openvino, or safetensors: weights to hand on"
+    add("--format", default="onnx", metavar="NAME", help=formats)
+    add("--report", type=Path, metavar="FILE", help="of a test of these weights (default: report.json beside them)")
     takes = "the file takes images normalized as the network wants (default), bytes (N x H x W x 3, RGB), values in "
     takes += "[0, 1], or images normalized as for ImageNet"
     group = parser.add_mutually_exclusive_group()

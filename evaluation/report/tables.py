@@ -118,13 +118,13 @@ def markdown_table(report: Report) -> str:
     Returns:
         Lines that end with a line feed.
     """
-    lines = _markdown(result_columns(), result_rows(report), NUM_TEXT_COLUMNS)
+    lines = markdown_rows(result_columns(), result_rows(report), NUM_TEXT_COLUMNS)
     if sizes := resolutions_text(report):
         lines += ["", f"Resolutions: {sizes}"]
     for note in notes(report):
-        lines += ["", _escape(note)]
+        lines += ["", escape(note)]
     if report.verification is not None:
-        lines += ["", *_markdown(VERIFICATION_COLUMNS, verification_cells(report.verification), 0)]
+        lines += ["", *markdown_rows(VERIFICATION_COLUMNS, verification_cells(report.verification), 0)]
         lines += ["", verification_text(report.verification)]
     return "\n".join(lines) + "\n"
 
@@ -135,13 +135,31 @@ def markdown_page(reports: Sequence[Report]) -> str:
     Returns:
         Lines that end with a line feed.
     """
-    lines = [f"# {_escape(', '.join(report.dataset for report in reports))}", ""]
-    lines += [f"Checkpoint: {_escape(reports[0].checkpoint)}", ""]
+    lines = [f"# {escape(', '.join(report.dataset for report in reports))}", ""]
+    lines += [f"Checkpoint: {escape(reports[0].checkpoint)}", ""]
     if len(reports) == 1:
         return "\n".join(lines) + "\n" + markdown_table(reports[0])
-    lines += [*_markdown(["data set", *result_columns()], _joined_rows(reports), NUM_TEXT_COLUMNS + 1), ""]
-    parts = (f"## {_escape(report.dataset)}\n\n{markdown_table(report)}" for report in reports)
+    lines += [*markdown_rows(["data set", *result_columns()], _joined_rows(reports), NUM_TEXT_COLUMNS + 1), ""]
+    parts = (f"## {escape(report.dataset)}\n\n{markdown_table(report)}" for report in reports)
     return "\n".join([*lines, *parts])
+
+
+def markdown_rows(columns: Sequence[str], rows: Iterable[list[str]], num_text: int) -> list[str]:
+    """The lines of a table.
+
+    Args:
+        columns: its header, as Markdown.
+        rows: cells of plain text.
+        num_text: columns on the left that are no numbers.
+    """
+    rule = ["---" if number < num_text else "---:" for number in range(len(columns))]
+    body = [[escape(cell) for cell in row] for row in rows]
+    return [f"| {' | '.join(cells)} |" for cells in (list(columns), rule, *body)]
+
+
+def escape(text: str) -> str:
+    """Text on one line in which no character has a meaning in Markdown."""
+    return _MARKDOWN_SIGNS.sub(r"\\\1", " ".join(text.split()))
 
 
 def console_summary(reports: Sequence[Report]) -> Table:
@@ -155,17 +173,6 @@ def console_tables(report: Report) -> Iterator[Table]:
     for label, entries in by_scales(report).items():
         if len(entries) > max(map(len, scales_of_sides(entries))):
             yield _console_matrix(label, entries)
-
-
-def _markdown(columns: Sequence[str], rows: Iterable[list[str]], num_text: int) -> list[str]:
-    rule = ["---" if number < num_text else "---:" for number in range(len(columns))]
-    body = [[_escape(cell) for cell in row] for row in rows]
-    return [f"| {' | '.join(cells)} |" for cells in (list(columns), rule, *body)]
-
-
-def _escape(text: str) -> str:
-    """Text on one line in which no character has a meaning in Markdown."""
-    return _MARKDOWN_SIGNS.sub(r"\\\1", " ".join(text.split()))
 
 
 def _joined_rows(reports: Iterable[Report]) -> Iterator[list[str]]:

@@ -77,7 +77,8 @@ class Format:
     Attributes:
         write: writes its files into a folder; imports its libraries.
         files: their names; the first one is opened, the others lie beside it.
-        engines: of :data:`inference.engines.ENGINES`, those that compute the file, the usual one first.
+        engines: of :data:`inference.engines.ENGINES`, those that compute the file, the usual one first; empty =
+            weights, which :func:`engine.model.load_model` opens, and which ``write`` compares itself.
         libraries: that writing and checking need, by the name that pip and ``import`` share.
     """
 

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -114,6 +115,15 @@ def test_an_entry_says_how_it_was_measured(data: EvaluationData) -> None:
     assert record["cmc"]["1"] == record["rank-1"] == entry.result.cmc[1]
     assert entry.summary().startswith("instance +QE2 +rerank x4 -> x1: mAP ")
     assert entry.summary().endswith(f" of 12 queries, gallery of {entry.result.num_gallery})")
+
+
+def test_a_protocol_is_read_back_from_a_report() -> None:
+    for protocol in (
+        EvaluationProtocol("centroid", 4, 1, camera_rule=False, flip=True),
+        EvaluationProtocol(expansion=QueryExpansion(2, 1.5)),
+        EvaluationProtocol(expansion=QueryExpansion(2, 1.0), rerank=RERANK),
+    ):
+        assert EvaluationProtocol.from_dict(json.loads(json.dumps(protocol.as_dict()))) == protocol
 
 
 def test_verification_answers_which_distance_means_the_same_person(data: EvaluationData) -> None:

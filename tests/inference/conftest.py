@@ -79,6 +79,12 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
+@pytest.fixture(scope="session")
+def session_checkpoint() -> Callable[..., Path]:
+    """As ``write_checkpoint``, for fixtures that several tests share."""
+    return _write_checkpoint
+
+
 @pytest.fixture
 def write_checkpoint() -> Callable[..., Path]:
     """Write a checkpoint: path, seed of the weights, configuration values by key as a mapping."""

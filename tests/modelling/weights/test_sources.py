@@ -110,8 +110,14 @@ def test_an_odd_description_is_refused(tmp_path: Path, description: object, part
         read_weights(folder(tmp_path, osnet()[1], description))
 
 
+def test_a_folder_of_weights_that_were_handed_on(tmp_path: Path) -> None:
+    folder(tmp_path, osnet()[1], OSNET)
+    (tmp_path / "weights.safetensors").rename(tmp_path / "model.safetensors")
+    assert find_weights(str(tmp_path)).path == tmp_path / "model.safetensors"
+
+
 def test_any_other_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ReidError, match=r"must be a file, or a folder with reid_config.json"):
+    with pytest.raises(ReidError, match=r"must be a file, or a folder with model\.safetensors, or with reid_config"):
         find_weights(str(tmp_path))
 
 

@@ -1,0 +1,60 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.reports import origin_of, read_report, report_of
+from engine.weights import read_weights
+from tests.support import message_with
+from utils.errors import ReidError
+
+
+@pytest.fixture
+def checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(tiny_checkpoint, tmp_path / "best.pth"))
+
+
+def write(path: Path, **content: object) -> dict[str, Any]:
+    report = {"dataset": "toy", "results": [], **content}
+    path.write_text(json.dumps(report))
+    return report
+
+
+def test_the_report_beside_a_checkpoint(checkpoint: Path) -> None:
+    beside, weights = checkpoint.with_name("report.json"), read_weights(checkpoint)
+    assert report_of(weights, origin_of(weights)) == {}
+    report = write(beside, checkpoint="x", sha256=origin_of(weights))
+    assert report_of(weights, origin_of(weights)) == report
+    write(beside, checkpoint="best.pth", sha256="of an earlier state")
+    assert report_of(weights, origin_of(weights)) == {}
+    write(beside, checkpoint="best.pth")  # of an earlier version: nobody knows of which state
+    assert report_of(weights, origin_of(weights)) == {}
+
+
+def test_the_validation_of_its_epoch_without_a_test(tiny_checkpoint: Path) -> None:
+    report = report_of(read_weights(tiny_checkpoint), "")
+    assert report["checkpoint"] == "epoch 0"
+    assert report["results"] == read_report(tiny_checkpoint.with_name("report_0.json"))["results"]
+
+
+def test_a_damaged_report_that_nobody_has_asked_for(checkpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoint.with_name("report.json").write_text("{")
+    assert report_of(read_weights(checkpoint), "") == {}
+    assert message_with(caplog, "report.json must be JSON", "test again")
+
+
+def test_a_report_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(
+        ReidError, match=r"a\.json must be a report\.json that test\.py has written, but does not exist"
+    ):
+        read_report(tmp_path / "a.json")
+    for text, rule in (
+        ("[]", "has no results"),
+        ('{"results": 1}', "has no results"),
+        ("[" * 100_000, "must be JSON"),
+    ):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(ReidError, match=rule):
+            read_report(tmp_path / "a.json")
