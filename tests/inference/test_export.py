@@ -144,7 +144,7 @@ def test_wrong_arguments(checkpoint: Path, exported: Path, tmp_path: Path, refus
     for folder in (empty, broken):
         folder.mkdir()
     (broken / "image.jpg").write_bytes(b"no image")
-    assert "--format must be one of onnx, openvino, got 'onx'; did you mean onnx?" in refusal(
+    assert "--format must be one of onnx, openvino, safetensors, got 'onx'; did you mean onnx?" in refusal(
         "--format", "onx", *weights
     )
     assert f"folder {empty} must hold images" in refusal("--int8", str(empty), *weights)
