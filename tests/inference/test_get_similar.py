@@ -287,9 +287,12 @@ def test_mistakes_are_one_line(
         ((checkpoint, "--topk", "1.5"), "argument --topk: must be a whole number of 0 or more, got '1.5'"),
         (
             (checkpoint, "--max_distance", "-0.5"),
-            "argument --max_distance: must be a number of 0 or more, got '-0.5'",
+            "argument --max_distance: must be auto, or a number of 0 or more, got '-0.5'",
         ),
-        ((checkpoint, "--max_distance", "nan"), "argument --max_distance: must be a number of 0 or more, got 'nan'"),
+        (
+            (checkpoint, "--max_distance", "nan"),
+            "argument --max_distance: must be auto, or a number of 0 or more, got 'nan'",
+        ),
         ((checkpoint, "--visualize", "-1"), "argument --visualize: must be a whole number of 0 or more, got '-1'"),
         ((checkpoint, "--index_uri", "a.db"), "error: a URI belongs to kind milvus"),
         ((checkpoint, "--gallery_data", "nowhere"), "nowhere must hold a finished gallery"),
