@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
@@ -57,9 +56,14 @@ class Source:
         return f"network {crc32(repr(self.network).encode()):08x}"
 
     @cached_property
-    def graph(self) -> bytes | Path:
-        """What other engines than torch read: an ONNX file, or its content; seconds at the first use."""
+    def graph(self) -> bytes:
+        """What other engines than torch read: the content of an ONNX file; seconds at the first use."""
         return to_onnx(self.network, self.size)
+
+    @property
+    def weights(self) -> bytes:
+        """What lies outside the graph: nothing of ONNX."""
+        return b""
 
     def feed(self, images: Tensor) -> Tensor:
         """What the graph takes, of normalized images (N, 3, H, W) float32."""

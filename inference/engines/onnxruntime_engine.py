@@ -13,8 +13,7 @@ def _build(source: Source, plan: Plan) -> Embed:  # noqa: ARG001 (it has one pla
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.set_denormal_as_zero", "1")  # see utils.cpu.flush_subnormals
-    graph = source.graph if isinstance(source.graph, bytes) else str(source.graph)
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(source.graph, options, providers=["CPUExecutionProvider"])
 
     def embed(images: Tensor) -> Tensor:
         (vectors,) = session.run([OUTPUT], {INPUT: source.feed(images).numpy()})

@@ -13,7 +13,7 @@ def _build(source: Source, plan: Plan) -> Embed:
 
     core = openvino.Core()
     compiled = core.compile_model(
-        core.read_model(source.graph, b"") if isinstance(source.graph, bytes) else core.read_model(source.graph),
+        core.read_model(source.graph, source.weights),
         "CPU",
         {
             "INFERENCE_PRECISION_HINT": _HINTS.get(plan.precision, "f32"),  # of an exported file: 8 bits stay 8

@@ -66,7 +66,7 @@ class FileSource(Source):
 
     def __init__(self, model: ExportedModel) -> None:
         self.device, self.size = torch.device("cpu"), model.card.preprocessing.size
-        self._model, self._input = model, INPUTS[model.input]
+        self._model, self._input, self._files = model, INPUTS[model.input], model.format.files[1:]
 
     @property
     def name(self) -> str:
@@ -74,9 +74,14 @@ class FileSource(Source):
         return f"file {self._model.card.sha256[:8]} {self._model.precision}"
 
     @property
-    def graph(self) -> bytes | Path:
-        """The path of the file."""
-        return self._model.path
+    def graph(self) -> bytes:
+        """The content of the file: a library may refuse its path, which need not be UTF-8."""
+        return self._model.path.read_bytes()
+
+    @property
+    def weights(self) -> bytes:
+        """The content of the file beside it, if the format has one."""
+        return b"".join(self._model.path.with_suffix(Path(name).suffix).read_bytes() for name in self._files)
 
     def feed(self, images: Tensor) -> Tensor:
         """What the file takes, of normalized images (N, 3, H, W) float32."""

@@ -17,7 +17,7 @@ from datasets.transforms import NetworkInput
 from inference.exports.inputs import Input
 from modelling.onnx_export import INPUT
 
-_BATCH = 16  # images that are measured at once; bounds the memory
+_BATCH = 8  # images that are measured at once; bounds the memory
 
 
 class _Images:

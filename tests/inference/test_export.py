@@ -14,6 +14,7 @@ from PIL import Image
 import test as evaluation_script
 from inference import create_embeddings, export, get_similar, infer
 from inference.exports import FORMATS, Export, Format
+from inference.extract import Extractor
 from inference.gallery.store import open_gallery
 
 CPU = ("TRAINER.ACCELERATOR", "cpu", "DATALOADER.NUM_WORKERS", "0")
@@ -108,6 +109,21 @@ def test_openvino_and_an_earlier_export(checkpoint: Path, tmp_path: Path) -> Non
         "format": "openvino", "input": "pixels", "unit": True, "precision": "fp32",
     }  # fmt: skip
     assert (card["checkpoint"], card["size"], sorted(card["files"])) == ("best.pth", [32, 16], [".bin", ".xml"])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_folder_whose_name_is_no_text(name: str, checkpoint: Path, images: Path, tmp_path: Path) -> None:
+    for library in FORMATS[name].libraries:
+        pytest.importorskip(library)
+    folder = tmp_path / "gr\udcfcn"  # a byte of Latin-1
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("the file system takes text only")
+    assert (
+        export.main(["--format", name, "MODEL.PRETRAIN_PATH", str(checkpoint), "OUTPUT_DIR", str(folder), *CPU]) == 0
+    )
+    assert len(Extractor(folder / FORMATS[name].files[0])(images)) == 6
 
 
 def test_a_file_that_differs_gets_no_name_and_an_earlier_one_stays(
