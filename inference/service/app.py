@@ -1,0 +1,346 @@
+"""The routes: search, embed, the gallery and its pictures, health, metrics, and the page."""
+
+import asyncio
+import io
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import anyio
+import numpy as np
+import torch
+from fastapi import APIRouter, Depends, FastAPI, File, HTTPException, Query, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel
+from torch import Tensor
+
+from datasets.readers.market import UNKNOWN_ID
+from inference.extract import Extractor
+from inference.service import gallery as galleries
+from inference.service.access import Access, Door
+from inference.service.batching import Batcher, BusyError
+from inference.service.gallery import LivingGallery, NoSuchRowError, ServedGallery
+from inference.service.metrics import Counts
+from inference.service.uploads import BodyLimit, Limits, Upload, decode
+from utils.errors import ReidError, one_line
+from utils.images import read_image
+from utils.processes import usable_cpus
+from utils.text import printable
+
+logger = logging.getLogger(__name__)
+
+_WAITING = 512  # requests that wait for the network, or for the search
+_PICTURE = 640  # pixels of the longer side of a picture that is shown
+_PAGE = {
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+_MOST_MATCHES = 1000
+_LARGEST = 2**31 - 1  # identity or camera
+
+T = TypeVar("T")
+Number = Annotated[int, Query(ge=0, le=_LARGEST)]
+Cameras = Annotated[list[Number], Query(max_length=1000)]
+Row = Annotated[int, Query(ge=0, lt=2**53)]
+
+
+class Problem(BaseModel):
+    """Why a request failed, in one line."""
+
+    detail: str
+
+
+class Match(BaseModel):
+    """An image of the gallery."""
+
+    row: int
+    path: str
+    person_id: int | None
+    camera_id: int | None
+    distance: float
+
+
+class Matches(BaseModel):
+    """The nearest images, nearest first."""
+
+    matches: list[Match]
+
+
+class Embedding(BaseModel):
+    """The vector of an image, not normalized."""
+
+    embedding: list[float]
+
+
+class Description(BaseModel):
+    """What can be searched, and what a request may hold.
+
+    ``version`` changes when the rows may stand for other images; ``changes`` says whether images can be added.
+    """
+
+    images: int
+    index: str
+    cameras: list[int]
+    max_distance: float | None
+    changes: bool
+    upload_bytes: int
+    version: str
+
+
+class Deleted(BaseModel):
+    """How many images were deleted."""
+
+    deleted: int
+
+
+class Service:
+    """What the routes use.
+
+    Args:
+        extractor: that embeds.
+        gallery: that is searched.
+        limits: of uploads.
+        batch_size: images that the extractor gets at once.
+        max_distance: a threshold for people to see; it drops nothing.
+    """
+
+    def __init__(
+        self,
+        extractor: Extractor,
+        gallery: ServedGallery,
+        limits: Limits,
+        batch_size: int = 128,
+        max_distance: float | None = None,
+    ) -> None:
+        self.gallery, self.limits, self.max_distance = gallery, limits, max_distance
+        self.counts, self.version = Counts(), secrets.token_hex(4)
+        self._transform = extractor.transform
+        self._embeddings: Batcher[Tensor, NDArray[np.float32]] = Batcher(
+            "embed", lambda pixels: list(extractor.embed(torch.stack(list(pixels)))), batch_size, _WAITING
+        )
+        self._searches: Batcher[galleries.Query, list[galleries.Match]] = Batcher(
+            "search", gallery.search, batch_size, _WAITING
+        )
+        self._threads = anyio.CapacityLimiter(max(2, usable_cpus()))  # images in memory at once
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do something that takes a while beside the other requests."""
+        return await anyio.to_thread.run_sync(work, limiter=self._threads)
+
+    async def embed(self, upload: UploadFile) -> tuple[Upload, NDArray[np.float32]]:
+        """Decode an image and embed it together with those of other requests: (D,).
+
+        Raises:
+            HTTPException: if it is no image that can be read.
+        """
+
+        def prepare() -> Upload:
+            image = decode(upload.file.read(), self.limits)
+            return image._replace(pixels=self._transform(image.pixels).image)
+
+        try:
+            image = await self.in_thread(prepare)
+        except ReidError as error:
+            raise HTTPException(422, printable(str(error))) from error
+        return image, await asyncio.wrap_future(self._embeddings.submit(image.pixels))
+
+    async def search(self, query: galleries.Query) -> list[galleries.Match]:
+        """The matches of a query, searched together with those of other requests."""
+        return await asyncio.wrap_future(self._searches.submit(query))
+
+    def metrics(self) -> str:
+        """For Prometheus."""
+        figures = []
+        for name, batcher in (("embedded", self._embeddings), ("searched", self._searches)):
+            figures += [(f"{name}_total", "counter", float(batcher.items))]
+            figures += [(f"{name}_batches_total", "counter", float(batcher.batches))]
+            figures += [(f"{name}_waiting", "gauge", float(batcher.waiting))]
+        return self.counts.text([*figures, ("gallery_images", "gauge", float(len(self.gallery)))])
+
+    def close(self) -> None:
+        """Finish what waits."""
+        self._embeddings.close()
+        self._searches.close()
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _living(request: Request) -> LivingGallery:
+    gallery = _service(request).gallery
+    if not isinstance(gallery, LivingGallery):
+        raise HTTPException(
+            409, f"a gallery with the index {gallery.kind} cannot be changed; start with --index milvus"
+        )
+    return gallery
+
+
+ServiceOf = Annotated[Service, Depends(_service)]
+LivingOf = Annotated[LivingGallery, Depends(_living)]
+router = APIRouter(responses={"4XX": {"model": Problem}, "5XX": {"model": Problem}})
+
+
+@router.post("/search")
+async def search(
+    service: ServiceOf,
+    image: Annotated[UploadFile | None, File(description="a photo of one person")] = None,
+    row: Annotated[Row | None, Query(description="instead of a photo: an image of the gallery")] = None,
+    k: Annotated[int, Query(ge=1, le=_MOST_MATCHES, description="matches at most")] = 20,
+    max_distance: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
+    camera: Annotated[Cameras, Query(description="only images of these cameras")] = [],  # noqa: B006
+    exclude_camera: Annotated[Cameras, Query(description="no image of these cameras")] = [],  # noqa: B006
+) -> Matches:
+    """Find the person of a photo, or of an image of the gallery, in the gallery."""
+    if (image is None) == (row is None):
+        raise HTTPException(422, "a search needs either an image (multipart field) or a row (query field)")
+    if image is not None:
+        _, vector = await service.embed(image)
+    else:
+        vector = await service.in_thread(lambda: service.gallery.vector(row or 0))
+    query = galleries.Query(vector, k, max_distance, tuple(camera), tuple(exclude_camera), row)
+    return Matches(matches=[_match(match) for match in await service.search(query)])
+
+
+@router.post("/embed")
+async def embed(service: ServiceOf, image: Annotated[UploadFile, File()]) -> Embedding:
+    """The vector of a photo."""
+    return Embedding(embedding=(await service.embed(image))[1].tolist())
+
+
+@router.get("/gallery")
+async def describe(service: ServiceOf) -> Description:
+    """What can be searched."""
+    gallery = service.gallery
+    return Description(
+        images=await service.in_thread(lambda: len(gallery)),
+        index=gallery.kind,
+        cameras=gallery.cameras,
+        max_distance=service.max_distance,
+        changes=gallery.changes,
+        upload_bytes=service.limits.size,
+        version=service.version,
+    )
+
+
+@router.post("/gallery", status_code=201)
+async def add(
+    service: ServiceOf,
+    gallery: LivingOf,
+    image: Annotated[list[UploadFile], File(description="photos of one person by one camera")],
+    person_id: Number | None = None,
+    camera_id: Number | None = None,
+) -> Matches:
+    """Add images to a gallery in Milvus: all of them, or none."""
+    uploads = await asyncio.gather(*map(service.embed, image))
+    vectors = np.stack([vector for _, vector in uploads])
+    files = [(upload.content, upload.ending) for upload, _ in uploads]
+    ids = [UNKNOWN_ID if number is None else number for number in (person_id, camera_id)]
+    added = await service.in_thread(lambda: gallery.add(vectors, files, *ids))
+    return Matches(matches=[_match(match) for match in added])
+
+
+@router.delete("/gallery")
+async def delete(
+    service: ServiceOf, gallery: LivingOf, row: Annotated[list[Row], Query(min_length=1, max_length=1000)]
+) -> Deleted:
+    """Delete images from a gallery in Milvus; the files of those that were not added through the service stay."""
+    return Deleted(deleted=await service.in_thread(lambda: gallery.delete(row)))
+
+
+@router.get("/images/{row}", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
+async def picture(service: ServiceOf, row: int) -> Response:
+    """An image of the gallery, made smaller where it is large; nothing but its pixels leaves the machine."""
+    content = await service.in_thread(lambda: _jpeg(service.gallery.image(row)))
+    return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
+
+
+@router.get("/health")
+async def health() -> dict[str, str]:
+    """Whether the service answers."""
+    return {"status": "ok"}
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(service: ServiceOf) -> str:
+    """Figures for Prometheus."""
+    return await service.in_thread(service.metrics)
+
+
+def _match(match: galleries.Match) -> Match:
+    person, camera = (None if number == UNKNOWN_ID else number for number in (match.person_id, match.camera_id))
+    path = printable(match.path)  # bytes that are no text have no place in JSON
+    return Match(row=match.row, path=path, person_id=person, camera_id=camera, distance=match.distance)
+
+
+def _jpeg(path: Path) -> bytes:
+    try:
+        image = Image.fromarray(read_image(path).permute(1, 2, 0).numpy())
+    except ReidError as error:
+        logger.warning("%s", error)
+        raise HTTPException(404, "the file of this image cannot be read") from error
+    image.thumbnail((_PICTURE, _PICTURE))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def create_app(service: Service, access: Access) -> FastAPI:
+    """The application.
+
+    Args:
+        service: what it does; closed with the application.
+        access: who may ask.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await anyio.to_thread.run_sync(service.close)
+
+    # FastAPI's own pages of the documentation load scripts from elsewhere.
+    app = FastAPI(title="Person re-identification", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.service = service
+    app.include_router(router)
+    for path, (name, kind) in _PAGE.items():
+        app.add_api_route(path, _file(name, kind), include_in_schema=False)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(NoSuchRowError, _answer(404, "the gallery has no image with this row"))
+    app.add_exception_handler(BusyError, _answer(503, "too many requests wait; try again in a second"))
+    app.add_exception_handler(ReidError, _unable)
+    app.add_middleware(BodyLimit, size=service.limits.size)
+    app.add_middleware(Door, access=access, counts=service.counts)
+    return app
+
+
+def _file(name: str, kind: str) -> Callable[[], Response]:
+    content = (Path(__file__).parent / "page" / name).read_bytes()
+    return lambda: Response(content, media_type=f"{kind}; charset=utf-8", headers={"Cache-Control": "no-cache"})
+
+
+def _answer(status: int, reason: str) -> Callable[[Request, Exception], JSONResponse]:
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return lambda _, __: JSONResponse({"detail": reason}, status, headers)
+
+
+def _invalid(_: Request, error: Exception) -> JSONResponse:
+    """The first mistake in the fields of a request, in one line."""
+    mistakes: Sequence[dict[str, object]] = error.errors() if isinstance(error, RequestValidationError) else ()
+    where, reason = mistakes[0].get("loc", ()), mistakes[0].get("msg", "")
+    name = ".".join(str(part) for part in where[1:]) if isinstance(where, tuple) else ""
+    return JSONResponse({"detail": printable(f"{name or 'the request'}: {reason}")}, 422)
+
+
+def _unable(_: Request, error: Exception) -> JSONResponse:
+    """What the network or the index cannot do, such as a Milvus server that is away."""
+    logger.warning("%s", one_line(error))
+    return JSONResponse({"detail": printable(one_line(error))}, 503)

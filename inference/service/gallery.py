@@ -1,0 +1,287 @@
+"""What the service searches in: a gallery that stays as it is, or one in Milvus that clients may change."""
+
+import secrets
+import threading
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.readers.market import UNKNOWN_ID, labels_of
+from inference.cameras import search_other_cameras
+from inference.gallery.store import Gallery
+from inference.indexes.base import NOT_FOUND, Index
+from inference.indexes.milvus import MilvusIndex, Records
+from utils.files import written_aside
+
+ADDED = "added"
+"""The folder of a gallery that holds the images that clients have added."""
+_FIRST, _LAST = 2**40, 2**53  # rows of added images: above those of any gallery, and exact in JavaScript
+
+
+class NoSuchRowError(Exception):
+    """A row that the gallery does not have."""
+
+
+class Query(NamedTuple):
+    """What is searched.
+
+    Attributes:
+        vector: (D,) float32.
+        k: matches at most.
+        max_distance: of a match; None = any.
+        cameras: whose images count; empty = all.
+        other_cameras: whose images do not count.
+        without: row of an image that is no match, because it is the query; None = none.
+    """
+
+    vector: NDArray[np.float32]
+    k: int
+    max_distance: float | None = None
+    cameras: tuple[int, ...] = ()
+    other_cameras: tuple[int, ...] = ()
+    without: int | None = None
+
+
+class Match(NamedTuple):
+    """An image of the gallery; identity and camera are :data:`UNKNOWN_ID` where they are not known."""
+
+    row: int
+    path: str
+    person_id: int
+    camera_id: int
+    distance: float
+
+
+class ServedGallery(ABC):
+    """Images with a number each, their row, by which clients name them.
+
+    Attributes:
+        kind: of its index.
+        changes: whether images can be added and deleted.
+        cameras: of its images, ascending.
+    """
+
+    kind: str
+    changes = False
+    cameras: list[int]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of images."""
+
+    @abstractmethod
+    def image(self, row: int) -> Path:
+        """The file of an image, which is one of the gallery and never another.
+
+        Raises:
+            NoSuchRowError: if there is no such image.
+        """
+
+    @abstractmethod
+    def vector(self, row: int) -> NDArray[np.float32]:
+        """(D,) the embedding of an image.
+
+        Raises:
+            NoSuchRowError: if there is no such image.
+        """
+
+    @abstractmethod
+    def nearest(
+        self, vectors: NDArray[np.float32], k: int, cameras: tuple[int, ...], other_cameras: tuple[int, ...]
+    ) -> list[list[Match]]:
+        """The ``k`` nearest images of each of (Q, D) vectors; cameras as in :class:`Query`."""
+
+    def search(self, queries: Sequence[Query]) -> list[list[Match]]:
+        """The matches of each query, nearest first; queries of the same cameras are one search.
+
+        Raises:
+            ReidError: if the index cannot answer.
+        """
+        groups: defaultdict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = defaultdict(list)
+        for place, query in enumerate(queries):
+            groups[query.cameras, query.other_cameras].append(place)
+        results: list[list[Match]] = [[] for _ in queries]
+        for cameras, places in groups.items():
+            few = [queries[place] for place in places]
+            k = max(query.k + (query.without is not None) for query in few)
+            vectors = np.stack([query.vector for query in few])
+            for place, query, matches in zip(places, few, self.nearest(vectors, k, *cameras), strict=True):
+                results[place] = _those_meant(matches, query)
+        return results
+
+
+def _those_meant(matches: list[Match], query: Query) -> list[Match]:
+    limit = np.inf if query.max_distance is None else query.max_distance
+    return [match for match in matches if match.row != query.without and match.distance <= limit][: query.k]
+
+
+class FixedGallery(ServedGallery):
+    """A gallery of files with any index; a row is the place among its embeddings.
+
+    Args:
+        gallery: on disk.
+        index: of its vectors.
+        kind: of the index.
+    """
+
+    def __init__(self, gallery: Gallery, index: Index, kind: str) -> None:
+        self._gallery, self._index, self.kind = gallery, index, kind
+        self.cameras = _known(gallery.camera_ids)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._gallery.embeddings)
+
+    def image(self, row: int) -> Path:
+        """See :meth:`ServedGallery.image`."""
+        return Path(str(self._gallery.embeddings.paths[self._checked(row)]))
+
+    def vector(self, row: int) -> NDArray[np.float32]:
+        """See :meth:`ServedGallery.vector`."""
+        return np.array(self._gallery.embeddings.vectors[self._checked(row)])
+
+    def _checked(self, row: int) -> int:
+        if not 0 <= row < len(self):
+            raise NoSuchRowError
+        return row
+
+    def nearest(
+        self, vectors: NDArray[np.float32], k: int, cameras: tuple[int, ...], other_cameras: tuple[int, ...]
+    ) -> list[list[Match]]:
+        """See :meth:`ServedGallery.nearest`."""
+        if cameras or other_cameras:
+            ids = self._gallery.camera_ids
+            out = np.isin(ids, other_cameras) | (~np.isin(ids, cameras) if cameras else False)
+            # As if all images that do not count were of one camera, and all queries too.
+            result = search_other_cameras(
+                self._index, vectors, k, out.astype(np.int64), np.ones(len(vectors), np.int64)
+            )
+        else:
+            result = self._index.search(vectors, k)
+        paths, people, ids = self._gallery.embeddings.paths, self._gallery.person_ids, self._gallery.camera_ids
+        return [
+            [
+                Match(row, str(paths[row]), int(people[row]), int(ids[row]), distance)
+                for row, distance in zip(rows, distances, strict=True)
+                if row != NOT_FOUND
+            ]
+            for rows, distances in zip(result.indices.tolist(), result.distances.tolist(), strict=True)
+        ]
+
+
+class LivingGallery(ServedGallery):
+    """A gallery in Milvus that clients change; what they add lies as files in a folder of it.
+
+    Args:
+        gallery: what it was at first.
+        index: of its images and those that were added; the rows are its positions.
+        folder: for the files that are added.
+    """
+
+    kind = "milvus"
+    changes = True
+
+    def __init__(self, gallery: Gallery, index: MilvusIndex, folder: Path) -> None:
+        self._first, self._index, self._folder = gallery, index, folder.absolute()
+        self._lock = threading.Lock()  # Milvus Lite answers one request at a time
+        before = labels_of(np.array([path.name for path in sorted(self._folder.glob("*"))], dtype=np.str_))[1]
+        self.cameras = _known(np.concatenate([gallery.camera_ids, before]))
+
+    def __len__(self) -> int:
+        """Number of images."""
+        with self._lock:
+            return len(self._index)
+
+    def image(self, row: int) -> Path:
+        """See :meth:`ServedGallery.image`; who writes into Milvus cannot name another file."""
+        path = Path(str(self._at(row)[1].paths[0]))
+        paths = self._first.embeddings.paths
+        if path.parent == self._folder or (row < len(paths) and str(path) == str(paths[row])):
+            return path
+        raise NoSuchRowError
+
+    def vector(self, row: int) -> NDArray[np.float32]:
+        """See :meth:`ServedGallery.vector`."""
+        vector: NDArray[np.float32] = self._at(row)[0][0]
+        return vector
+
+    def _at(self, row: int) -> tuple[NDArray[np.float32], Records]:
+        if not 0 <= row < _LAST:
+            raise NoSuchRowError
+        with self._lock:
+            vectors, records = self._index.at([row])
+        if not len(vectors):
+            raise NoSuchRowError
+        return vectors, records
+
+    def nearest(
+        self, vectors: NDArray[np.float32], k: int, cameras: tuple[int, ...], other_cameras: tuple[int, ...]
+    ) -> list[list[Match]]:
+        """See :meth:`ServedGallery.nearest`."""
+        rules = [f"camera in {list(cameras)}"] * bool(cameras) + [f"camera not in {list(other_cameras)}"] * bool(
+            other_cameras
+        )
+        with self._lock:
+            found = self._index.find(vectors, k, where=" and ".join(rules))
+        columns = (found.records.positions, found.records.paths, *found.records[1:3], found.distances)
+        return [
+            [Match(*match) for match in zip(*(column.tolist() for column in row), strict=True) if match[1]]
+            for row in zip(*map(np.asarray, columns), strict=True)
+        ]
+
+    def add(
+        self, vectors: NDArray[np.float32], files: Sequence[tuple[bytes, str]], person_id: int, camera_id: int
+    ) -> list[Match]:
+        """Add images of one person and one camera; all of them, or none.
+
+        Args:
+            vectors: (N, D).
+            files: N contents with the endings of their files.
+            person_id: of all; :data:`UNKNOWN_ID` if it is not known.
+            camera_id: of all; :data:`UNKNOWN_ID` if it is not known.
+
+        Returns:
+            The new images, their distance 0.
+
+        Raises:
+            ReidError: if the index does not take them.
+        """
+        label = f"{person_id:04d}_c{camera_id}_" if UNKNOWN_ID not in (person_id, camera_id) else ""
+        paths = [self._folder / f"{label}{secrets.token_hex(8)}{ending}" for _, ending in files]
+        rows = [_FIRST + secrets.randbelow(_LAST - _FIRST) for _ in files]
+        people, cameras = np.full(len(files), person_id), np.full(len(files), camera_id)
+        try:
+            for path, (content, _) in zip(paths, files, strict=True):
+                with written_aside(path) as aside:
+                    aside.write_bytes(content)
+            with self._lock:
+                self._index.upsert(vectors, Records([str(path) for path in paths], people, cameras, np.array(rows)))
+        except BaseException:
+            for path in paths:
+                path.unlink(missing_ok=True)
+            raise
+        self.cameras = _known(np.array([*self.cameras, camera_id]))
+        return [Match(row, str(path), person_id, camera_id, 0.0) for row, path in zip(rows, paths, strict=True)]
+
+    def delete(self, rows: Sequence[int]) -> int:
+        """Delete images, and the files of those that were added; how many there were.
+
+        Raises:
+            ReidError: if the index does not answer.
+        """
+        with self._lock:
+            paths = [str(path) for path in self._index.at(rows)[1].paths]
+            self._index.delete(paths)
+        for path in map(Path, paths):
+            if path.parent == self._folder:
+                path.unlink(missing_ok=True)
+        return len(paths)
+
+
+def _known(cameras: NDArray[np.int64]) -> list[int]:
+    return [camera for camera in np.unique(cameras).tolist() if camera != UNKNOWN_ID]
