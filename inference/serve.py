@@ -4,7 +4,7 @@ python inference/serve.py --gallery_data output_dir --port 8000 MODEL.PRETRAIN_P
 
 Open http://127.0.0.1:8000 and drop a photo. POST /search (multipart field image) answers with JSON; GET /openapi.json
 describes all routes. The service answers to this machine alone unless --host says otherwise; give it a --token then.
-Images can be added and deleted with --index milvus. Ctrl-C or SIGTERM stops it once the requests at work are answered.
+Images can be added and deleted with --index milvus. Ctrl-C or SIGTERM stops it once the requests at work are done.
 """
 
 import argparse

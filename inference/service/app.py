@@ -232,6 +232,13 @@ async def describe(service: ServiceOf) -> Description:
     )
 
 
+@router.get("/gallery/examples")
+async def examples(service: ServiceOf, k: Annotated[int, Query(ge=1, le=100)] = 12) -> Matches:
+    """Some images to begin with, drawn at random; their distance is 0."""
+    matches = await service.in_thread(lambda: service.gallery.examples(k))
+    return Matches(matches=[_match(match) for match in matches])
+
+
 @router.post("/gallery", status_code=201)
 async def add(
     service: ServiceOf,

@@ -64,9 +64,11 @@ class ServedGallery(ABC):
         kind: of its index.
         changes: whether images can be added and deleted.
         cameras: of its images, ascending.
+        num_first: rows of the gallery as it was at first: 0, 1, ...
     """
 
     kind: str
+    num_first: int
     changes = False
     cameras: list[int]
 
@@ -95,6 +97,15 @@ class ServedGallery(ABC):
         self, vectors: NDArray[np.float32], k: int, cameras: tuple[int, ...], other_cameras: tuple[int, ...]
     ) -> list[list[Match]]:
         """The ``k`` nearest images of each of (Q, D) vectors; cameras as in :class:`Query`."""
+
+    @abstractmethod
+    def records(self, rows: Sequence[int]) -> list[Match]:
+        """Those of these images that there are, their distance 0."""
+
+    def examples(self, number: int) -> list[Match]:
+        """Some images of the gallery as it was at first, others each time."""
+        rows = np.random.default_rng().permutation(self.num_first)[:number]
+        return self.records(rows.tolist())
 
     def search(self, queries: Sequence[Query]) -> list[list[Match]]:
         """The matches of each query, nearest first; queries of the same cameras are one search.
@@ -131,11 +142,11 @@ class FixedGallery(ServedGallery):
 
     def __init__(self, gallery: Gallery, index: Index, kind: str) -> None:
         self._gallery, self._index, self.kind = gallery, index, kind
-        self.cameras = _known(gallery.camera_ids)
+        self.cameras, self.num_first = _known(gallery.camera_ids), len(gallery.embeddings)
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self._gallery.embeddings)
+        return self.num_first
 
     def image(self, row: int) -> Path:
         """See :meth:`ServedGallery.image`."""
@@ -163,15 +174,19 @@ class FixedGallery(ServedGallery):
             )
         else:
             result = self._index.search(vectors, k)
-        paths, people, ids = self._gallery.embeddings.paths, self._gallery.person_ids, self._gallery.camera_ids
         return [
-            [
-                Match(row, str(paths[row]), int(people[row]), int(ids[row]), distance)
-                for row, distance in zip(rows, distances, strict=True)
-                if row != NOT_FOUND
-            ]
-            for rows, distances in zip(result.indices.tolist(), result.distances.tolist(), strict=True)
+            [self._match(row, distance) for row, distance in zip(*pair, strict=True) if row != NOT_FOUND]
+            for pair in zip(result.indices.tolist(), result.distances.tolist(), strict=True)
         ]
+
+    def records(self, rows: Sequence[int]) -> list[Match]:
+        """See :meth:`ServedGallery.records`."""
+        return [self._match(row) for row in rows]
+
+    def _match(self, row: int, distance: float = 0.0) -> Match:
+        gallery = self._gallery
+        ids = int(gallery.person_ids[row]), int(gallery.camera_ids[row])
+        return Match(row, str(gallery.embeddings.paths[row]), *ids, distance)
 
 
 class LivingGallery(ServedGallery):
@@ -188,6 +203,7 @@ class LivingGallery(ServedGallery):
 
     def __init__(self, gallery: Gallery, index: MilvusIndex, folder: Path) -> None:
         self._first, self._index, self._folder = gallery, index, folder.absolute()
+        self.num_first = len(gallery.embeddings)
         self._lock = threading.Lock()  # Milvus Lite answers one request at a time
         before = labels_of(np.array([path.name for path in sorted(self._folder.glob("*"))], dtype=np.str_))[1]
         self.cameras = _known(np.concatenate([gallery.camera_ids, before]))
@@ -223,16 +239,17 @@ class LivingGallery(ServedGallery):
         self, vectors: NDArray[np.float32], k: int, cameras: tuple[int, ...], other_cameras: tuple[int, ...]
     ) -> list[list[Match]]:
         """See :meth:`ServedGallery.nearest`."""
-        rules = [f"camera in {list(cameras)}"] * bool(cameras) + [f"camera not in {list(other_cameras)}"] * bool(
-            other_cameras
-        )
+        rules = [f"camera {word} {list(ids)}" for word, ids in (("in", cameras), ("not in", other_cameras)) if ids]
         with self._lock:
-            found = self._index.find(vectors, k, where=" and ".join(rules))
-        columns = (found.records.positions, found.records.paths, *found.records[1:3], found.distances)
-        return [
-            [Match(*match) for match in zip(*(column.tolist() for column in row), strict=True) if match[1]]
-            for row in zip(*map(np.asarray, columns), strict=True)
-        ]
+            matches = self._index.find(vectors, k, where=" and ".join(rules))
+        columns = zip(*matches.records, matches.distances, strict=True)
+        return [_matches(Records(*rows[:-1]), rows[-1]) for rows in columns]
+
+    def records(self, rows: Sequence[int]) -> list[Match]:
+        """See :meth:`ServedGallery.records`."""
+        with self._lock:
+            records = self._index.at(rows)[1]
+        return _matches(records, np.zeros(len(records.paths)))
 
     def add(
         self, vectors: NDArray[np.float32], files: Sequence[tuple[bytes, str]], person_id: int, camera_id: int
@@ -253,20 +270,21 @@ class LivingGallery(ServedGallery):
         """
         label = f"{person_id:04d}_c{camera_id}_" if UNKNOWN_ID not in (person_id, camera_id) else ""
         paths = [self._folder / f"{label}{secrets.token_hex(8)}{ending}" for _, ending in files]
-        rows = [_FIRST + secrets.randbelow(_LAST - _FIRST) for _ in files]
+        rows = np.array([_FIRST + secrets.randbelow(_LAST - _FIRST) for _ in files])
         people, cameras = np.full(len(files), person_id), np.full(len(files), camera_id)
+        records = Records(np.array([str(path) for path in paths]), people, cameras, rows)
         try:
             for path, (content, _) in zip(paths, files, strict=True):
                 with written_aside(path) as aside:
                     aside.write_bytes(content)
             with self._lock:
-                self._index.upsert(vectors, Records([str(path) for path in paths], people, cameras, np.array(rows)))
+                self._index.upsert(vectors, records)
         except BaseException:
             for path in paths:
                 path.unlink(missing_ok=True)
             raise
         self.cameras = _known(np.array([*self.cameras, camera_id]))
-        return [Match(row, str(path), person_id, camera_id, 0.0) for row, path in zip(rows, paths, strict=True)]
+        return _matches(records, np.zeros(len(paths)))
 
     def delete(self, rows: Sequence[int]) -> int:
         """Delete images, and the files of those that were added; how many there were.
@@ -281,6 +299,13 @@ class LivingGallery(ServedGallery):
             if path.parent == self._folder:
                 path.unlink(missing_ok=True)
         return len(paths)
+
+
+def _matches(records: Records, distances: NDArray[np.floating]) -> list[Match]:
+    """Rows of an answer of Milvus without the places that it could not fill."""
+    columns = (records.positions, records.paths, records.person_ids, records.camera_ids, distances)
+    rows = zip(*(np.asarray(column).tolist() for column in columns), strict=True)
+    return [Match(*row) for row in rows if row[1]]
 
 
 def _known(cameras: NDArray[np.int64]) -> list[int]:

@@ -67,6 +67,7 @@ async function showPicture(image, row) {
 
 function searchFor(query) {
   queries.push(query);
+  scrollTo({ top: 0 });
   history.pushState(queries.length - 1, "");
   return run(query);
 }
@@ -93,7 +94,7 @@ function showQuery(query) {
     showPicture(picture, query.row);
   }
   $("query-text").textContent = query.file ? query.file.name || "A pasted photo" : labelsOf(query.match).join(", ");
-  $("choose-text").textContent = "Choose another photo";
+  $("choose-text").textContent = "Choose another";
   $("others").hidden = !query.match || query.match.camera_id === null;
 }
 
@@ -130,6 +131,8 @@ async function run(query) {
 }
 
 function again() {
+  const cameras = [...$("camera-list").querySelectorAll(":checked")].map((box) => box.value);
+  $("cameras-text").textContent = cameras.join(", ") || "all";
   if (queries.length && history.state !== null) run(queries[history.state]);
 }
 
@@ -137,28 +140,29 @@ function again() {
 
 function labelsOf(match) {
   const name = match.path.split(/[\\/]/).pop();
-  const labels = [match.person_id === null ? name : `Person ${match.person_id}`];
+  const labels = [match.person_id === null ? name : match.person_id ? `Person ${match.person_id}` : "Person unknown"];
   if (match.camera_id !== null) labels.push(`camera ${match.camera_id}`);
   return labels;
 }
 
-function cardOf(match, rank) {
+function cardOf(match, rank = 0) {
   const card = $("card").content.cloneNode(true);
   const [who, where] = labelsOf(match);
   const button = card.querySelector("button");
+  const [before, after] = rank ? [`Match ${rank}: `, `, distance ${match.distance.toFixed(3)}`] : ["", ""];
   card.querySelector(".distance").textContent = match.distance.toFixed(3);
+  card.querySelector(".distance").hidden = !rank; // an example
   card.querySelector(".who").textContent = who;
   card.querySelector(".where").textContent = where ? where[0].toUpperCase() + where.slice(1) : "";
   button.title = match.path;
-  button.setAttribute("aria-label", `Match ${rank}: ${labelsOf(match).join(", ")}, distance ${match.distance.toFixed(3)}. Find this one`);
+  button.setAttribute("aria-label", `${before}${labelsOf(match).join(", ")}${after}. Find this one`);
   button.addEventListener("click", () => searchFor({ row: match.row, match }));
   showPicture(card.querySelector("img"), match.row);
   return card;
 }
 
 function showMatches() {
-  const slider = $("distance");
-  const limit = slider.value === slider.max ? Infinity : Number(slider.value);
+  const limit = limitOfUser();
   const threshold = gallery?.max_distance ?? null;
   const visible = matches.filter((match) => match.distance <= limit);
   const far = threshold === null ? [] : visible.filter((match) => match.distance > threshold);
@@ -176,9 +180,14 @@ function showMatches() {
 
 // --- the filters
 
+function limitOfUser() { // at its end the slider stands for any distance
+  const { value, max } = $("distance");
+  return Number(value) < Number(max) ? Number(value) : Infinity;
+}
+
 function fitSlider() {
   const slider = $("distance");
-  const any = slider.value === slider.max;
+  const any = limitOfUser() === Infinity;
   const threshold = gallery?.max_distance ?? 0;
   const most = Math.max(0.1, threshold * 1.25, ...matches.map((match) => match.distance));
   slider.max = (Math.ceil(most * 20 + 0.01) / 20).toFixed(2);
@@ -188,10 +197,10 @@ function fitSlider() {
 }
 
 function showLimit() {
-  const slider = $("distance");
-  const text = slider.value === slider.max ? "any" : `up to ${Number(slider.value).toFixed(2)}`;
+  const limit = limitOfUser();
+  const text = limit === Infinity ? "any" : `up to ${Number(limit.toFixed(3))}`;
   $("distance-text").textContent = text;
-  slider.setAttribute("aria-valuetext", text);
+  $("distance").setAttribute("aria-valuetext", text);
 }
 
 async function begin() {
@@ -213,6 +222,8 @@ async function begin() {
     $("threshold").hidden = false;
   }
   fitSlider();
+  $("examples").replaceChildren(...(await (await ask("/gallery/examples?k=12")).json()).matches.map((match) => cardOf(match)));
+  $("examples-title").hidden = !$("examples").children.length;
 }
 
 // --- events
@@ -252,7 +263,8 @@ $("results").addEventListener("keydown", (event) => {
   cards[Math.min(cards.length - 1, Math.max(0, place + step))].focus();
 });
 window.addEventListener("popstate", (event) => {
-  if (event.state !== null && queries[event.state]) run(queries[event.state]);
+  if (event.state === null) location.reload(); // back at the beginning
+  else if (queries[event.state]) run(queries[event.state]);
 });
 history.replaceState(null, "");
 if (matchMedia("(max-width: 45rem)").matches) $("filters").open = false;
