@@ -204,7 +204,7 @@ class LivingGallery(ServedGallery):
     def __init__(self, gallery: Gallery, index: MilvusIndex, folder: Path) -> None:
         self._first, self._index, self._folder = gallery, index, folder.absolute()
         self.num_first = len(gallery.embeddings)
-        self._lock = threading.Lock()  # Milvus Lite answers one request at a time
+        self._lock = threading.Lock()  # the client of Milvus need not bear many threads
         before = labels_of(np.array([path.name for path in sorted(self._folder.glob("*"))], dtype=np.str_))[1]
         self.cameras = _known(np.concatenate([gallery.camera_ids, before]))
 

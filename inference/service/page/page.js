@@ -75,7 +75,7 @@ function searchFor(query) {
 function searchForFile(file) {
   if (!file) return;
   if (gallery && file.size > gallery.upload_bytes) {
-    complain(`${file.name} is too large: at most ${Math.round(gallery.upload_bytes / 2 ** 20)} MB`);
+    complain(`${file.name} is too large: at most ${Number((gallery.upload_bytes / 2 ** 20).toFixed(1))} MB`);
     return;
   }
   searchFor({ file });
