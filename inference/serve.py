@@ -11,7 +11,6 @@ import argparse
 import logging
 import os
 import re
-import socket
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -26,7 +25,6 @@ from inference.choices import INDEX_KINDS
 from inference.script import build_options, extractor_for, run_with_options
 from utils.command_line import number
 from utils.errors import ReidError
-from utils.signals import InterruptedRun
 
 if TYPE_CHECKING:
     from inference.extract import Extractor
@@ -37,7 +35,6 @@ logger = logging.getLogger(__name__)
 TOKEN = "REID_TOKEN"  # of the environment
 _LOOPBACK = ("127.", "::1", "localhost")
 _MANY = 1_000_000  # images that a service will embed: worth measuring how
-_CONNECTIONS, _SECONDS_TO_FINISH = 1000, 10
 
 
 def serve(settings: Settings, options: argparse.Namespace) -> None:
@@ -53,37 +50,24 @@ def serve(settings: Settings, options: argparse.Namespace) -> None:
     """
     try:
         import python_multipart  # noqa: F401 (FastAPI asks for it when an image arrives)
-        import uvicorn
 
         from inference.service.access import Access
         from inference.service.app import Service, create_app
+        from inference.service.server import bind, run
         from inference.service.uploads import Limits
     except ModuleNotFoundError as error:
         raise ReidError(
             f"the service needs {error.name}, which is not installed; pip install fastapi uvicorn python-multipart"
         ) from error
     _check_token(options.token, options.host)
-    with closing(_bind(options.host, options.port)) as listener:
+    with closing(bind(options.host, options.port)) as listener:
         extractor = extractor_for(settings, options)
         gallery = open_served(extractor, options)
         limits = Limits(int(options.max_upload * 2**20), options.max_pixels)
         service = Service(extractor, gallery, limits, settings.cfg.TEST.IMS_PER_BATCH, options.max_distance)
         app = create_app(service, Access(options.token, options.host))
-        logging.getLogger("uvicorn").setLevel(logging.WARNING)
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=_CONNECTIONS,
-            timeout_graceful_shutdown=_SECONDS_TO_FINISH,
-        )
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        logger.info("%d images at http://%s:%d", len(gallery), host, listener.getsockname()[1])
-        try:
-            uvicorn.Server(config).run([listener])
-        except InterruptedRun:  # uvicorn has finished its work and passes the signal on
-            logger.info("stopped")
+        logger.info("%d images, index %s", len(gallery), gallery.kind)
+        run(app, listener)
 
 
 def open_served(extractor: "Extractor", options: argparse.Namespace) -> "ServedGallery":
@@ -122,23 +106,6 @@ def _check_token(token: str, host: str) -> None:
         raise ReidError("--token must have 8 or more printable ASCII characters and no space; choose another")
     if not token and not host.startswith(_LOOPBACK):
         logger.warning("whoever reaches %s can search this gallery and see its images: give a --token", host)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """A socket that has the address already, so that a wrong one is known before the network is loaded."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ReidError(f"--host must be an address of this machine, got {host}: {error.strerror}") from error
-    try:
-        if os.name == "posix":  # elsewhere it would let two services share a port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        raise ReidError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another --port") from error
-    return listener
 
 
 def main(argv: Sequence[str] | None = None) -> int:

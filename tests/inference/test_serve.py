@@ -43,7 +43,7 @@ def running(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     try:
         assert process.stderr is not None
         for line in process.stderr:
-            if match := re.search(r"images at (http://\S+)", line):
+            if match := re.search(r"open (http://\S+)", line):
                 break
         else:
             raise AssertionError(f"it has ended with {process.wait()}")
@@ -67,7 +67,9 @@ def test_it_serves_until_it_is_stopped(number: signal.Signals, gallery: Path, ch
     assert "Traceback" not in log
 
 
-def test_the_token_may_come_from_the_environment(gallery: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_may_come_from_the_environment(
+    gallery: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(serve.TOKEN, "from-the-environment")
     with running("--gallery_data", str(gallery), *model(checkpoint)) as (_, address):
         assert httpx2.get(f"{address}/gallery").status_code == 401
@@ -116,18 +118,27 @@ def test_centroids_are_not_changed_image_by_image(
     images: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("milvus_lite")
-    settings = ["DATASETS.ROOT_DIR", str(images), "OUTPUT_DIR", str(tmp_path / "means"), "MODEL.USE_CENTROIDS", "True"]
+    settings = [
+        "DATASETS.ROOT_DIR",
+        str(images),
+        "OUTPUT_DIR",
+        str(tmp_path / "means"),
+        "MODEL.USE_CENTROIDS",
+        "True",
+    ]
     assert create_embeddings.main([*settings, *model(checkpoint)]) == 0
-    line = refused(capsys, "--gallery_data", str(tmp_path / "means"), "--index", "milvus", "--port", "0", *model(checkpoint))
+    line = refused(
+        capsys, "--gallery_data", str(tmp_path / "means"), "--index", "milvus", "--port", "0", *model(checkpoint)
+    )
     assert "--index milvus serves images, got a gallery of centroids" in line
 
 
 def test_missing_libraries_are_named(
     gallery: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.setitem(sys.modules, "python_multipart", None)
     line = refused(capsys, "--gallery_data", str(gallery), *model(checkpoint))
-    assert "the service needs uvicorn, which is not installed; pip install fastapi uvicorn python-multipart" in line
+    assert "the service needs python_multipart, which is not installed; pip install fastapi uvicorn python-multipart" in line
 
 
 def test_help_comes_without_torch() -> None:

@@ -28,11 +28,8 @@ class Browser:
         errors: what the page has thrown or refused.
     """
 
-    def __init__(self, address: str) -> None:
-        from websockets.sync.client import connect
-
-        self._socket = connect(address, max_size=None, compression=None)
-        self._number = 0
+    def __init__(self, socket: Any) -> None:  # noqa: ANN401 (websockets is optional)
+        self._socket, self._number = socket, 0
         self.requests: list[str] = []
         self.errors: list[str] = []
         for domain in ("Page", "Runtime", "DOM", "Network", "Log"):
@@ -126,15 +123,11 @@ class Browser:
         """Write what is visible as PNG."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._socket.close()
-
 
 @contextmanager
 def open_browser(options: Sequence[str] = ()) -> Iterator[Browser]:
     """Start Chromium; skips the test where there is none."""
-    pytest.importorskip("websockets")
+    client = pytest.importorskip("websockets.sync.client")
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
@@ -143,11 +136,9 @@ def open_browser(options: Sequence[str] = ()) -> Iterator[Browser]:
         words += ["--remote-debugging-port=0", f"--user-data-dir={profile}", "--disable-background-networking"]
         process = subprocess.Popen([program, *words, *options, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         try:
-            browser = Browser(_address(Path(profile) / "DevToolsActivePort", process))
-            try:
-                yield browser
-            finally:
-                browser.close()
+            address = _address(Path(profile) / "DevToolsActivePort", process)
+            with client.connect(address, max_size=None, compression=None) as connection:
+                yield Browser(connection)
         finally:
             process.terminate()
             process.wait(_PATIENCE)

@@ -62,7 +62,7 @@ def served(gallery: Gallery, tmp_path: Path) -> Callable[[str], ServedGallery]:
 
 
 @pytest.fixture
-def make_app(extractor: Extractor, gallery: Gallery, served: Callable[[str], ServedGallery]) -> Callable[..., FastAPI]:
+def make_app(extractor: Extractor, served: Callable[[str], ServedGallery]) -> Callable[..., FastAPI]:
     """An application: its gallery or the kind of its index, its token, limits, threshold."""
 
     def make(

@@ -10,7 +10,17 @@ TOKEN = "a-long-token-of-mine"
 
 @pytest.mark.parametrize(
     "authorization",
-    [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer \xff"],
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer wrong",
+        f"Basic {TOKEN}",
+        TOKEN,
+        f"Bearer {TOKEN}x",
+        f"Bearer {TOKEN[:-1]}",
+        "Bearer \xff",
+    ],
 )
 @pytest.mark.parametrize("path", ["/gallery", "/images/0", "/metrics", "/search", "/nowhere", "/health/../gallery"])
 def test_nothing_of_the_gallery_without_the_token(
@@ -56,8 +66,14 @@ def test_pages_of_other_sites_cannot_send(
 @pytest.mark.parametrize(
     ("host", "status"),
     [
-        *((name, 200) for name in ("testserver", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "10.0.0.7", "LOCALHOST")),
-        *((name, 403) for name in ("evil.example", "127.0.0.1.evil.example:80", "localhost.evil.example", "[::1", "", "a b")),
+        *(
+            (name, 200)
+            for name in ("testserver", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "10.0.0.7", "LOCALHOST")
+        ),
+        *(
+            (name, 403)
+            for name in ("evil.example", "127.0.0.1.evil.example:80", "localhost.evil.example", "[::1", "", "a b")
+        ),
     ],
 )
 def test_names_of_others_do_not_lead_here_without_a_token(

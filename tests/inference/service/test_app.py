@@ -17,7 +17,7 @@ from inference.extract import Extractor
 from inference.gallery.index import load_or_build_index
 from inference.gallery.store import Embeddings, Gallery
 from inference.index import build_index
-from inference.service.gallery import FixedGallery, ServedGallery
+from inference.service.gallery import FixedGallery
 from inference.service.uploads import Limits
 
 Rank = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -90,7 +90,9 @@ def test_cameras_count_or_do_not(
     assert rows_of(make_client(kind), f"k=5&{fields}", photos[2]) == wanted
 
 
-def test_farther_matches_are_dropped(client: TestClient, extractor: Extractor, photos: list[Path], expected: Rank) -> None:
+def test_farther_matches_are_dropped(
+    client: TestClient, extractor: Extractor, photos: list[Path], expected: Rank
+) -> None:
     rows, distances = expected(extractor([photos[1]]).vectors[0])
     limit = float(distances[2:4].mean())
     assert rows_of(client, f"max_distance={limit}", photos[1]) == rows[:3].tolist()
@@ -182,7 +184,12 @@ def test_health_routes_and_examples(client: TestClient) -> None:
 
 
 def test_the_page_asks_nobody_else(client: TestClient) -> None:
-    for path, kind in (("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript"), ("/icon.svg", "image/svg")):
+    for path, kind in (
+        ("/", "text/html"),
+        ("/page.css", "text/css"),
+        ("/page.js", "text/javascript"),
+        ("/icon.svg", "image/svg"),
+    ):
         answer = client.get(path)
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith(kind)
@@ -224,7 +231,9 @@ def test_a_list_of_others_shows_no_file_but_images(
     large.write_bytes(png(1000, 2000))
     paths = [str(secret), str(tmp_path / "gone.jpg"), str(large)]
     embeddings = Embeddings(gallery.embeddings.vectors[:3], np.array(paths))
-    hostile = replace(gallery, embeddings=embeddings, person_ids=gallery.person_ids[:3], camera_ids=gallery.camera_ids[:3])
+    hostile = replace(
+        gallery, embeddings=embeddings, person_ids=gallery.person_ids[:3], camera_ids=gallery.camera_ids[:3]
+    )
     client = make_client(FixedGallery(hostile, build_index(embeddings.vectors), "flat"))
     for row in (0, 1):
         answer = client.get(f"/images/{row}")
@@ -246,7 +255,6 @@ def test_names_that_are_no_text_and_no_labels(make_client: Callable[..., TestCli
 
 def test_images_are_added_and_deleted_in_milvus(
     make_client: Callable[..., TestClient],
-    served: Callable[[str], ServedGallery],
     gallery: Gallery,
     photos: list[Path],
     tmp_path: Path,
@@ -298,12 +306,16 @@ def test_a_damaged_image_among_others_adds_nothing(
     assert not list(tmp_path.glob("added/*"))
 
 
-def test_deleting_needs_rows_and_an_index_that_changes(client: TestClient, make_client: Callable[..., TestClient]) -> None:
+def test_deleting_needs_rows_and_an_index_that_changes(
+    client: TestClient, make_client: Callable[..., TestClient]
+) -> None:
     assert client.delete("/gallery?row=1").status_code == 409
     assert make_client("milvus").delete("/gallery").status_code == 422
 
 
-def test_too_large_a_body_is_refused_while_it_comes(make_client: Callable[..., TestClient], photos: list[Path]) -> None:
+def test_too_large_a_body_is_refused_while_it_comes(
+    make_client: Callable[..., TestClient], photos: list[Path]
+) -> None:
     client = make_client(limits=Limits(photos[0].stat().st_size + 1000, 300_000))
     assert client.post("/embed", files=upload(photos[0])).status_code == 200
     answer = client.post("/embed", files=upload(photos[0].read_bytes() + bytes(1000)))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from inference.extract import Extractor
+from inference.gallery.store import Gallery
 from tests.inference.service.browser import Browser, open_browser
 
 pytestmark = pytest.mark.slow
@@ -37,7 +38,9 @@ def page(chromium: Browser) -> Browser:
 def rows(page: Browser) -> list[int]:
     """What the page shows, in order."""
     page.wait(DONE)
-    result: list[int] = page.run(f"{CARDS}.map(card => Number(card.querySelector('img').src.match(/images\\/(\\d+)/)[1]))")
+    result: list[int] = page.run(
+        f"{CARDS}.map(card => Number(card.querySelector('img').src.match(/images\\/(\\d+)/)[1]))"
+    )
     return result
 
 
@@ -64,7 +67,9 @@ def test_a_photo_that_is_chosen(
     assert page.run("document.getElementById('query-text').textContent") == photos[0].name
     page.wait(f"{CARDS}.slice(0, 4).every(card => card.querySelector('img').naturalWidth === 32)")
     assert page.errors == []
-    assert {address for address in page.requests if not address.startswith(("blob:", f"http://127.0.0.1:{port}/"))} == set()
+    assert {
+        address for address in page.requests if not address.startswith(("blob:", f"http://127.0.0.1:{port}/"))
+    } == set()
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
@@ -86,7 +91,11 @@ def test_a_photo_that_is_dropped_or_pasted(
 
 
 def test_a_match_becomes_the_query_and_back_returns(
-    page: Browser, listen: Callable[..., int], photos: list[Path], gallery: object, expected: Rank, extractor: Extractor
+    page: Browser,
+    listen: Callable[..., int],
+    photos: list[Path],
+    expected: Rank,
+    extractor: Extractor,
 ) -> None:
     ready(page, listen())
     page.choose_file("#file", photos[0])
@@ -121,10 +130,10 @@ def test_cameras_and_distance_choose_what_is_shown(
     photos: list[Path],
     extractor: Extractor,
     expected: Rank,
-    gallery: object,
+    gallery: Gallery,
 ) -> None:
     order, distances = expected(extractor([photos[3]]).vectors[0])
-    cameras = np.array(gallery.camera_ids)[order]  # type: ignore[attr-defined]
+    cameras = gallery.camera_ids[order]
     threshold = float(distances[4:6].mean())
     ready(page, listen(max_distance=threshold))
     page.choose_file("#file", photos[3])
@@ -133,13 +142,18 @@ def test_cameras_and_distance_choose_what_is_shown(
     assert page.run("document.getElementById('status').textContent") == "20 matches, 5 within the threshold"
     page.click("#threshold")
     assert rows(page) == order[:5].tolist()
-    assert page.run("document.getElementById('status').textContent") == "5 matches, 5 within the threshold; 15 farther away"
+    assert (
+        page.run("document.getElementById('status').textContent")
+        == "5 matches, 5 within the threshold; 15 farther away"
+    )
     page.click("#camera-list label:nth-child(2) input")
     page.wait("document.getElementById('cameras-text').textContent === '2'")
     near = order[(cameras == 2) & (distances <= threshold)].tolist()
     page.wait(f"!document.querySelector('[aria-busy]') && {CARDS}.length === {len(near)}")
     assert not near or rows(page) == near
-    page.run("(() => { const s = document.getElementById('distance'); s.value = s.max; s.dispatchEvent(new Event('input')); })()")
+    page.run(
+        "(() => { const s = document.getElementById('distance'); s.value = s.max; s.dispatchEvent(new Event('input')); })()"
+    )
     assert rows(page) == order[cameras == 2][:20].tolist()
 
 
