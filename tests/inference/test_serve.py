@@ -138,7 +138,10 @@ def test_missing_libraries_are_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "python_multipart", None)
     line = refused(capsys, "--gallery_data", str(gallery), *model(checkpoint))
-    assert "the service needs python_multipart, which is not installed; pip install fastapi uvicorn python-multipart" in line
+    assert (
+        "the service needs python_multipart, which is not installed; pip install fastapi uvicorn python-multipart"
+        in line
+    )
 
 
 def test_help_comes_without_torch() -> None:
