@@ -53,9 +53,10 @@ class Round(NamedTuple):
 def serve(backbone: str, batch: int, connection: Connection) -> None:
     """The process of the service: it sends its port, and ends when it is terminated."""
     from inference.service.access import Access
-    from inference.service.app import Service, create_app
+    from inference.service.app import create_app
     from inference.service.gallery import FixedGallery
     from inference.service.server import bind, run
+    from inference.service.service import Service
     from inference.service.uploads import Limits
 
     flush_subnormals()

@@ -52,8 +52,9 @@ def serve(settings: Settings, options: argparse.Namespace) -> None:
         import python_multipart  # noqa: F401 (FastAPI asks for it when an image arrives)
 
         from inference.service.access import Access
-        from inference.service.app import Service, create_app
+        from inference.service.app import create_app
         from inference.service.server import bind, run
+        from inference.service.service import Service
         from inference.service.uploads import Limits
     except ModuleNotFoundError as error:
         raise ReidError(
@@ -83,7 +84,8 @@ def open_served(extractor: "Extractor", options: argparse.Namespace) -> "ServedG
     from inference.gallery.index import load_or_build_index, open_living
     from inference.gallery.store import check_same_model, open_gallery
     from inference.index import check_kind
-    from inference.service.gallery import ADDED, FixedGallery, LivingGallery
+    from inference.service.gallery import FixedGallery
+    from inference.service.living_gallery import ADDED, LivingGallery
 
     folder, kind, uri = options.gallery_data, options.index, options.index_uri
     check_kind(kind, uri)

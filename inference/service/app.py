@@ -3,39 +3,33 @@
 import asyncio
 import io
 import logging
-import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import anyio
 import numpy as np
-import torch
 from fastapi import APIRouter, Depends, FastAPI, File, HTTPException, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel
-from torch import Tensor
 
 from datasets.readers.market import UNKNOWN_ID
-from inference.extract import Extractor
 from inference.service import gallery as galleries
 from inference.service.access import Access, Door
-from inference.service.batching import Batcher, BusyError
-from inference.service.gallery import LivingGallery, NoSuchRowError, ServedGallery
-from inference.service.metrics import Counts
-from inference.service.uploads import BodyLimit, Limits, Upload, decode
+from inference.service.batching import BusyError
+from inference.service.gallery import NoSuchRowError
+from inference.service.living_gallery import LivingGallery
+from inference.service.service import Service
+from inference.service.uploads import BodyLimit
 from utils.errors import ReidError, one_line
 from utils.images import read_image
-from utils.processes import usable_cpus
 from utils.text import printable
 
 logger = logging.getLogger(__name__)
 
-_WAITING = 512  # requests that wait for the network, or for the search
 _PICTURE = 640  # pixels of the longer side of a picture that is shown
 _PAGE = {
     "/": ("index.html", "text/html"),
@@ -46,7 +40,6 @@ _PAGE = {
 _MOST_MATCHES = 1000
 _LARGEST = 2**31 - 1  # identity or camera
 
-T = TypeVar("T")
 Number = Annotated[int, Query(ge=0, le=_LARGEST)]
 Cameras = Annotated[list[Number], Query(max_length=1000)]
 Row = Annotated[int, Query(ge=0, lt=2**53)]
@@ -99,76 +92,6 @@ class Deleted(BaseModel):
     """How many images were deleted."""
 
     deleted: int
-
-
-class Service:
-    """What the routes use.
-
-    Args:
-        extractor: that embeds.
-        gallery: that is searched.
-        limits: of uploads.
-        batch_size: images that the extractor gets at once.
-        max_distance: a threshold for people to see; it drops nothing.
-    """
-
-    def __init__(
-        self,
-        extractor: Extractor,
-        gallery: ServedGallery,
-        limits: Limits,
-        batch_size: int = 128,
-        max_distance: float | None = None,
-    ) -> None:
-        self.gallery, self.limits, self.max_distance = gallery, limits, max_distance
-        self.counts, self.version = Counts(), secrets.token_hex(4)
-        self._transform = extractor.transform
-        self._embeddings: Batcher[Tensor, NDArray[np.float32]] = Batcher(
-            "embed", lambda pixels: list(extractor.embed(torch.stack(list(pixels)))), batch_size, _WAITING
-        )
-        self._searches: Batcher[galleries.Query, list[galleries.Match]] = Batcher(
-            "search", gallery.search, batch_size, _WAITING
-        )
-        self._threads = anyio.CapacityLimiter(max(2, usable_cpus()))  # images in memory at once
-
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        """Do something that takes a while beside the other requests."""
-        return await anyio.to_thread.run_sync(work, limiter=self._threads)
-
-    async def embed(self, upload: UploadFile) -> tuple[Upload, NDArray[np.float32]]:
-        """Decode an image and embed it together with those of other requests: (D,).
-
-        Raises:
-            HTTPException: if it is no image that can be read.
-        """
-
-        def prepare() -> Upload:
-            image = decode(upload.file.read(), self.limits)
-            return image._replace(pixels=self._transform(image.pixels).image)
-
-        try:
-            image = await self.in_thread(prepare)
-        except ReidError as error:
-            raise HTTPException(422, printable(str(error))) from error
-        return image, await asyncio.wrap_future(self._embeddings.submit(image.pixels))
-
-    async def search(self, query: galleries.Query) -> list[galleries.Match]:
-        """The matches of a query, searched together with those of other requests."""
-        return await asyncio.wrap_future(self._searches.submit(query))
-
-    def metrics(self) -> str:
-        """For Prometheus."""
-        figures = []
-        for name, batcher in (("embedded", self._embeddings), ("searched", self._searches)):
-            figures += [(f"{name}_total", "counter", float(batcher.items))]
-            figures += [(f"{name}_batches_total", "counter", float(batcher.batches))]
-            figures += [(f"{name}_waiting", "gauge", float(batcher.waiting))]
-        return self.counts.text([*figures, ("gallery_images", "gauge", float(len(self.gallery)))])
-
-    def close(self) -> None:
-        """Finish what waits."""
-        self._embeddings.close()
-        self._searches.close()
 
 
 def _service(request: Request) -> Service:

@@ -24,8 +24,10 @@ from fastapi import FastAPI  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
 
 from inference.service.access import Access  # noqa: E402
-from inference.service.app import Service, create_app  # noqa: E402
-from inference.service.gallery import ADDED, FixedGallery, LivingGallery, ServedGallery  # noqa: E402
+from inference.service.app import create_app  # noqa: E402
+from inference.service.gallery import FixedGallery, ServedGallery  # noqa: E402
+from inference.service.living_gallery import ADDED, LivingGallery  # noqa: E402
+from inference.service.service import Service  # noqa: E402
 from inference.service.uploads import Limits  # noqa: E402
 
 LIMITS = Limits(size=200_000, pixels=300_000)
