@@ -19,8 +19,9 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
@@ -119,7 +120,7 @@ def disturb(port: int, body: bytes, end: threading.Event) -> None:
         for content in (body_of(b"\xff\xd8 garbage"), body[: len(body) // 2], body):
             with socket.create_connection(("127.0.0.1", port)) as client:
                 client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + content)
-            end.wait(0.1)
+            end.wait(1.0)  # whole photos must not be many beside those of the clients
 
 
 def memory_of(process: int) -> float:
@@ -130,37 +131,55 @@ def memory_of(process: int) -> float:
 
 def measure(options: argparse.Namespace, folder: Path) -> list[Round]:
     """All rounds."""
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=serve, args=(options.backbone, options.clients, there)
-    )
-    process.start()
-    draw_dataset(
-        folder, SyntheticSpec(train_ids=2, test_ids=8, cameras=4, images_per_camera=2, height=256, width=128)
-    )
+    spec = SyntheticSpec(train_ids=2, test_ids=8, cameras=4, images_per_camera=2, height=256, width=128)
+    draw_dataset(folder, spec)
     photos = sorted((folder / "bounding_box_test").glob("*.jpg"))
     bodies = [body_of(photo.read_bytes()) for photo in photos]
     extractor = Extractor(make_model(options.backbone), batch_size=options.clients)
-    extractor.choose(10**6)
+    extractor.choose(10**6)  # before the service, which takes the stored choice
     paths = [str(photos[place % len(photos)]) for place in range(options.requests)]
-    port, end, rounds = here.recv(), threading.Event(), []
-    clients = Clients(port, bodies, options.clients)
-    _wait_for(port)
-    clients.run(options.clients)  # threads and memory of the first batches
-    disturber = threading.Thread(target=disturb, args=(port, bodies[0], end))
-    disturber.start()
-    for _ in range(options.rounds):
-        begin = time.perf_counter()
-        extractor(paths)
-        middle = time.perf_counter()
-        seconds, errors = clients.run(options.requests)
-        rates = (options.requests / span for span in (middle - begin, time.perf_counter() - middle))
-        rounds.append(Round(*rates, seconds, errors, memory_of(process.pid or 0)))
-    end.set()
-    disturber.join()
-    process.terminate()
-    process.join()
+    rounds = []
+    with _service(options) as (process, port), _disturbance(port, bodies[0]):
+        clients = Clients(port, bodies, options.clients)
+        clients.run(options.clients)  # threads and memory of the first batches
+        for _ in range(options.rounds):
+            begin = time.perf_counter()
+            extractor(paths)
+            middle = time.perf_counter()
+            seconds, errors = clients.run(options.requests)
+            rates = (options.requests / span for span in (middle - begin, time.perf_counter() - middle))
+            rounds.append(Round(*rates, seconds, errors, memory_of(process)))
+            print(rounds[-1]._replace(seconds=[]), flush=True)
     return rounds
+
+
+@contextmanager
+def _service(options: argparse.Namespace) -> Iterator[tuple[int, int]]:
+    """The number of the process and its port."""
+    here, there = multiprocessing.Pipe()
+    arguments = (options.backbone, options.clients, there)
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=arguments)
+    process.start()
+    there.close()  # so that the end of the process is noticed
+    try:
+        port = here.recv()
+        _wait_for(port)
+        yield process.pid or 0, port
+    finally:
+        process.terminate()
+        process.join()
+
+
+@contextmanager
+def _disturbance(port: int, body: bytes) -> Iterator[None]:
+    end = threading.Event()
+    thread = threading.Thread(target=disturb, args=(port, body, end))
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
 
 
 def _wait_for(port: int) -> None:
