@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, FastAPI, File, HTTPException, Query, Req
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from PIL import Image
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from datasets.readers.market import UNKNOWN_ID
 from inference.service import gallery as galleries
@@ -40,15 +40,24 @@ _PAGE = {
 _MOST_MATCHES = 1000
 _LARGEST = 2**31 - 1  # identity or camera
 
-Number = Annotated[int, Query(ge=0, le=_LARGEST)]
-Cameras = Annotated[list[Number], Query(max_length=1000)]
-Row = Annotated[int, Query(ge=0, lt=2**53)]
+Number = Annotated[int, Field(ge=0, le=_LARGEST)]
+Row = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 class Problem(BaseModel):
     """Why a request failed, in one line."""
 
     detail: str
+
+
+class SearchFields(BaseModel):
+    """The query fields of a search."""
+
+    row: Row | None = Field(None, description="instead of a photo: an image of the gallery")
+    k: int = Field(20, ge=1, le=_MOST_MATCHES, description="matches at most")
+    max_distance: float | None = Field(None, ge=0, allow_inf_nan=False)
+    camera: list[Number] = Field([], max_length=1000, description="only images of these cameras")
+    exclude_camera: list[Number] = Field([], max_length=1000, description="no image of these cameras")
 
 
 class Match(BaseModel):
@@ -115,29 +124,28 @@ router = APIRouter(responses={"4XX": {"model": Problem}, "5XX": {"model": Proble
 
 @router.post("/search")
 async def search(
+    request: Request,
     service: ServiceOf,
+    fields: Annotated[SearchFields, Query()],
     image: Annotated[UploadFile | None, File(description="a photo of one person")] = None,
-    row: Annotated[Row | None, Query(description="instead of a photo: an image of the gallery")] = None,
-    k: Annotated[int, Query(ge=1, le=_MOST_MATCHES, description="matches at most")] = 20,
-    max_distance: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
-    camera: Annotated[Cameras, Query(description="only images of these cameras")] = [],  # noqa: B006
-    exclude_camera: Annotated[Cameras, Query(description="no image of these cameras")] = [],  # noqa: B006
 ) -> Matches:
     """Find the person of a photo, or of an image of the gallery, in the gallery."""
-    if (image is None) == (row is None):
-        raise HTTPException(422, "a search needs either an image (multipart field) or a row (query field)")
-    if image is not None:
-        _, vector = await service.embed(image)
+    row = fields.row
+    if image is not None and row is None:
+        _, vector = await service.embed(image, request)
+    elif image is None and row is not None:
+        vector = await service.in_thread(lambda: service.gallery.vector(row))
     else:
-        vector = await service.in_thread(lambda: service.gallery.vector(row or 0))
-    query = galleries.Query(vector, k, max_distance, tuple(camera), tuple(exclude_camera), row)
-    return Matches(matches=[_match(match) for match in await service.search(query)])
+        raise HTTPException(422, "a search needs either an image (multipart field) or a row (query field)")
+    cameras = tuple(fields.camera), tuple(fields.exclude_camera)
+    query = galleries.Query(vector, fields.k, fields.max_distance, *cameras, row)
+    return Matches(matches=[_match(match) for match in await service.search(query, request)])
 
 
 @router.post("/embed")
-async def embed(service: ServiceOf, image: Annotated[UploadFile, File()]) -> Embedding:
+async def embed(request: Request, service: ServiceOf, image: Annotated[UploadFile, File()]) -> Embedding:
     """The vector of a photo."""
-    return Embedding(embedding=(await service.embed(image))[1].tolist())
+    return Embedding(embedding=(await service.embed(image, request))[1].tolist())
 
 
 @router.get("/gallery")
@@ -164,6 +172,7 @@ async def examples(service: ServiceOf, k: Annotated[int, Query(ge=1, le=100)] = 
 
 @router.post("/gallery", status_code=201)
 async def add(
+    request: Request,
     service: ServiceOf,
     gallery: LivingOf,
     image: Annotated[list[UploadFile], File(description="photos of one person by one camera")],
@@ -171,7 +180,7 @@ async def add(
     camera_id: Number | None = None,
 ) -> Matches:
     """Add images to a gallery in Milvus: all of them, or none."""
-    uploads = await asyncio.gather(*map(service.embed, image))
+    uploads = await asyncio.gather(*(service.embed(file, request) for file in image))
     vectors = np.stack([vector for _, vector in uploads])
     files = [(upload.content, upload.ending) for upload, _ in uploads]
     ids = [UNKNOWN_ID if number is None else number for number in (person_id, camera_id)]

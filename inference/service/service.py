@@ -3,12 +3,13 @@
 import asyncio
 import secrets
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 import anyio
 import numpy as np
 import torch
-from fastapi import HTTPException, UploadFile
+from fastapi import HTTPException, Request, UploadFile
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -58,11 +59,11 @@ class Service:
         """Do something that takes a while beside the other requests."""
         return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
-    async def embed(self, upload: UploadFile) -> tuple[Upload, NDArray[np.float32]]:
+    async def embed(self, upload: UploadFile, request: Request) -> tuple[Upload, NDArray[np.float32]]:
         """Decode an image and embed it together with those of other requests: (D,).
 
         Raises:
-            HTTPException: if it is no image that can be read.
+            HTTPException: if it is no image that can be read, or nobody waits for it any more.
         """
 
         def prepare() -> Upload:
@@ -73,11 +74,11 @@ class Service:
             image = await self.in_thread(prepare)
         except ReidError as error:
             raise HTTPException(422, printable(str(error))) from error
-        return image, await asyncio.wrap_future(self._embeddings.submit(image.pixels))
+        return image, await _result(self._embeddings.submit(image.pixels), request)
 
-    async def search(self, query: Query) -> list[Match]:
+    async def search(self, query: Query, request: Request) -> list[Match]:
         """The matches of a query, searched together with those of other requests."""
-        return await asyncio.wrap_future(self._searches.submit(query))
+        return await _result(self._searches.submit(query), request)
 
     def metrics(self) -> str:
         """For Prometheus."""
@@ -92,3 +93,20 @@ class Service:
         """Finish what waits."""
         self._embeddings.close()
         self._searches.close()
+
+
+async def _result(future: "Future[T]", request: Request) -> T:
+    """What comes out of a batch; what nobody waits for any more is taken out of those that wait."""
+
+    async def cancel_when_gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        future.cancel()
+
+    watch = asyncio.create_task(cancel_when_gone())
+    try:
+        return await asyncio.wrap_future(future)
+    except asyncio.CancelledError as error:
+        raise HTTPException(503, "the client has gone, or the service stops") from error
+    finally:
+        watch.cancel()
