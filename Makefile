@@ -7,7 +7,7 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint con
 # Vulnerabilities that do not concern us, each with its reason: --ignore-vuln ID
 AUDIT_IGNORE =
 TRIALS ?= 1
-BENCHMARKS = training processes losses ranking reranking opening embedding search
+BENCHMARKS = training processes losses ranking reranking opening embedding search serving
 DEMO_RUN = $$(ls -td logs/synthetic/resnet18/baseline/exp*/ | head -n 1)
 
 .PHONY: help install demo test test-faults check audit bench gpu wheel clean

@@ -91,6 +91,7 @@ class Extractor:
         device: that computes.
         cameras: that the network knows.
         report: of a test of the weights, see :func:`engine.reports.report_of`; empty = there is none.
+        transform: from the pixels of an image to those of the network's size; any thread may call it.
 
     Raises:
         ReidError: for a file that is no trained model, a device that is not there, or wrong numbers.
@@ -119,7 +120,7 @@ class Extractor:
         self._workers = decoding_workers(self.device) if workers is None else workers
         self._batch_size = batch_size
         self._thread = flushing_thread()
-        self._transform, self._input = TestTransform(images), NetworkInput(images).to(self.device)
+        self.transform, self._input = TestTransform(images), NetworkInput(images).to(self.device)
         self._copies = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def choose(self, num_images: int) -> Plan:
@@ -227,6 +228,23 @@ class Extractor:
         if unreadable:
             logger.warning("%d of %d images could not be read and are left out", unreadable, len(rows))
 
+    def embed(self, pixels: Tensor) -> NDArray[np.float32]:
+        """Embed images that are decoded already, all at once.
+
+        Args:
+            pixels: (N, 3, H, W) uint8 as :attr:`transform` makes them; N of ``batch_size`` at most is meant.
+
+        Returns:
+            (N, D), not normalized.
+
+        Raises:
+            ReidError: if the network does not give finite numbers.
+        """
+        self.choose(len(pixels))
+        batch = DecodedBatch(torch.arange(len(pixels)), pixels, ())
+        places = self.cameras.places(None, len(pixels))
+        return self._check(self._thread.submit(self._launch, batch, places).result().wait()).vectors
+
     @torch.inference_mode()
     def _launch(self, batch: DecodedBatch, cameras: Tensor | None) -> PendingBatch:
         """Compute a batch; on CUDA only queue it, its copies from and to the host included."""
@@ -263,7 +281,7 @@ class Extractor:
         workers = self._workers if len(rows) > self._batch_size else 0
         check_shared_memory(workers, len(rows), self._batch_size, self.card.preprocessing.size)
         return Loader(
-            ImageSource(images, rows, self._transform),
+            ImageSource(images, rows, self.transform),
             batch_size=self._batch_size,
             num_workers=workers,
             collate_fn=collate,

@@ -68,11 +68,17 @@ def check_kind(kind: str, uri: str) -> None:
         raise ReidError(f"a URI belongs to kind milvus, got {uri!r} with {kind}; leave it out, or choose milvus")
 
 
-def milvus_collection(vectors: Fingerprint, uri: str, *, normalize: bool) -> MilvusIndex:
-    """The collection of these vectors (and paths) and no others, which is made where it is absent.
+def milvus_collection(vectors: Fingerprint, uri: str, *, normalize: bool, ending: str = "") -> MilvusIndex:
+    """The collection of these vectors (and paths), which is made where it is absent.
+
+    Args:
+        vectors: that it holds and, without an ``ending``, no others.
+        uri: of a server, or a file.
+        normalize: cosine distance; False = squared Euclidean distance.
+        ending: of its name, for a collection of its own that begins with these vectors.
 
     Raises:
         ReidError: see :class:`inference.indexes.milvus.MilvusIndex`.
     """
-    name = f"reid_{'cosine' if normalize else 'l2'}_{vectors.digest[:16]}_{vectors.rows}"
+    name = f"reid_{'cosine' if normalize else 'l2'}_{vectors.digest[:16]}_{vectors.rows}{ending}"
     return MilvusIndex(Server(uri), name, vectors.dim, normalize=normalize)

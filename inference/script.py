@@ -26,12 +26,18 @@ if TYPE_CHECKING:  # a script understands its command line before it imports tor
     from inference.image_paths import ImagePaths
 
 
-def build_options(description: str | None) -> argparse.ArgumentParser:
-    """The options of all scripts and those that all scripts of this package share."""
+def build_options(description: str | None, *, folders: bool = True) -> argparse.ArgumentParser:
+    """The options of all scripts and those that all scripts of this package share.
+
+    Args:
+        description: for ``--help``.
+        folders: whether the script embeds folders of images.
+    """
     parser = build_parser(description or "")
-    subfolders = "embed images in folders of the folder too, however deep"
-    parser.add_argument("--images_in_subfolders", action="store_true", help=subfolders)
-    parser.add_argument("--strict", action="store_true", help="stop at the first unreadable image")
+    if folders:
+        subfolders = "embed images in folders of the folder too, however deep"
+        parser.add_argument("--images_in_subfolders", action="store_true", help=subfolders)
+        parser.add_argument("--strict", action="store_true", help="stop at the first unreadable image")
     precision = "of the backbone (default: auto, measured; 16 bits for a ResNet only, where they are faster)"
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=precision)
     engine = "torch (default; of an exported file: its own), onnxruntime, openvino, or auto: the fastest, measured"

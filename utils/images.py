@@ -5,9 +5,9 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
@@ -75,19 +75,17 @@ def warn_left_out(endings: Mapping[str, int], folder: str | Path) -> None:
 
 
 @contextmanager
-def open_image(path: str | Path, *, shrink: bool = False) -> Iterator[Image.Image]:
-    """Open an image file of one of :data:`FORMATS`; a pipe named like an image is refused and not waited for.
+def open_image(source: str | Path | BinaryIO, *, shrink: bool = False) -> Iterator[Image.Image]:
+    """Open an image of one of :data:`FORMATS`; a pipe named like an image is refused and not waited for.
 
     Args:
-        path: of the file.
+        source: a file's path, or an open file, which stays open.
         shrink: decode a JPEG of more than :data:`MOST_PIXELS` at half its size; other such images are refused.
 
     Raises:
         OSError: if there is no such file, or none that can be read; a damaged file makes Pillow raise anything.
     """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAIT)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError("it is a pipe or a device, not a file")
+    with _regular_file(source) if isinstance(source, (str, Path)) else nullcontext(source) as file:
         try:
             with catch_warnings():  # of what we refuse or shrink
                 simplefilter("ignore", Image.DecompressionBombWarning)
@@ -104,6 +102,14 @@ def open_image(path: str | Path, *, shrink: bool = False) -> Iterator[Image.Imag
                     f"it must have at most {MOST_PIXELS} pixels, got {image.width} x {image.height}; scale it down"
                 )
             yield image
+
+
+@contextmanager
+def _regular_file(path: str | Path) -> Iterator[BinaryIO]:
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAIT)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("it is a pipe or a device, not a file")
+        yield file
 
 
 def read_image(path: str | Path) -> "Tensor":

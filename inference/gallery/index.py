@@ -60,6 +60,27 @@ def load_or_build_index(
     return _in_faiss(path, vectors, fingerprint, kind, normalize=normalize)
 
 
+def open_living(gallery: Gallery, folder: Path, uri: str = "") -> MilvusIndex:
+    """A collection of Milvus that begins as the gallery and may then change; others of the gallery stay as they are.
+
+    Args:
+        gallery: what it holds at first.
+        folder: where the gallery lies.
+        uri: as of :func:`load_or_build_index`.
+
+    Raises:
+        ReidError: see :class:`inference.indexes.milvus.MilvusIndex`.
+    """
+    fingerprint = gallery.fingerprint or fingerprint_of(gallery.embeddings.vectors, gallery.embeddings.paths)
+    uri = uri or str(folder / MILVUS_FILE)
+    index = milvus_collection(fingerprint, uri, normalize=True, ending="_living")
+    path = folder / f"{INDEX}milvus_living.json"
+    mark = {"kind": "milvus", "normalize": True, "uri": uri, "vectors": asdict(fingerprint)}
+    if _read_mark(path) != mark or not len(index):
+        _fill(index, gallery, path, mark)
+    return index
+
+
 def _in_faiss(
     path: Path, vectors: NDArray[np.float32], fingerprint: Fingerprint, kind: str, *, normalize: bool
 ) -> Index:
@@ -82,9 +103,12 @@ def _in_faiss(
 
 
 def _fill_once(index: MilvusIndex, gallery: Gallery, path: Path, mark: Mapping[str, object]) -> None:
+    if _read_mark(path) != mark or len(index) != len(gallery.embeddings):
+        _fill(index, gallery, path, mark)
+
+
+def _fill(index: MilvusIndex, gallery: Gallery, path: Path, mark: Mapping[str, object]) -> None:
     embeddings = gallery.embeddings
-    if _read_mark(path) == mark and len(index) == len(embeddings):
-        return
     path.unlink(missing_ok=True)
     logger.info("storing %d images in Milvus at %s", len(embeddings), mark["uri"])
     rows = np.arange(len(embeddings))

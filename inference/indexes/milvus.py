@@ -134,6 +134,23 @@ class MilvusIndex:
             keys = ", ".join(literal(str(path)) for path in paths[rows])
             self._ask("delete", filter=f"{_PATH} in [{keys}]")  # by ids the library quotes nothing
 
+    def at(self, positions: Sequence[int]) -> tuple[np.ndarray, Records]:
+        """The images at these positions, in no certain order; where there is none, none comes back.
+
+        Args:
+            positions: as they were given to :meth:`upsert`, few.
+
+        Returns:
+            (M, D) float32 vectors, and their records with arrays of (M,).
+
+        Raises:
+            ReidError: if the server does not answer.
+        """
+        keys = ", ".join(str(int(position)) for position in positions)
+        rows = self._ask("query", filter=f"{_POSITION} in [{keys}]", output_fields=[*_FIELDS, _VECTOR])
+        columns = [np.array([row[name] for row in rows]) for name in _FIELDS]
+        return np.array([row[_VECTOR] for row in rows], np.float32).reshape(-1, self._dim), Records(*columns)
+
     def resolve_k(self, k: int) -> int:
         """See :meth:`inference.indexes.base.Index.resolve_k`."""
         number = resolve_k(k, max(1, len(self)))

@@ -61,6 +61,13 @@ def test_files_pil_images_and_arrays_give_the_same(checkpoint: Path, draw: Make,
     assert extractor([]).vectors.shape == (0, 512)
 
 
+def test_pixels_that_are_prepared_already(write_checkpoint: Make, images: Path, tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "low.pth", 0, {"INPUT.SCALE": 2})
+    extractor, files = Extractor(path, "cpu", precision="fp32"), sorted(images.iterdir())
+    pixels = torch.stack([extractor.transform(read_image(file)).image for file in files])
+    np.testing.assert_allclose(extractor.embed(pixels), extractor(files).vectors, rtol=1e-5, atol=1e-5)
+
+
 def test_one_image_and_what_is_no_sequence(checkpoint: Path, draw: Make, tmp_path: Path) -> None:
     path = draw(tmp_path / "a.png", 3)
     extractor = Extractor(checkpoint, "cpu", precision="fp32")

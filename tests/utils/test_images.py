@@ -15,7 +15,7 @@ from PIL import Image
 from datasets.low_resolution import read_size
 from datasets.make_low_resolution import ImageTask, Target, make_images
 from utils.errors import ReidError
-from utils.images import FORMATS, IMAGE_SUFFIXES, is_image, other_ending, pixels_of, read_image
+from utils.images import FORMATS, IMAGE_SUFFIXES, is_image, open_image, other_ending, pixels_of, read_image
 
 
 def test_a_damaged_header_is_an_error_of_ours(tmp_path: Path) -> None:
@@ -29,6 +29,17 @@ def test_a_damaged_header_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "c.jpg").write_bytes(content[: tag + 3] + b"\x02" + content[tag + 4 :])
     with pytest.raises(ReidError, match=r"cannot read image .*c\.jpg: "):
         read_image(tmp_path / "c.jpg")
+
+
+def test_an_open_file_is_read_and_stays_open() -> None:
+    file = BytesIO()
+    Image.new("RGB", (3, 2), (10, 20, 30)).save(file, "PNG")
+    file.seek(0)
+    with open_image(file) as image:
+        assert pixels_of(image)[:, 0, 0].tolist() == [10, 20, 30]
+    assert not file.closed
+    with pytest.raises(OSError, match="its content is no image"), open_image(BytesIO(b"text")):
+        pass
 
 
 @pytest.mark.parametrize("kind", [TypeError, KeyError, ZeroDivisionError, RuntimeError])

@@ -60,6 +60,18 @@ def test_squared_euclidean_distance(server: Server) -> None:
     np.testing.assert_allclose(distances, exact.distances, rtol=1e-4)
 
 
+def test_images_by_their_positions(people: MilvusIndex) -> None:
+    vectors, stored = people.at([7, 250, 4000])
+    order = np.argsort(stored.positions)
+    np.testing.assert_array_equal(stored.positions[order], [7, 250])
+    np.testing.assert_array_equal(stored.paths[order], PATHS[[7, 250]])
+    np.testing.assert_array_equal(stored.camera_ids[order], CAMERAS[[7, 250]])
+    np.testing.assert_allclose(vectors[order], VECTORS[[7, 250]], rtol=1e-5)
+    none, records_of_none = people.at([4000])
+    assert none.shape == (0, 8)
+    assert len(records_of_none.paths) == 0
+
+
 def test_fields_and_expressions(people: MilvusIndex) -> None:
     hits = people.find(VECTORS[:5], 300, "camera in [1, 2] and identity != 7")
     rows = hits.records.positions[0][hits.records.positions[0] >= 0]

@@ -1,0 +1,1 @@
+"""A gallery behind HTTP: routes, access, uploads, requests of many clients in one batch, the gallery, the page."""
