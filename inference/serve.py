@@ -22,12 +22,14 @@ if not __package__:  # run as a script: our packages come before any of the same
 
 from engine.settings import Settings
 from inference.choices import INDEX_KINDS
+from inference.max_distance import Sides, distance_option, max_distance
 from inference.script import build_options, extractor_for, run_with_options
 from utils.command_line import number
 from utils.errors import ReidError
 
 if TYPE_CHECKING:
     from inference.extract import Extractor
+    from inference.gallery.store import Gallery
     from inference.service.gallery import ServedGallery
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ def serve(settings: Settings, options: argparse.Namespace) -> None:
     try:
         import python_multipart  # noqa: F401 (FastAPI asks for it when an image arrives)
 
+        from inference.gallery.store import open_gallery
         from inference.service.access import Access
         from inference.service.app import create_app
         from inference.service.server import bind, run
@@ -62,19 +65,23 @@ def serve(settings: Settings, options: argparse.Namespace) -> None:
         ) from error
     _check_token(options.token, options.host)
     with closing(bind(options.host, options.port)) as listener:
-        extractor = extractor_for(settings, options)
-        gallery = open_served(extractor, options)
+        extractor, stored = extractor_for(settings, options), open_gallery(options.gallery_data)
+        gallery = open_served(stored, extractor, options)
         limits = Limits(int(options.max_upload * 2**20), options.max_pixels)
-        service = Service(extractor, gallery, limits, settings.cfg.TEST.IMS_PER_BATCH, options.max_distance)
+        card = extractor.card
+        sides = Sides((card.preprocessing.scale, stored.model.preprocessing.scale), stored.centroids)
+        threshold = max_distance(options.max_distance, settings, card.checkpoint, extractor.report, sides)
+        service = Service(extractor, gallery, limits, settings.cfg.TEST.IMS_PER_BATCH, threshold)
         app = create_app(service, Access(options.token, options.host))
         logger.info("%d images, index %s", len(gallery), gallery.kind)
         run(app, listener)
 
 
-def open_served(extractor: "Extractor", options: argparse.Namespace) -> "ServedGallery":
-    """The gallery of the command line, with the index that it names.
+def open_served(gallery: "Gallery", extractor: "Extractor", options: argparse.Namespace) -> "ServedGallery":
+    """A gallery with the index that the command line names.
 
     Args:
+        gallery: of ``options.gallery_data``.
         extractor: that embeds the queries.
         options: ``gallery_data``, ``index``, ``index_uri``.
 
@@ -82,14 +89,13 @@ def open_served(extractor: "Extractor", options: argparse.Namespace) -> "ServedG
         ReidError: if they do not fit.
     """
     from inference.gallery.index import load_or_build_index, open_living
-    from inference.gallery.store import check_same_model, open_gallery
+    from inference.gallery.store import check_same_model
     from inference.index import check_kind
     from inference.service.gallery import FixedGallery
     from inference.service.living_gallery import ADDED, LivingGallery
 
     folder, kind, uri = options.gallery_data, options.index, options.index_uri
     check_kind(kind, uri)
-    gallery = open_gallery(folder)
     check_same_model(gallery.model, extractor.card)
     precision = extractor.choose(_MANY).precision
     if gallery.precision not in ("", precision):
@@ -124,8 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--port", type=number(int, 0, 65535), default=8000, metavar="N", help="0 = a free one (default: 8000)")
     token = f"that requests must bring: Authorization: Bearer TOKEN (default: the environment's {TOKEN})"
     add("--token", default=os.environ.get(TOKEN, ""), help=token)
-    threshold = "threshold that the page marks; test.py reports one"
-    add("--max_distance", type=number(float, 0), metavar="D", help=threshold)
+    threshold = "threshold that the page marks; auto: the one that test.py measured on these weights"
+    add("--max_distance", type=distance_option, metavar="D", help=threshold)
     add("--max_upload", type=number(float, 0), default=10, metavar="MB", help="of one request (default: 10)")
     pixels = "of an image that is sent (default: 25000000)"
     add("--max_pixels", type=number(int, 1), default=25_000_000, metavar="N", help=pixels)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.readers.market import UNKNOWN_ID
-from inference.cameras import search_other_cameras
+from inference.cameras import search_cameras
 from inference.gallery.store import Gallery
 from inference.indexes.base import NOT_FOUND, Index
 
@@ -159,11 +159,9 @@ class FixedGallery(ServedGallery):
         """See :meth:`ServedGallery.nearest`."""
         if cameras or other_cameras:
             ids = self._gallery.camera_ids
-            out = np.isin(ids, other_cameras) | (~np.isin(ids, cameras) if cameras else False)
-            # As if all images that do not count were of one camera, and all queries too.
-            result = search_other_cameras(
-                self._index, vectors, k, out.astype(np.int64), np.ones(len(vectors), np.int64)
-            )
+            allowed = ~np.isin(ids, other_cameras) & (np.isin(ids, cameras) if cameras else True)
+            own = np.full(len(vectors), UNKNOWN_ID)
+            result = search_cameras(self._index, vectors, k, ids, own, allowed)
         else:
             result = self._index.search(vectors, k)
         return [

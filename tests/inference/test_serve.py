@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -77,6 +80,21 @@ def test_the_token_may_come_from_the_environment(
         assert httpx2.get(f"{address}/gallery", headers=headers).json()["images"] == 6
 
 
+def test_the_threshold_may_come_with_the_weights(gallery: Path, checkpoint: Path, tmp_path: Path) -> None:
+    weights = Path(shutil.copy(checkpoint, tmp_path))
+    measured = {"query_scale": 1, "gallery_scale": 1, "flip": False, "fpr": 0.001, "threshold": 0.3}
+    report = {
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "dataset": "drawn people",
+        "results": [],
+        "verification": {**measured, "threshold_at_fpr": {"0.001": 0.3}},
+    }
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    options = ["--gallery_data", str(gallery), "--max_distance", "auto", *model(weights)]
+    with running(*options) as (_, address):
+        assert httpx2.get(f"{address}/gallery").json()["max_distance"] == 0.3
+
+
 def refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:
     assert serve.main(options) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
@@ -97,6 +115,7 @@ def test_a_port_that_is_taken(gallery: Path, checkpoint: Path, capsys: pytest.Ca
         (["--token", "with a space in it"], "--token must have 8 or more"),
         (["--host", "no such host"], "--host must be an address of this machine, got no such host"),
         (["--index_uri", "here.db"], "a URI belongs to kind milvus"),
+        (["--max_distance", "auto"], "--max_distance auto needs the threshold that test.py measures"),
         (["--gallery_data", "nowhere"], "nowhere must hold a finished gallery"),
     ],
 )
