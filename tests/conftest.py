@@ -3,12 +3,14 @@
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
+from absl.logging import get_absl_handler  # of tensorboard
 
 from datasets.synthetic import draw_dataset
 from tests.support import TINY, run_arguments
@@ -17,6 +19,9 @@ from utils.signals import STOP_SIGNALS
 # Small tensors on many test processes: one thread each is fastest, and one that does not spin.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# pymilvus closes the handlers of other libraries when it is imported, and this one then closes its stream: not pytest's.
+get_absl_handler().python_handler.stream = sys.__stderr__
 
 # A deadline measures the machine, not the code: a busy one made a test fail.
 hypothesis.settings.register_profile("steady", deadline=None)
