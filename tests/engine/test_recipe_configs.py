@@ -75,7 +75,7 @@ RECIPES = {
     "personvit_base": PRETRAINED,
     "clip_reid_vit_base": Recipe(steps(5e-6, 30, 50, 10, 0.1), bias=2, parts=2, feature="raw"),
     "osnet_x1_0": Recipe(steps(1.5e-3, 60, 120, 0, 1), ["identity"], frozen=10),
-    "osnet_x0_25": Recipe(falling(7e-4, 4, 8, 7.7e-7, 1, 0.01), CENTER),
+    "osnet_x0_25": Recipe(falling(7e-4, 4, 8, 7.7e-7, 1, 0.01), CENTER, feature="raw"),
     "efficientnet_lite0": Recipe(falling(1e-3, 1, 12, 7.7e-7, 1, 0.01)),
 }
 
