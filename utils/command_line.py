@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NoReturn
 
 from tqdm import tqdm
 
-from utils.errors import ReidError
+from utils.errors import ReidError, did_you_mean
 from utils.signals import InterruptedRun, ignore_signals, stop_on_signals
 from utils.text import printable
 
@@ -63,7 +63,10 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Report a wrong option and exit."""
-        self.fail(f"{message}; see --help")
+        words = message.removeprefix("unrecognized arguments: ").split() if message.startswith("unrecognized") else []
+        option = next((word.partition("=")[0] for word in words if word.startswith("--")), "")
+        remedy = did_you_mean(option, self._option_string_actions) if option else ""
+        self.fail(message + (remedy or "; see --help"))
 
     def fail(self, mistake: str) -> NoReturn:
         """Report a mistake that the list of options does not help with, and exit."""

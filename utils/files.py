@@ -3,6 +3,7 @@
 import difflib
 import glob
 import hashlib
+import json
 import os
 import shutil
 import uuid
@@ -84,12 +85,23 @@ def has_mark(folder: Path, name: str, mark: str, option: str) -> bool:
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     if text != mark and (text or folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
         raise ReidError(
-            f"{folder} must be absent, empty, or begun by the same command with the mark {mark}, but it holds "
-            f"{printable(' '.join(text.split()))[:200] or 'something else'}; remove it or give another {option}"
+            f"{folder} must be absent, empty, or begun by the same command, but it holds "
+            f"{_difference(text, mark) or 'something else'}; remove it or give another {option}"
         )
     for part in folder.rglob(f".*{PART}"):
         part.unlink(missing_ok=True)
     return bool(text)
+
+
+def _difference(before: str, now: str) -> str:
+    """What a mark says that another one does not: of JSON objects the values that differ."""
+    try:
+        one, other = json.loads(before), json.loads(now)
+        keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+        text = ", ".join(f"{key} {one.get(key)} (now {other.get(key)})" for key in keys)
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        text = before
+    return printable(" ".join(text.split()))[:200]
 
 
 def keep_previous(folder: Path, names: Sequence[str]) -> Path | None:

@@ -72,7 +72,8 @@ def test_help_answers_before_torch_is_imported(arguments: list[str]) -> None:
     ("arguments", "message"),
     [
         (["trian", "--config_file", "x"], r"error: COMMAND must be one of train, .*, got 'trian'; did you mean train\?"),
-        (["--verbose", "train"], r"error: unrecognized arguments: --verbose; see --help"),
+        (["--verbose", "train"], r"error: unrecognized arguments: --verbose; did you mean --version\?"),
+        (["train", "--confg_file=x"], r"error: unrecognized arguments: --confg_file=x; did you mean --config_file\?"),
         (["train", "--nothing"], r"error: unrecognized arguments: --nothing; see --help"),
         (["train", "SOLVER.MAX_EPOCH", "3"], r"error: .*did you mean SOLVER.MAX_EPOCHS\?"),
         (["configs", "SOLVERS"], r"error: PREFIX must begin a key, got 'SOLVERS'; did you mean SOLVER\?"),

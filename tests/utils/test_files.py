@@ -75,15 +75,18 @@ def test_a_mark_tells_whose_folder_it_is(tmp_path: Path) -> None:
     half = folder / "deep" / ".x.jpg.1.part"
     write_text(half, "half")
     with pytest.raises(
-        ReidError, match=r"out must be absent, empty, or begun .* the mark a, but it holds something els"
+        ReidError, match=r"out must be absent, empty, or begun by the same command, but it holds something els"
     ):
         has_mark(folder, "mark.json", "a", "OUT")
     write_text(folder / "mark.json", "a")
     assert half.exists()
     assert has_mark(folder, "mark.json", "a", "OUT")
     assert not half.exists()
-    with pytest.raises(ReidError, match="with the mark b, but it holds a; remove it or give another OUT"):
+    with pytest.raises(ReidError, match="same command, but it holds a; remove it or give another OUT"):
         has_mark(folder, "mark.json", "b", "OUT")
+    write_text(folder / "mark.json", '{"source": "gate.mp4", "every": 10}')
+    with pytest.raises(ReidError, match=r"but it holds every 10 \(now 5\); remove it"):
+        has_mark(folder, "mark.json", '{"source": "gate.mp4", "every": 5}', "OUT")
     with pytest.raises(ReidError, match="json must be absent, empty"):
         has_mark(folder / "mark.json", "mark.json", "a", "OUT")
 
