@@ -11,8 +11,8 @@ from warnings import catch_warnings, simplefilter
 from zipfile import ZipFile, is_zipfile
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor
 
 from utils.errors import ReidError, one_line
@@ -101,9 +101,10 @@ def _is_safetensors(path: Path) -> bool:
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(HANDED_ON)
-        tensors = dict(load_file(path))
+        content = path.read_bytes()  # the library opens no path that is not UTF-8
+        tensors = dict(load(content))
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        text = header.get("__metadata__", {}).get(HANDED_ON)
         return tensors if text is None else {**_mapping(text), "state_dict": tensors}
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ReidError(
