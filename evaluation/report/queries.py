@@ -48,13 +48,24 @@ class QueryResults:
     inverse_negative_penalty: np.ndarray
     num_matches: np.ndarray
 
-    def names(self) -> list[str]:
-        """The paths without the folders that all queries share, so they do not depend on where a data set lies."""
+    def keys(self) -> list[tuple[str, int, int]]:
+        """What tells a query from the others, wherever the data set lies: file, identity and camera.
+
+        The folders that all files share are left out.
+        """
         parts = [path.replace("\\", "/").split("/") for path in self.paths]
         folders = [names[:-1] for names in parts]
         ends = zip(min(folders), max(folders), strict=False)  # what these two share, all others share
         shared = len(list(takewhile(lambda pair: pair[0] == pair[1], ends)))
-        return ["/".join(names[shared:]) for names in parts]
+        files = ["/".join(names[shared:]) for names in parts]
+        return list(zip(files, self.identities.tolist(), self.cameras.tolist(), strict=True))
+
+    def in_order(self) -> "QueryResults":
+        """The same queries, sorted by :meth:`keys`."""
+        keys = self.keys()
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        arrays = (value[order] for name, value in vars(self).items() if name != "paths")
+        return QueryResults([self.paths[row] for row in order], *arrays)
 
 
 def write_queries(path: Path, entries: Sequence[Entry], queries: Sequence[LabeledImage]) -> None:
@@ -91,7 +102,7 @@ def _lines(entry: Entry, queries: Sequence[LabeledImage]) -> Iterator[list[str]]
 
 
 def read_queries(path: Path, protocol: EvaluationProtocol) -> QueryResults:
-    """The results of one row of a report; the file is read line by line.
+    """The results of one row of a report, in the order of :meth:`QueryResults.keys`; it is read line by line.
 
     Args:
         path: of a file that :func:`write_queries` has written.
@@ -115,7 +126,7 @@ def read_queries(path: Path, protocol: EvaluationProtocol) -> QueryResults:
         raise ReidError(f"{path} is damaged ({one_line(error)[:200]}); test the weights again") from error
     if not results.paths:
         raise ReidError(f"{path} must have lines of {protocol.row}, got none; test the weights again")
-    return results
+    return results.in_order()
 
 
 def _row_cells(protocol: EvaluationProtocol) -> list[str]:
