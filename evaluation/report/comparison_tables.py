@@ -49,8 +49,8 @@ def legend(comparison: Comparison) -> list[str]:
         pairs = zip(names, values, strict=True)
         lines.append(f"{key}: " + ", ".join(f"{name} {'–' if value is None else value}" for name, value in pairs))
     lines.append(
-        f"In brackets: {100 * CONFIDENCE:.0f} % intervals by a bootstrap over {comparison.num_identities} people with "
-        f"{comparison.num_queries} queries, {comparison.resamples} resamples."
+        f"In brackets: {100 * CONFIDENCE:.0f} % intervals by a bootstrap over {comparison.num_identities} people "
+        f"with {comparison.num_queries} queries, {comparison.resamples} resamples."
     )
     if any(len(group.runs) > 1 for group in comparison.groups):
         lines.append(
