@@ -12,7 +12,7 @@ from evaluation.significance import Interval
 
 
 def figures(**more: object) -> dict[str, Figure]:
-    return {name: Figure(0.12345 + number / 10, Interval(0.1, 0.56), **more) for number, name in enumerate(PER_QUERY)}
+    return {name: Figure(0.1234 + number / 10, Interval(0.1, 0.56), **more) for number, name in enumerate(PER_QUERY)}
 
 
 def comparison(first: str = "A", dataset: str = "toy", row: str = "instance x1 -> x1") -> Comparison:
@@ -39,8 +39,8 @@ def on_console(content: Comparison, width: int = 80) -> str:
 
 def test_a_window_of_80_columns_shows_every_figure_whole() -> None:
     lines = [" ".join(line.split()) for line in on_console(comparison()).splitlines()]
-    assert "A 0 12.35 ± 0.46 22.35 ± 0.46 32.35 ± 0.46 42.35 ± 0.46 52.34 ± 0.46" in lines
-    assert "B 0 12.35 22.35 32.35 42.35 52.34" in lines
+    assert "A 0 12.34 ± 0.46 22.34 ± 0.46 32.34 ± 0.46 42.34 ± 0.46 52.34 ± 0.46" in lines
+    assert "B 0 12.34 22.34 32.34 42.34 52.34" in lines
     assert lines.count(" ".join(["[10.0, 56.0]"] * 5)) == 2
     assert "B - A mAP -1.23 [-3.00, +0.40] 0.012" in lines
     assert "rank-10 -1.23 [-3.00, +0.40] 0.012" in lines
@@ -68,7 +68,7 @@ def test_markdown_is_a_table_and_a_list() -> None:
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert rows[0] == "|  | runs | mAP | mINP | rank-1 | rank-5 | rank-10 |"
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
-    assert rows[2].startswith(r"| a_b\|c | 0 | 12.35 ± 0.46 |")
+    assert rows[2].startswith(r"| a_b\|c | 0 | 12.34 ± 0.46 |")
     assert rows[3].startswith(r"|  |  | \[10.0, 56.0\] |")
     assert "- SOLVER.BASE\\_LR" not in text
     assert "- a note." in text
@@ -91,7 +91,7 @@ def test_latex_has_the_rules_of_booktabs_and_no_sign_with_a_meaning() -> None:
             assert bare.count("{") == bare.count("}")
             assert not row.startswith("[")
     assert r"50\%\_of \& \#1 \{x\} \textasciitilde{}\textasciicircum{}\textbackslash{} {[}y] & 0 &" in text
-    assert r"& 12.35 $\pm$ 0.46 &" in text
+    assert r"& 12.34 $\pm$ 0.46 &" in text
     assert r"{\scriptsize [$-$3.00, +0.40]}" in text
     assert "\nB $-$ A &  & $-$1.23 &" in text
     outside = re.sub(r"\\begin.*?\\end\{tabular\}", "", text, flags=re.DOTALL)
@@ -108,7 +108,7 @@ def test_csv_keeps_every_digit() -> None:
         "group",
         "'=A",
     )
-    assert [float(first[name]) for name in ("value", "low", "high", "deviation")] == [0.12345, 0.1, 0.56, 0.00456]
+    assert [float(first[name]) for name in ("value", "low", "high", "deviation")] == [0.1234, 0.1, 0.56, 0.00456]
     assert (first["p"], first["queries"], first["identities"], first["resamples"]) == ("", "120", "40", "500")
     pair = rows[10]
     assert (pair["kind"], pair["name"], pair["runs"], pair["figure"]) == ("difference", "B - =A", "", "mAP")
