@@ -151,7 +151,7 @@ def compare(
             for number, (label, group) in enumerate(zip(labels, groups, strict=True))
         ),
         tuple(differences),
-        differing_settings([group[0] for group in groups]),
+        differing_settings([group[0] for group in groups], ignore),
         tuple(notes),
     )
 

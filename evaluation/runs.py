@@ -167,7 +167,7 @@ def group_runs(runs: Sequence[Run], ignore: Collection[str] = ()) -> tuple[list[
     by_setting: dict[object, list[Run]] = {}
     for number, run in enumerate(runs):
         values = [f"{key}={run.settings[key]!r}" for key in sorted(run.settings) if key not in (SEED, *ignore)]
-        key = (run.pixels, *values) if values else number
+        key = (run.pixels, *values) if run.settings else number
         by_setting.setdefault(key, []).append(run)
     groups, notes = list[list[Run]](), list[str]()
     for group in by_setting.values():
@@ -181,13 +181,20 @@ def group_runs(runs: Sequence[Run], ignore: Collection[str] = ()) -> tuple[list[
             )
     if any(not run.settings for run in runs) and len(runs) > 1:
         notes.append("reports without settings (of other weights, or of an earlier version) stand alone.")
+    if ignore:
+        notes.append(f"not compared, and perhaps different within a group: {', '.join(ignore)}.")
     return sorted(groups, key=lambda group: runs.index(group[0])), notes
 
 
-def differing_settings(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
-    """The settings that are not alike in all runs of known settings, each with its values; None = not set."""
+def differing_settings(runs: Sequence[Run], ignore: Collection[str] = ()) -> dict[str, tuple[Any, ...]]:
+    """The settings that are not alike in all runs of known settings, each with its values; None = not set.
+
+    Args:
+        runs: one of each group.
+        ignore: settings that are left out.
+    """
     rows = [{**run.settings, "pixels": run.pixels} if run.settings else {} for run in runs]
-    keys = dict.fromkeys(key for row in rows for key in row if key != SEED)
+    keys = dict.fromkeys(key for row in rows for key in row if key not in (SEED, *ignore))
     values = {key: tuple(row.get(key) for row in rows) for key in keys}
     return {
         key: row
