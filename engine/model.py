@@ -1,7 +1,6 @@
 """Load a network for use from one file, without training data and without a configuration file."""
 
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from datasets.preprocessing import Preprocessing
 from engine.builders.model import build_network
 from engine.checkpoint import Checkpoint, RunCard
 from engine.preprocessing import preprocessing_of
-from engine.reports import origin_of, report_of
+from engine.reports import origin_of, report_of, without_folders
 from engine.settings import Settings
 from engine.weights import initialize, trained_weights, warn_of_scale
 from modelling.backbones import Backbone, backbone
@@ -30,7 +29,6 @@ _OF_MACHINE = (
     "MODEL.PRETRAIN_PATH", "MODEL.RESUME_TRAINING", "DATASETS.ROOT_DIR", "DATASETS.CACHE_DIR", "LOGS_DIR", "RUNS_DIR",
     "OUTPUT_DIR",
 )  # fmt: skip
-_FOLDERS = re.compile(r"[^'\"(\[,]*[/\\](?=[^/\\'\",)\]])")  # above a data set, in one name or several
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def card_of(cfg: CfgNode, weights: Weights) -> RunCard:
     use = flatten(cfg)
     of_use = {name: use[name] for name in use if name.startswith(("MODEL.", "INPUT.")) and name not in _OF_RUN}
     values = {**(weights.config or use), **of_use, **{name: SCHEMA[name].default for name in _OF_MACHINE}}
-    values |= {name: _FOLDERS.sub("", values[name]) for name in ("DATASETS.NAMES", "DATASETS.TEST_NAMES")}
+    values |= {name: without_folders(values[name]) for name in ("DATASETS.NAMES", "DATASETS.TEST_NAMES")}
     card = weights.card if isinstance(weights, Checkpoint) else None
     low = tuple(sorted(weights.scales))
     if card is None:

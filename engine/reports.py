@@ -1,41 +1,40 @@
 """The report of a test of some weights: it travels in their file, or lies beside it."""
 
-import json
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from yacs.config import CfgNode
+
+from configs.schema import flatten
+from engine.callbacks.checkpoints import BEST
 from engine.checkpoint import Checkpoint
+from engine.preprocessing import KEYS
+from evaluation.report.read import REPORT, read_report
 from modelling.weights.weights import Weights
-from utils.errors import ReidError, one_line
+from utils.errors import ReidError
 from utils.files import sha256_of
 
 logger = logging.getLogger(__name__)
 
-REPORT = "report.json"
+# A training that differs in these alone is the same training: folders, periods, workers, speed, and what a test has.
+_NO_DIFFERENCE = (
+    "MODEL.RESUME_TRAINING", "MODEL.USE_CENTROIDS", "MODEL.KEEP_CAMID_CENTROIDS", "DATASETS.TEST_NAMES",
+    "DATASETS.ROOT_DIR", "DATASETS.CHECK_FILES", "DATASETS.ON_BAD_FILE", "DATASETS.CACHE_DIR",
+    "DATALOADER.NUM_WORKERS", "SOLVER.EVAL_PERIOD", "SOLVER.CHECKPOINT_PERIOD", "SOLVER.LOG_PERIOD",
+    "TRAINER.ACCELERATOR", "TRAINER.LAYOUT", "TRAINER.COMPILE", "REPRODUCIBLE", "LOGS_DIR", "RUNS_DIR", "OUTPUT_DIR",
+)  # fmt: skip
+# A test may have set these otherwise than the training.
+_OF_USE = (*(key for key in KEYS.values() if key != "INPUT.SCALE"), "MODEL.RETRIEVAL_FEATURE", "TEST.CAMERAS")
+_FOLDERS = re.compile(r"[^'\"(\[,]*[/\\](?=[^/\\'\",)\]])")  # above a data set, in one name or several
+_RUN_FOLDER = re.compile(r".*?([^/\\]+)[/\\]([^/\\]+)[/\\]([^/\\]+)[/\\]exp\d+[/\\]([^/\\]+)")
 
 
 def origin_of(weights: Weights) -> str:
     """The SHA-256 of the file that weights come from: an export of a checkpoint is the same model."""
     return weights.origin or sha256_of(weights.path)
-
-
-def read_report(path: Path) -> dict[str, Any]:
-    """What test.py has written.
-
-    Raises:
-        ReidError: if the file is missing, damaged or no report.
-    """
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ReidError(f"{path} must be a {REPORT} that test.py has written, but does not exist") from error
-    except (ValueError, RecursionError) as error:
-        raise ReidError(f"{path} must be JSON, but cannot be read ({one_line(error)[:200]}); test again") from error
-    if not isinstance(report, dict) or not isinstance(report.get("results"), list):
-        raise ReidError(f"{path} must be a {REPORT} that test.py has written, but has no results; test again")
-    return report
 
 
 def report_of(weights: Weights, sha256: str) -> Mapping[str, Any]:
@@ -74,3 +73,46 @@ def without_paths(report: Mapping[str, Any]) -> dict[str, Any]:
     """A report to hand on: with the name of the checkpoint, not the folder in which it lay."""
     names = {"checkpoint": Path(str(report["checkpoint"])).name} if "checkpoint" in report else {}
     return {**report, **names}
+
+
+def settings_of(cfg: CfgNode, weights: Weights) -> dict[str, Any]:
+    """What decided the figures of a model of ours, by which :mod:`evaluation.compare` groups the seeds of a setting.
+
+    Args:
+        cfg: of the test.
+        weights: that it tests.
+
+    Returns:
+        Settings by key without folders and whatever else makes no difference; the ``method``, the ``epoch`` (``best``
+        of best.pth) and ``training images``, their digest. Empty for weights of other projects.
+    """
+    if not isinstance(weights, Checkpoint) or not weights.card.dataset:
+        return {}
+    use = flatten(cfg)
+    values = {**weights.config, **{key: use[key] for key in _OF_USE}}
+    values = {
+        key: value
+        for key, value in values.items()
+        if key in _OF_USE or not (key in _NO_DIFFERENCE or key.startswith("TEST."))
+    }
+    if weights.config["MODEL.RESUME_TRAINING"] or weights.origin:  # nobody knows any more from what the run began
+        del values["MODEL.PRETRAIN_PATH"]
+    else:
+        values["MODEL.PRETRAIN_PATH"] = _without_run(values["MODEL.PRETRAIN_PATH"])
+    values["DATASETS.NAMES"] = without_folders(values["DATASETS.NAMES"])
+    epoch = "best" if weights.path.name == BEST else weights.epoch
+    data = {"training images": weights.data} if weights.data else {}
+    return {"method": weights.card.method, "epoch": epoch, **data, **values}
+
+
+def without_folders(names: str) -> str:
+    """The value of DATASETS.NAMES, one name or several, without the folders above the data sets."""
+    return _FOLDERS.sub("", names)
+
+
+def _without_run(path: str) -> str:
+    """The name of a file of weights; of a run of ours also its data set, backbone and method, but no number."""
+    if "://" in path:
+        return path
+    match = _RUN_FOLDER.fullmatch(path)
+    return "/".join(match.groups()) if match else re.split(r"[/\\]", path)[-1]

@@ -45,7 +45,7 @@ from engine.hardware import check_hardware
 from engine.methods import Method
 from engine.preprocessing import KEYS, preprocessing_of
 from engine.processes import check_processes
-from engine.reports import origin_of
+from engine.reports import origin_of, settings_of
 from engine.runs import check_resumption, digest, run_folder
 from engine.settings import Settings
 from engine.tuning import tune
@@ -191,7 +191,15 @@ def _test(
     baseline = baseline_protocol(protocols[0], camera_rule=rule)
     assert module.data is not None
     verification = _verify(cfg, module.data, baseline)
-    report = Report(splits.name, str(weights.path), module.entries, verification, sizes, origin_of(weights))
+    report = Report(
+        splits.name,
+        str(weights.path),
+        module.entries,
+        verification,
+        sizes,
+        origin_of(weights),
+        settings_of(cfg, weights),
+    )
     if trainer.is_global_zero:
         write_outputs(folder, report, module.data, baseline, picture_settings(cfg))
         logger.info("report: %s", folder / "report.json")

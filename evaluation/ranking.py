@@ -32,7 +32,9 @@ class RankingResult:
         mINP: mean of (matches / rank of the last match) over the valid queries.
         cmc: share of the valid queries with a match among the first k, for k = 1, 5, 10, 20, 50.
         average_precision: (Q,) float64; NaN for a query without a match.
+        inverse_negative_penalty: (Q,) float64, matches / rank of the last match; NaN for a query without a match.
         first_match_rank: (Q,) int64, rank of the nearest match counted from 1; 0 without a match.
+        num_matches: (Q,) int64, matches of each query.
         num_queries: Q.
         num_valid_queries: queries with at least one match, over which the means are taken.
         num_gallery: items each query was compared with, the removed ones included.
@@ -42,7 +44,9 @@ class RankingResult:
     mINP: float  # noqa: N815
     cmc: dict[int, float]
     average_precision: np.ndarray
+    inverse_negative_penalty: np.ndarray
     first_match_rank: np.ndarray
+    num_matches: np.ndarray
     num_queries: int
     num_valid_queries: int
     num_gallery: int
@@ -112,8 +116,7 @@ def rank(pairs: Pairs, blocks: Iterable[tuple[slice, Tensor]]) -> RankingResult:
         mAP=float(scores.average_precision[is_valid].mean()),
         mINP=float(scores.inverse_negative_penalty[is_valid].mean()),
         cmc={k: float((first <= k).mean()) for k in CMC_RANKS},
-        average_precision=scores.average_precision,
-        first_match_rank=scores.first_match_rank,
+        **scores._asdict(),
         num_queries=len(is_valid),
         num_valid_queries=len(first),
         num_gallery=pairs.same_identity.num_items,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -237,7 +237,17 @@ class Resolution(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """All evaluations of one checkpoint on one data set; ``sha256`` is that of its file."""
+    """All evaluations of one checkpoint on one data set.
+
+    Attributes:
+        dataset: its name.
+        checkpoint: its path.
+        entries: one per row.
+        verification: which distance means the same person.
+        resolutions: of the images.
+        sha256: of the checkpoint's file.
+        settings: what trained it, by key; empty = unknown. Equal but for the seed = seeds of one setting.
+    """
 
     dataset: str
     checkpoint: str
@@ -245,6 +255,7 @@ class Report:
     verification: VerificationEntry | None = None
     resolutions: tuple[Resolution, ...] = ()
     sha256: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as report.json holds it."""
@@ -252,6 +263,7 @@ class Report:
             "dataset": self.dataset,
             "checkpoint": self.checkpoint,
             **({"sha256": self.sha256} if self.sha256 else {}),
+            **({"settings": dict(self.settings)} if self.settings else {}),
             "resolutions": [resolution._asdict() for resolution in self.resolutions],
             "results": [{"dataset": self.dataset, **entry.as_dict()} for entry in self.entries],
         }

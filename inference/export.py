@@ -105,7 +105,7 @@ def _with_report(model: "TrainedModel", path: Path | None) -> "TrainedModel":
     Raises:
         ReidError: if it is damaged, or of other weights.
     """
-    from engine.reports import read_report
+    from evaluation.report.read import read_report
 
     if path is None:
         return model

@@ -37,6 +37,7 @@ TOOLS = {
     "synthetic": Command("datasets.synthetic.__main__", "draw a small synthetic data set"),
     "convert": Command("datasets.convert.__main__", "make a data set from a release as it was downloaded"),
     "stats": Command("datasets.stats", "count and draw what a data set holds"),
+    "compare": Command("evaluation.compare", "compare tests: intervals, seeds, differences; tables for papers"),
     "weights": Command("modelling.weights.__main__", "tell what a weight file is"),
     "configs": Command("configs.__main__", "list the keys of the configuration"),
 }

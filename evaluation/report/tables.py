@@ -164,7 +164,8 @@ def escape(text: str) -> str:
 
 def console_summary(reports: Sequence[Report]) -> Table:
     """The rows of several data sets in one table."""
-    return _console_table("all data sets", ["data set", *result_columns()], list(_joined_rows(reports)))
+    columns = ["data set", *result_columns()]
+    return console_table("all data sets", columns, list(_joined_rows(reports)), NUM_TEXT_COLUMNS + 1)
 
 
 def console_tables(report: Report) -> Iterator[Table]:
@@ -181,18 +182,29 @@ def _joined_rows(reports: Iterable[Report]) -> Iterator[list[str]]:
 
 
 def _console_results(report: Report) -> Table:
-    table = _console_table(report.dataset, result_columns(), result_rows(report))
+    table = console_table(report.dataset, result_columns(), result_rows(report), NUM_TEXT_COLUMNS)
     table.caption, table.caption_justify = ", ".join(map(str, report.resolutions)) or None, "left"
     return table
 
 
-def _console_table(title: str, columns: Sequence[str], rows: Sequence[list[str]]) -> Table:
+def console_table(
+    title: str, columns: Sequence[str], rows: Sequence[list[str]], num_text: int, *, wraps: bool = True
+) -> Table:
+    """A table of figures in percent.
+
+    Args:
+        title: above it.
+        columns: its header.
+        rows: cells of plain text.
+        num_text: columns on the left that are no numbers.
+        wraps: whether a narrow window may break cells at their spaces; else only those of the first column.
+    """
     title_text = Text(f"{printable(title)}, percent", "table.title")  # text: a name may hold [ and ]
     table = Table(title=title_text, box=SIMPLE, padding=0, title_justify="left")
-    num_text = len(columns) - len(result_columns()) + NUM_TEXT_COLUMNS
     for number, column in enumerate(zip(columns, *rows, strict=True)):
         # As narrow as the words allow, except the first: a narrow window wraps it, but never cuts a figure.
-        width = max(len(word) for text in column for word in text.split()) if number else None
+        pieces = (piece for text in column for piece in (text.split() if wraps else [text]))
+        width = max(map(len, pieces)) if number else None
         table.add_column(column[0], justify="left" if number < num_text else "right", width=width)
     table.columns[0].overflow = "fold"
     for cells in rows:

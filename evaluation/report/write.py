@@ -11,6 +11,7 @@ from evaluation.ranking import RankingResult
 from evaluation.report.html import Picture, write_html
 from evaluation.report.pictures import write_pictures
 from evaluation.report.plots import cmc_plot, roc_plot
+from evaluation.report.queries import QUERIES, write_queries
 from evaluation.report.ranked_lists import ranked_lists, select_queries
 from evaluation.report.tables import markdown_page
 from evaluation.results import EvaluationProtocol, Report
@@ -20,7 +21,7 @@ from utils.files import keep_previous, remove_parts, write_text, written_aside
 logger = logging.getLogger(__name__)
 
 _RANKED_LISTS = "ranked_lists"
-_NAMES = ("report.json", "report.md", "report.html", "cmc.png", "roc.png", _RANKED_LISTS)
+_NAMES = (QUERIES, "report.json", "report.md", "report.html", "cmc.png", "roc.png", _RANKED_LISTS)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def write_outputs(
     baseline: EvaluationProtocol,
     settings: PictureSettings | None,
 ) -> None:
-    """Write report.json and report.md and, with ``settings``, the pictures and report.html.
+    """Write queries.csv, report.json and report.md and, with ``settings``, the pictures and report.html.
 
     Results of an earlier test in ``folder`` first move to ``earlier_1``, ...
 
@@ -57,6 +58,7 @@ def write_outputs(
     remove_parts(folder, _NAMES)
     if earlier := keep_previous(folder, _NAMES):
         logger.info("the earlier results are now in %s", earlier)
+    write_queries(folder / QUERIES, report.entries, data.query)  # first: where a report is, its queries are too
     report.write(folder / "report.json")
     write_text(folder / "report.md", markdown_page([report]))
     if settings is not None:
@@ -77,7 +79,7 @@ def write_summary(folder: Path, reports: Sequence[Report]) -> None:
     summary = {
         "dataset": "+".join(dicts),
         "checkpoint": reports[0].checkpoint,
-        **({"sha256": reports[0].sha256} if reports[0].sha256 else {}),
+        **{key: reports[0].as_dict()[key] for key in ("sha256", "settings") if getattr(reports[0], key)},
         "resolutions": {name: content["resolutions"] for name, content in dicts.items()},
         "results": [result for content in dicts.values() for result in content["results"]],
     }

@@ -72,11 +72,13 @@ class QueryScores(NamedTuple):
         average_precision: (Q,) float64, mean of the precision at each match; NaN without a match.
         inverse_negative_penalty: (Q,) float64, matches / rank of the last match; NaN without a match.
         first_match_rank: (Q,) int64, counted from 1; 0 without a match.
+        num_matches: (Q,) int64.
     """
 
     average_precision: np.ndarray
     inverse_negative_penalty: np.ndarray
     first_match_rank: np.ndarray
+    num_matches: np.ndarray
 
 
 def score_queries(pairs: Pairs, blocks: Iterable[tuple[slice, Tensor]]) -> QueryScores:
@@ -144,7 +146,7 @@ def _scores(ranks: Tensor, num_matches: Tensor) -> QueryScores:
     has_match = count > 0
     if not has_match.any():
         missing = np.full(len(count), np.nan)
-        return QueryScores(missing, missing, np.zeros(len(count), dtype=np.int64))
+        return QueryScores(missing, missing, np.zeros(len(count), dtype=np.int64), count)
     # Ranks of absent matches may be below one, so only present matches are divided.
     precision = np.divide(places, rank, out=np.zeros(rank.shape), where=places <= count[:, None])
     average = np.full(len(count), np.nan)
@@ -152,7 +154,7 @@ def _scores(ranks: Tensor, num_matches: Tensor) -> QueryScores:
     penalty = np.full(len(count), np.nan)
     last = rank[np.arange(len(count)), np.maximum(count, 1) - 1]
     np.divide(count, last, out=penalty, where=has_match)
-    return QueryScores(average, penalty, np.where(has_match, rank[:, 0], 0))
+    return QueryScores(average, penalty, np.where(has_match, rank[:, 0], 0), count)
 
 
 def _largest(counts: Tensor) -> int:

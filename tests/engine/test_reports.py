@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from engine.reports import origin_of, read_report, report_of
+from engine.reports import origin_of, report_of
 from engine.weights import read_weights
+from evaluation.report.read import read_report
 from tests.support import message_with
 from utils.errors import ReidError
 

@@ -1,6 +1,5 @@
 """Embeddings and images that tests of protocols and of reports share."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -9,13 +8,7 @@ import pytest
 import torch
 
 from evaluation.protocols import EvaluationData
-
-
-@dataclass(frozen=True)
-class Image:
-    path: Path
-    person_id: int
-    camera_id: int
+from tests.evaluation.support import Image
 
 
 @pytest.fixture

@@ -32,7 +32,9 @@ def assert_equal(result: RankingResult, reference: dict[str, object], tolerance:
     assert result.mINP == pytest.approx(reference["mINP"], abs=tolerance)
     assert result.cmc == pytest.approx(reference["cmc"], abs=tolerance)
     np.testing.assert_allclose(result.average_precision, reference["average_precision"], atol=tolerance)
+    np.testing.assert_allclose(result.inverse_negative_penalty, reference["inverse_negative_penalty"], atol=tolerance)
     np.testing.assert_array_equal(result.first_match_rank, reference["first_match_rank"])
+    np.testing.assert_array_equal(result.num_matches, reference["num_matches"])
 
 
 def draw_case(seed: int, num_query: int, num_gallery: int, num_ids: int, tied: bool) -> Case:

@@ -101,6 +101,10 @@ def _test(world: World, folder: Path) -> list[str]:
     return ["test.py", *_model(world, folder), *options]
 
 
+def _figures(folder: Path) -> object:
+    return json.loads((folder / "report.json").read_text())["results"], (folder / "queries.csv").read_text()
+
+
 def _embed(world: World, folder: Path) -> list[str]:
     # Batches of a chunk each, so that one that is computed later has the same sums to the last bit.
     images = ("DATASETS.ROOT_DIR", str(world.market / "bounding_box_test"), "TEST.IMS_PER_BATCH", "5")
@@ -166,7 +170,7 @@ def _card(folder: Path) -> object:
 
 JOBS: dict[str, Job] = {
     "train": Job(_train, _weights, _resume),
-    "test": Job(_test, lambda folder: json.loads((folder / "report.json").read_text())["results"], replaces=True),
+    "test": Job(_test, _figures, replaces=True),
     "embed": Job(_embed, _vectors, replaces=True),
     "search": Job(_search, lambda folder: (folder / "results.csv").read_text(), replaces=True, prepare=_copy_gallery),
     "infer": Job(_infer, lambda folder: (folder / "result.csv").read_text(), replaces=True),

@@ -48,7 +48,7 @@ def float64_distances(case: Case, metric: str) -> np.ndarray:
 
 def plain_ranking(distances: np.ndarray, case: Case, camera_rule: bool = True) -> dict[str, object]:
     """The protocol spelled out: sort the items that count, matches last among equals, and walk down the list."""
-    precisions, penalties, firsts = [], [], []
+    precisions, penalties, firsts, counts = [], [], [], []
     for row, person, camera in zip(distances, case.query_ids, case.query_cameras, strict=True):
         items = []
         for distance, other, other_camera in zip(row, case.gallery_ids, case.gallery_cameras, strict=True):
@@ -63,15 +63,17 @@ def plain_ranking(distances: np.ndarray, case: Case, camera_rule: bool = True) -
                 precision.append(num_matches / rank)
         firsts.append(first)
         precisions.append(sum(precision) / num_matches if num_matches else float("nan"))
-        if num_matches:
-            penalties.append(precision[-1])
+        penalties.append(precision[-1] if num_matches else float("nan"))
+        counts.append(num_matches)
     valid = [first for first in firsts if first]
     return {
         "mAP": float(np.nanmean(precisions)) if valid else None,
-        "mINP": sum(penalties) / len(penalties) if valid else None,
+        "mINP": float(np.nanmean(penalties)) if valid else None,
         "cmc": {k: sum(first <= k for first in valid) / len(valid) for k in CMC_RANKS} if valid else None,
         "average_precision": precisions,
         "first_match_rank": firsts,
+        "inverse_negative_penalty": penalties,
+        "num_matches": counts,
         "num_valid_queries": len(valid),
     }
 

@@ -16,7 +16,7 @@ NASTY = "<script>alert('1')</script> \"& .jpg"
 
 def entry(protocol: str, query_scale: int, gallery_scale: int, value: float) -> Entry:
     cmc = {1: value + 0.1, 5: 0.9, 10: 0.95}
-    result = RankingResult(value, 0.1, cmc, np.ones(12), np.ones(12, int), 12, 10, 100)
+    result = RankingResult(value, 0.1, cmc, *[np.ones(12)] * 2, *[np.ones(12, int)] * 2, 12, 10, 100)
     return Entry(EvaluationProtocol(protocol, query_scale, gallery_scale), result)
 
 

@@ -151,7 +151,7 @@ SELECTION = Selection(worst=(3, 1), median=(), best=(0,))
 def result(precision: np.ndarray) -> RankingResult:
     """Of these queries, whose first match is at rank 7."""
     number = len(precision)
-    return RankingResult(0.5, 0.5, {1: 0.0}, precision, np.full(number, 7), number, number, 100)
+    return RankingResult(0.5, 0.5, {1: 0.0}, precision, precision, *[np.full(number, 7)] * 2, number, number, 100)
 
 
 def lists() -> list[RankedList]:

@@ -19,7 +19,7 @@ SIZES = (Resolution(1, 256, 128, "online"), Resolution(4, 32, 16, "disk"))
 
 def entry(protocol: EvaluationProtocol, mean: float = 0.12345) -> Entry:
     cmc = {1: mean / 2, 5: 0.95555, 10: 1.0, 20: 1.0, 50: 1.0}
-    result = RankingResult(mean, 0.05, cmc, np.ones(3), np.ones(3, int), 12659, 11659, 82161)
+    result = RankingResult(mean, 0.05, cmc, *[np.ones(3)] * 2, *[np.ones(3, int)] * 2, 12659, 11659, 82161)
     return Entry(protocol, result)
 
 
@@ -96,7 +96,7 @@ def test_the_published_procedure_never_stands_without_its_note() -> None:
 
 
 def test_figures_of_a_handful_of_queries_never_stand_without_a_note() -> None:
-    result = RankingResult(1.0, 1.0, {1: 1.0, 5: 1.0, 10: 1.0}, np.ones(1), np.ones(1, int), 4, 1, 100)
+    result = RankingResult(1.0, 1.0, {1: 1.0, 5: 1.0, 10: 1.0}, *[np.ones(1)] * 2, *[np.ones(1, int)] * 2, 4, 1, 100)
     text = markdown_table(Report("shop", "a.pth", (Entry(EvaluationProtocol(), result),)))
     assert "only 1 queries count" in text
     assert "by up to 100 points" in text

@@ -58,13 +58,22 @@ def test_lists_go_by_plain_instance_retrieval(
 def test_outputs_are_complete_and_earlier_ones_are_kept(data: EvaluationData, report: Report, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     write_outputs(folder, report, data, BASELINE, None)
-    assert {path.name for path in folder.iterdir()} == {"report.json", "report.md"}
+    assert {path.name for path in folder.iterdir()} == {"queries.csv", "report.json", "report.md"}
     assert json.loads((folder / "report.json").read_text()) == report.as_dict()
     assert (folder / "report.md").read_text().startswith("# toy\n\nCheckpoint: a.pth\n\n| protocol")
     write_outputs(folder, report, data, BASELINE, PictureSettings(5, 6))
-    names = {"report.json", "report.md", "report.html", "cmc.png", "roc.png", "ranked_lists", "earlier_1"}
+    names = {
+        "queries.csv",
+        "report.json",
+        "report.md",
+        "report.html",
+        "cmc.png",
+        "roc.png",
+        "ranked_lists",
+        "earlier_1",
+    }
     assert {path.name for path in folder.iterdir()} == names
-    assert {path.name for path in (folder / "earlier_1").iterdir()} == {"report.json", "report.md"}
+    assert {path.name for path in (folder / "earlier_1").iterdir()} == {"queries.csv", "report.json", "report.md"}
     assert len(list((folder / "ranked_lists").iterdir())) == 6
     html = (folder / "report.html").read_text()
     assert html.count("data:image/png;base64,") == 8
