@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytorch_lightning import Trainer, seed_everything
@@ -43,7 +43,7 @@ from engine.callbacks.restoration import Restoration
 from engine.checkpoint import Checkpoint, RunCard
 from engine.hardware import check_hardware
 from engine.methods import Method
-from engine.preprocessing import KEYS, preprocessing_of
+from engine.preprocessing import KEYS, preprocessing_of, vectors_of
 from engine.processes import check_processes
 from engine.reports import origin_of
 from engine.runs import check_resumption, digest, run_folder
@@ -192,6 +192,7 @@ def _test(
     assert module.data is not None
     verification = _verify(cfg, module.data, baseline)
     report = Report(splits.name, str(weights.path), module.entries, verification, sizes, origin_of(weights))
+    report = replace(report, vectors=vectors_of(cfg))
     if trainer.is_global_zero:
         write_outputs(folder, report, module.data, baseline, picture_settings(cfg))
         logger.info("report: %s", folder / "report.json")

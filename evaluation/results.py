@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -243,6 +243,7 @@ class Report:
     checkpoint: str
     entries: tuple[Entry, ...]
     verification: VerificationEntry | None = None
+    vectors: Mapping[str, Any] = field(default_factory=dict, kw_only=True)  # settings behind them; empty = unknown
     resolutions: tuple[Resolution, ...] = ()
     sha256: str = ""
 
@@ -257,6 +258,8 @@ class Report:
         }
         if self.verification is not None:
             report["verification"] = self.verification.as_dict()
+        if self.vectors:
+            report["vectors"] = dict(self.vectors)
         return report
 
     def write(self, path: Path) -> None:

@@ -80,6 +80,7 @@ def write_summary(folder: Path, reports: Sequence[Report]) -> None:
         **({"sha256": reports[0].sha256} if reports[0].sha256 else {}),
         "resolutions": {name: content["resolutions"] for name, content in dicts.items()},
         "results": [result for content in dicts.values() for result in content["results"]],
+        **({"vectors": dict(reports[0].vectors)} if reports[0].vectors else {}),
     }
     write_text(folder / "report.json", json.dumps(summary, indent=2) + "\n")
     write_text(folder / "report.md", markdown_page(reports))
