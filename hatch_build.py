@@ -28,6 +28,7 @@ PACKAGE = "snu_reid"
 PACKAGES = ("configs", "datasets", "engine", "evaluation", "inference", "losses", "modelling", "utils")
 SCRIPTS = ("train", "train_ctl", "finetune_octuplet", "finetune_octuplet_ctl", "test", "makelr")
 PAGES = ("CONTRIBUTING.md", "docs/*.md")  # messages name them
+_MARKDOWN = (".md", ".md.j2")  # a page, and the template of one
 
 _IMPORTERS = ("import_module", "__import__", "find_spec", "getLogger")
 
@@ -165,12 +166,12 @@ def write_package(root: Path, target: Path) -> None:
     for relative, source in shipped_files(root).items():
         path = target / relative
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix not in (".py", ".md"):
+        if not path.name.endswith((".py", *_MARKDOWN)):
             shutil.copyfile(source, path)
             continue
         text = source.read_text(encoding="utf-8")
         try:
-            text = rewrite_page(text, names) if path.suffix == ".md" else rewrite_imports(text, names)
+            text = rewrite_page(text, names) if path.name.endswith(_MARKDOWN) else rewrite_imports(text, names)
         except ValueError as error:
             raise ValueError(f"{relative}, {error}") from error
         path.write_text(rewrite_prose(text, commands, names), encoding="utf-8")

@@ -32,9 +32,9 @@ Row = dict[str, object]
 def export(model: TrainedModel, name: str, calibration: torch.Tensor | None, folder: Path) -> Path:
     """Write a file without its checks."""
     folder.mkdir()
-    made = Export(model, ExportOptions(calibration=calibration))
-    FORMATS[name].write(made, folder)
-    (folder / CARD).write_text(card_text(made, folder, name))
+    content = Export(model, ExportOptions(calibration=calibration))
+    FORMATS[name].write(content, folder)
+    (folder / CARD).write_text(card_text(content, folder, name))
     return folder / FORMATS[name].files[0]
 
 

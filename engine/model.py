@@ -13,7 +13,7 @@ from configs.schema import flatten
 from datasets.preprocessing import Preprocessing
 from engine.builders.model import build_network
 from engine.checkpoint import Checkpoint, RunCard
-from engine.preprocessing import preprocessing_of
+from engine.preprocessing import preprocessing_of, vectors_of
 from engine.reports import origin_of, report_of, without_folders
 from engine.settings import Settings
 from engine.weights import initialize, trained_weights, warn_of_scale
@@ -75,8 +75,8 @@ def load_model(settings: Settings) -> TrainedModel:
     initialize(network, cfg, weights)
     record, first_camera = backbone(cfg.MODEL.NAME), cfg.MODEL.FIRST_CAMERA
     sha256 = origin_of(weights)
-    described = card_of(cfg, weights), report_of(weights, sha256)
-    return TrainedModel(network.eval(), record, images, weights.path, sha256, first_camera, *described)
+    card, report = card_of(cfg, weights), report_of(weights, sha256, vectors_of(cfg))
+    return TrainedModel(network.eval(), record, images, weights.path, sha256, first_camera, card, report)
 
 
 def card_of(cfg: CfgNode, weights: Weights) -> RunCard:

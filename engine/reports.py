@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from yacs.config import CfgNode
 from configs.schema import flatten
 from engine.callbacks.checkpoints import BEST
 from engine.checkpoint import Checkpoint
-from engine.preprocessing import KEYS
+from engine.preprocessing import KEYS, vectors_of
 from evaluation.report.read import REPORT, read_report
 from modelling.weights.weights import Weights
 from utils.errors import ReidError
@@ -37,27 +37,53 @@ def origin_of(weights: Weights) -> str:
     return weights.origin or sha256_of(weights.path)
 
 
-def report_of(weights: Weights, sha256: str) -> Mapping[str, Any]:
-    """The report of some weights, empty where there is none.
+def report_of(weights: Weights, sha256: str, vectors: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The report of some weights as they are used, empty where there is none.
 
     It is the one in their file; else ``report.json`` beside it if that is of these weights; else, of a checkpoint in
-    the folder of its run, the report of its epoch's validation, which has no thresholds.
+    the folder of its run, the report of its epoch's validation, which has no thresholds. The log names a report that
+    is left out because it is of other vectors.
 
     Args:
         weights: see above.
         sha256: of :func:`origin_of`.
+        vectors: of :func:`engine.preprocessing.vectors_of`, as the weights are used.
     """
-    if weights.report:
-        return weights.report
-    marks = {REPORT: ("sha256", sha256)}
-    if isinstance(weights, Checkpoint):
-        marks[f"report_{weights.epoch}.json"] = ("checkpoint", f"epoch {weights.epoch}")
-    for file, (key, value) in marks.items():
-        path = weights.path.with_name(file)
-        report = _read_beside(path) if path.is_file() else {}
-        if report.get(key) == value:
+    for path, report in _reports_of(weights, sha256):
+        if not (differences := differences_in_vectors(report, vectors)):
             return report
+        logger.warning("the report of a test in %s is left out, for it is of other vectors: %s", path, differences)
     return {}
+
+
+def _reports_of(weights: Weights, sha256: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """The reports of some weights, whatever their vectors, with their places; that of a test comes first."""
+    if weights.report:
+        yield weights.path, weights.report
+        return
+    path = weights.path.with_name(REPORT)
+    if path.is_file() and (report := _read_beside(path)).get("sha256") == sha256:
+        yield path, report
+    if isinstance(weights, Checkpoint):
+        path = weights.path.with_name(f"report_{weights.epoch}.json")
+        if path.is_file() and (report := _read_beside(path)).get("checkpoint") == f"epoch {weights.epoch}":
+            yield path, {**report, "vectors": vectors_of(weights.config)}
+
+
+def differences_in_vectors(report: Mapping[str, Any], vectors: Mapping[str, Any]) -> str:
+    """In words, in which settings the vectors of a report differ from others; empty where they do not.
+
+    Nobody knows it of a report of an earlier version: it counts as one of these vectors.
+
+    Args:
+        report: as report.json has it.
+        vectors: of :func:`engine.preprocessing.vectors_of`.
+    """
+    others = report.get("vectors", vectors)
+    if not isinstance(others, Mapping):
+        return f"its entry vectors must be a mapping, got {type(others).__name__}"
+    rows = ((key, others.get(key), value) for key, value in vectors.items())
+    return ", ".join(f"{key} {other} there and {value} here" for key, other, value in rows if other != value)
 
 
 def _read_beside(path: Path) -> dict[str, Any]:

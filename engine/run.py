@@ -43,7 +43,7 @@ from engine.callbacks.restoration import Restoration
 from engine.checkpoint import Checkpoint, RunCard
 from engine.hardware import check_hardware
 from engine.methods import Method
-from engine.preprocessing import KEYS, preprocessing_of
+from engine.preprocessing import KEYS, preprocessing_of, vectors_of
 from engine.processes import check_processes
 from engine.reports import origin_of, settings_of
 from engine.runs import check_resumption, digest, run_folder
@@ -199,6 +199,7 @@ def _test(
         sizes,
         origin_of(weights),
         settings_of(cfg, weights),
+        vectors_of(cfg),
     )
     if trainer.is_global_zero:
         write_outputs(folder, report, module.data, baseline, picture_settings(cfg))

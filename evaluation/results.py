@@ -247,6 +247,7 @@ class Report:
         resolutions: of the images.
         sha256: of the checkpoint's file.
         settings: what trained it, by key; empty = unknown. Equal but for the seed = seeds of one setting.
+        vectors: what decided which vectors are compared, by key; empty = unknown.
     """
 
     dataset: str
@@ -256,6 +257,7 @@ class Report:
     resolutions: tuple[Resolution, ...] = ()
     sha256: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    vectors: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as report.json holds it."""
@@ -269,6 +271,8 @@ class Report:
         }
         if self.verification is not None:
             report["verification"] = self.verification.as_dict()
+        if self.vectors:
+            report["vectors"] = dict(self.vectors)
         return report
 
     def write(self, path: Path) -> None:

@@ -59,9 +59,9 @@ def export_model(settings: Settings, options: argparse.Namespace) -> Path:
     from inference.exports.opened import card_text
 
     row = lookup(FORMATS, options.format, "--format")
-    row.check_libraries(options.format)
     output = Path(settings.cfg.OUTPUT_DIR)
     _check_options(row, options, output)
+    row.check_libraries(options.format, in_8_bits=bool(options.int8))
     export, is_new = _export(_with_report(load_model(settings), options.report), options), not output.exists()
     try:
         with scratch_folder(output, ".export_") as scratch:
@@ -71,9 +71,7 @@ def export_model(settings: Settings, options: argparse.Namespace) -> Path:
                 (scratch / CARD).write_text(card_text(export, scratch, options.format), encoding="utf-8")
                 _check(export, scratch / row.files[0], settings, options.check)
                 earlier = (CARD, *(name for other in FORMATS.values() if other.engines for name in other.files))
-            keep_previous(output, [*dict.fromkeys(earlier)])
-            for path in sorted(scratch.iterdir(), key=lambda path: path.name == row.files[0]):
-                path.replace(output / path.name)  # that which is opened comes last
+            _publish(row, scratch, output, [*dict.fromkeys(earlier)])
     finally:
         if is_new:
             with suppress(OSError):  # there are files in it
@@ -99,12 +97,28 @@ def _check_options(row: "Format", options: argparse.Namespace, output: Path) -> 
         raise ReidError(f"OUTPUT_DIR must be a folder for these weights alone, got {output}, which has a {others[0]}")
 
 
+def _publish(row: "Format", scratch: Path, output: Path, earlier: list[str]) -> None:
+    """Move an earlier export away and the new one in, so that the same command works after a crash in the middle.
+
+    A file for engines appears when what belongs to it is there. Weights are whole without the files beside them, and
+    go last and come first: a folder that has the others alone is not taken for one of weights.
+    """
+    opened = row.files[0]
+    keep_previous(output, sorted(earlier, key=lambda name: name == opened))
+    files = sorted(scratch.iterdir(), key=lambda path: path.name == opened)
+    for path in files if row.engines else reversed(files):
+        path.replace(output / path.name)
+
+
 def _with_report(model: "TrainedModel", path: Path | None) -> "TrainedModel":
     """The model with the report of its test that the user names.
 
     Raises:
-        ReidError: if it is damaged, or of other weights.
+        ReidError: if it is damaged, or of other weights or other vectors.
     """
+    from configs import read_config
+    from engine.preprocessing import vectors_of
+    from engine.reports import differences_in_vectors
     from evaluation.report.read import read_report
 
     if path is None:
@@ -113,6 +127,12 @@ def _with_report(model: "TrainedModel", path: Path | None) -> "TrainedModel":
     if report.get("sha256") != model.sha256:
         other = report.get("checkpoint")
         raise ReidError(f"--report must be of {model.path} as it is now, got one of {other}; test it again")
+    assert model.card is not None
+    if differences := differences_in_vectors(report, vectors_of(read_config(model.card.config, lenient=True))):
+        raise ReidError(
+            f"--report must be of the vectors that are exported, got {path}, which differs: {differences}; test "
+            "again with the settings of the export"
+        )
     return replace(model, report=report)
 
 

@@ -75,6 +75,9 @@ def max_distance(
     if sides.scales != thresholds.scales:
         message = "that was measured at resolution x%d -> x%d, and this search is at x%d -> x%d"
         logger.warning(message, *thresholds.scales, *sides.scales)
+    if "searched_in" in report:
+        message = "that was measured in float, and %s computes in %s, which moves distances: check it on your images"
+        logger.warning(message, checkpoint, report["searched_in"])
     if sides.centroids:
         logger.warning("that was measured between images; the means of identities here are nearer to one another")
     return limit

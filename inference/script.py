@@ -1,7 +1,9 @@
 """What the three scripts share: options, a run that stops cleanly, an extractor by the settings, images to disk."""
 
 import argparse
+import difflib
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,12 +20,15 @@ from inference.npy_writer import write_npy
 from utils.command_line import exit_code
 from utils.errors import ReidError
 from utils.files import scratch_folder
+from utils.images import is_image
 from utils.log import setup_logging
 
 if TYPE_CHECKING:  # a script understands its command line before it imports torch
     from inference.extract import Extractor
     from inference.gallery.store import Embeddings
     from inference.image_paths import ImagePaths
+
+_SAME_KEY = 0.8  # similarity of a misspelled key of one word, such as OUTPUT_DRI
 
 
 def build_options(description: str | None, *, folders: bool = True) -> argparse.ArgumentParser:
@@ -71,10 +76,21 @@ def _pairs_after_lists(options: argparse.Namespace) -> list[str]:
     pairs: list[str] = []
     for name, words in vars(options).items():
         if isinstance(words, list) and name != "overrides":
-            end = next((place for place, word in enumerate(words) if word in SCHEMA or word in OLD_NAMES), len(words))
+            end = next((place for place, word in enumerate(words) if _looks_like_key(word)), len(words))
             pairs += words[end:]
             del words[end:]
     return pairs
+
+
+def _looks_like_key(word: object) -> bool:
+    """Whether a word of the command line is a key, perhaps a misspelled one or a plugin's, and no file."""
+    if not isinstance(word, str):
+        return False
+    if word in SCHEMA or word in OLD_NAMES:
+        return True
+    is_near = bool(difflib.get_close_matches(word, [key for key in SCHEMA if "." not in key], cutoff=_SAME_KEY))
+    is_key = is_near or re.fullmatch(r"[A-Z][A-Z_]*\.[A-Z][A-Z_0-9]*", word) is not None
+    return is_key and not is_image(word) and not os.path.lexists(word)
 
 
 def extractor_for(settings: Settings, options: argparse.Namespace) -> "Extractor":

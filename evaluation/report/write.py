@@ -82,6 +82,7 @@ def write_summary(folder: Path, reports: Sequence[Report]) -> None:
         **{key: reports[0].as_dict()[key] for key in ("sha256", "settings") if getattr(reports[0], key)},
         "resolutions": {name: content["resolutions"] for name, content in dicts.items()},
         "results": [result for content in dicts.values() for result in content["results"]],
+        **({"vectors": dict(reports[0].vectors)} if reports[0].vectors else {}),
     }
     write_text(folder / "report.json", json.dumps(summary, indent=2) + "\n")
     write_text(folder / "report.md", markdown_page(reports))

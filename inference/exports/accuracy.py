@@ -57,10 +57,10 @@ def compare_accuracy(model: TrainedModel, path: Path, settings: Settings) -> lis
     for name in evaluation_sets(cfg):
         splits = read_test_data(cfg, name)
         logger.info("testing on %s before and after", splits.name)
-        exported = open_exported(path, settings)
+        file = open_exported(path, settings)
         before, after = (
             _mean_ap(Extractor(source, "cpu", cfg.TEST.IMS_PER_BATCH, precision), cfg, splits)
-            for source, precision in ((model, "fp32"), (exported, "auto"))
+            for source, precision in ((model, "fp32"), (file, "auto"))
         )
         rows.append(Accuracy(splits.name, before, after))
         if before - after > LARGEST_LOSS:

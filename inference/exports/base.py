@@ -14,6 +14,8 @@ from inference.exports.inputs import INPUTS
 from modelling.onnx_export import to_onnx
 from utils.errors import ReidError, lookup
 
+_OF_QUANTIZATION = ("onnx", "onnxruntime")  # whatever the format: the ONNX file is quantized
+
 
 @dataclass(frozen=True)
 class ExportOptions:
@@ -65,9 +67,9 @@ class Export:
         """The content of an ONNX file in the precision of the options."""
         if self.options.calibration is None:
             return self.float_onnx
-        from inference.exports.quantization import quantized
+        from inference.exports.quantization import quantize
 
-        return quantized(self.float_onnx, self.options.calibration, self.input, self.model.preprocessing)
+        return quantize(self.float_onnx, self.options.calibration, self.input, self.model.preprocessing)
 
 
 @dataclass(frozen=True)
@@ -87,16 +89,18 @@ class Format:
     engines: tuple[str, ...]
     libraries: tuple[str, ...]
 
-    def check_libraries(self, name: str) -> None:
+    def check_libraries(self, name: str, *, in_8_bits: bool = False) -> None:
         """Refuse to write without them.
 
         Args:
             name: of the format.
+            in_8_bits: the file is quantized.
 
         Raises:
             ReidError: naming those that are missing.
         """
-        if missing := absent(self.libraries):
-            raise ReidError(
-                f"--format {name} needs libraries that are not installed: pip install {' '.join(missing)}"
-            )
+        libraries, option = self.libraries, f"--format {name}"
+        if in_8_bits:
+            libraries, option = (*libraries, *_OF_QUANTIZATION), f"{option} --int8"
+        if missing := absent(dict.fromkeys(libraries)):
+            raise ReidError(f"{option} needs libraries that are not installed: pip install {' '.join(missing)}")

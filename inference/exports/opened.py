@@ -40,7 +40,8 @@ class ExportedModel:
         input: what it takes, one of :data:`inference.exports.inputs.INPUTS`.
         unit: its vectors have length 1.
         precision: in which it computes, ``fp32`` or ``int8``.
-        report: of a test of the checkpoint, see :func:`engine.reports.report_of`; empty = there is none.
+        report: of a test of the checkpoint, see :func:`engine.reports.report_of`; empty = there is none. Of a file
+            that computes in 8 bits it says so in ``searched_in``, for the test was in float.
     """
 
     path: Path
@@ -161,7 +162,10 @@ def _from_dict(path: Path, row: Format, values: Mapping[str, Any]) -> ExportedMo
         raise ReidError(f"input, unit and precision are {options}")
     if card.dim < 1:
         raise ReidError(f"dim must be 1 or more, got {card.dim}")
-    return ExportedModel(path, card, row, *options, dict(values.get("report", {})))
+    report = dict(values.get("report", {}))
+    if report and options[2] == "int8":
+        report["searched_in"] = "8 bits"
+    return ExportedModel(path, card, row, *options, report)
 
 
 def _images(own: Preprocessing, settings: Settings, path: Path) -> Preprocessing:

@@ -33,7 +33,7 @@ class _Images:
         return None if batch is None else {INPUT: batch}
 
 
-def quantized(content: bytes, pixels: Tensor, file_input: Input, images: Preprocessing) -> bytes:
+def quantize(content: bytes, pixels: Tensor, file_input: Input, images: Preprocessing) -> bytes:
     """Quantize weights and activations to 8 bits; input and output stay as they are.
 
     Weights have a scale for each output channel. What the file does with its input before the network, and the

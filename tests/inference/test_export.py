@@ -1,6 +1,7 @@
 """inference/export.py from the command line to a search by the exported file."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,7 @@ def test_the_scripts_search_with_the_file_and_its_gallery_is_that_of_the_checkpo
     assert "12 images: cosine distance to torch at most" in log
     assert f"{images}: 16 images: cosine distance to torch at most" in log  # of 6: 1, 3, all of them, all once more
     assert "N x 3 x 32 x 16 float32 normalized -> N x 512 float32, computed in fp32" in log
+    assert "mean 0.485 0.456 0.406, deviation 0.229 0.224 0.225" in log
 
     file, gallery = ("MODEL.PRETRAIN_PATH", str(folder / "model.onnx")), tmp_path / "gallery"
     photos = ("DATASETS.ROOT_DIR", str(images), *CPU)
@@ -181,6 +183,19 @@ def test_a_missing_library_is_named_before_the_work(
     monkeypatch.setattr("engine.model.build_network", lambda *_: pytest.fail("the network was built"))
     line = refusal("MODEL.PRETRAIN_PATH", str(checkpoint))
     assert line.endswith("--format onnx needs libraries that are not installed: pip install onnxscript")
+
+
+def test_8_bits_need_a_library_of_their_own(
+    checkpoint: Path, images: Path, monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]
+) -> None:
+    """That of another format; the extra of the package has it."""
+    monkeypatch.setattr("inference.engines.base.find_spec", lambda name: None if name == "onnxruntime" else True)
+    monkeypatch.setattr("engine.model.build_network", lambda *_: pytest.fail("the network was built"))
+    line = refusal("--format", "openvino", "--int8", str(images), "MODEL.PRETRAIN_PATH", str(checkpoint))
+    assert line.endswith("--format openvino --int8 needs libraries that are not installed: pip install onnxruntime")
+    FORMATS["openvino"].check_libraries("openvino")  # without 8 bits it goes without
+    project = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(r"^openvino = .*\"onnxruntime\b", project, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("--format", 2)])

@@ -39,6 +39,9 @@ def test_a_threshold_of_something_else(caplog: pytest.LogCaptureFixture) -> None
     assert message_with(caplog, "cosine distance up to 0.3000", "0.1 %", "market1501")
     assert message_with(caplog, "at resolution x1 -> x4, and this search is at x2 -> x1")
     assert message_with(caplog, "means of identities")
+    assert "8 bits" not in caplog.text
+    assert limit(AUTO, {**report(), "searched_in": "8 bits"}) == 0.3
+    assert message_with(caplog, "measured in float, and best.pth computes in 8 bits, which moves distances")
 
 
 def test_thresholds_that_were_not_measured() -> None:

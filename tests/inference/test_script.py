@@ -100,6 +100,33 @@ def test_each_process_of_torchrun_has_a_device_of_its_own(checkpoint: Path, monk
     assert len(current) == 3
 
 
+@pytest.mark.parametrize("option", ["--query", "--camera"])
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [("MODEL.PRETRAIN_PAHT", "MODEL.PRETRAIN_PATH"), ("OUTPUT_DRI", "OUTPUT_DIR"), ("DATASET.ROOT", "DATASETS.ROOT")],
+)
+def test_a_misspelled_key_is_no_word_of_an_option_before_it(
+    option: str, key: str, nearest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert get_similar.main([option, "1", "2", key, "x", "--topk", "3"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: unknown configuration key {key}; did you mean {nearest}")
+
+
+def test_words_of_an_option_that_are_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images by their endings, whether they exist or not; files that exist; names and numbers of cameras."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "UPLOADED.FILE").touch()
+    words = ["SUSPECT.JPG", "IMG_1.PNG", "UPLOADED.FILE", "photos/A.B", "3", "HALL.2", "HALL_NORTH", "hall.door"]
+    parser = build_options(None)
+    parser.add_argument("--query", nargs="+", default=[])
+    queries = list[list[str]]()
+    code = run_with_options(
+        lambda _, options: queries.append(options.query), parser, ["--query", *words, "INPUT.SCALE", "2"]
+    )
+    assert (code, queries) == (0, [words])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", ["create_embeddings", "infer"])
 def test_a_process_group_that_is_terminated(

@@ -65,9 +65,13 @@ def session(environment: Environment) -> dict[str, Any]:
     return result
 
 
-def trees(wheel: Path) -> dict[str, ast.Module]:
+def texts_of(wheel: Path, ending: str) -> dict[str, str]:
     with ZipFile(wheel) as file:
-        return {name: ast.parse(file.read(name)) for name in file.namelist() if name.endswith(".py")}
+        return {name: file.read(name).decode() for name in file.namelist() if name.endswith(ending)}
+
+
+def trees(wheel: Path) -> dict[str, ast.Module]:
+    return {name: ast.parse(text) for name, text in texts_of(wheel, ".py").items()}
 
 
 def test_everything_lies_in_one_package(wheel: Path) -> None:
@@ -98,6 +102,11 @@ def test_no_text_names_a_script_of_the_checkout(wheel: Path) -> None:
         values = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
         texts = [text.replace("python -m snu_reid", "") for text in values if isinstance(text, str)]
         assert [(text, name) for text in texts for name in names if name in text and text != name] == [], file
+    templates = texts_of(wheel, ".j2")
+    assert [(file, name) for file, text in templates.items() for name in names if name in text] == []
+    card = templates["snu_reid/inference/exports/model_card.md.j2"]
+    assert "\nsnu-reid embed DATASETS.ROOT_DIR photos " in card
+    assert "\nfrom snu_reid.inference.extract import Extractor\n" in card
 
 
 def test_the_same_checkout_gives_the_same_wheel(wheel: Path, tmp_path: Path) -> None:

@@ -81,10 +81,12 @@ def test_outputs_are_complete_and_earlier_ones_are_kept(data: EvaluationData, re
 
 
 def test_a_summary_joins_the_reports_of_several_sets(report: Report, tmp_path: Path) -> None:
+    report = replace(report, vectors={"INPUT.SIZE_TEST": [32, 16]})
     reports = [report, replace(report, dataset="other", resolutions=())]
     write_summary(tmp_path, reports)
     summary = json.loads((tmp_path / "report.json").read_text())
     assert (summary["dataset"], summary["checkpoint"]) == ("toy+other", "a.pth")
+    assert summary["vectors"] == report.as_dict()["vectors"] == report.vectors
     assert summary["resolutions"] == {"toy": report.as_dict()["resolutions"], "other": []}
     assert [result["dataset"] for result in summary["results"]] == ["toy", "toy", "other", "other"]
     text = (tmp_path / "report.md").read_text()

@@ -169,6 +169,13 @@ def test_either_engine_computes_onnx(exported: Path, images: Path, monkeypatch: 
         Extractor(exported)
 
 
+def test_a_report_was_measured_in_float(copy: Path) -> None:
+    change(copy, report={"results": []})
+    assert embed(copy).report == {"results": []}
+    change(copy, precision="int8")
+    assert embed(copy).report == {"results": [], "searched_in": "8 bits"}
+
+
 def test_a_file_takes_no_cameras(exported: Path, images: Path) -> None:
     with pytest.raises(ReidError, match="engine onnxruntime takes no cameras"):
         Extractor(exported)(images, cameras=[0] * 6)

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 import torch
 import yaml
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 import test as evaluation_script
 from configs import read_config
@@ -100,9 +101,9 @@ def test_a_gallery_of_the_checkpoint_is_searched_with_the_folder(
     every = np.load(output / "results.npz")["distances"]
     for weights in (run_of, folder):
         assert get_similar.main([*search, "--max_distance", "auto", "MODEL.PRETRAIN_PATH", str(weights)]) == 0
-        kept = np.load(output / "results.npz")["distances"]
-        np.testing.assert_array_equal(np.isfinite(kept), every <= threshold)
-    assert 0 < np.isfinite(kept).sum() < every.size
+        distances = np.load(output / "results.npz")["distances"]
+        np.testing.assert_array_equal(np.isfinite(distances), every <= threshold)
+    assert 0 < np.isfinite(distances).sum() < every.size
     capsys.readouterr()
     squared = [*search, "--max_distance", "auto", "--no-normalize_features", "MODEL.PRETRAIN_PATH", str(folder)]
     assert get_similar.main(squared) == 2
@@ -120,8 +121,8 @@ def test_people_are_named_within_the_threshold(run_of: Path, folder: Path, tiny_
         with (tmp_path / "result.csv").open(newline="") as file:
             tables[name] = list(csv.reader(file))[1:]
     threshold = report(run_of.parent)["verification"]["threshold"]
-    for limited, row in zip(tables["auto"], tables["all"], strict=True):
-        assert limited == (row if float(row[3]) <= threshold else [row[0], "no match", "", ""])
+    for match, row in zip(tables["auto"], tables["all"], strict=True):
+        assert match == (row if float(row[3]) <= threshold else [row[0], "no match", "", ""])
 
 
 def test_weights_without_a_test_have_no_threshold(
@@ -246,6 +247,35 @@ def test_a_report_from_elsewhere(run_of: Path, tmp_path: Path, capsys: pytest.Ca
         assert not (tmp_path / "b").exists()
 
 
+def test_figures_of_other_vectors_are_not_handed_on(
+    run_of: Path, tiny_market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = ("MODEL.RETRIEVAL_FEATURE", "raw")
+    images = {"SIZE_TEST": [32, 16], "PIXEL_MEAN": [0.485, 0.456, 0.406], "PIXEL_STD": [0.229, 0.224, 0.225]}
+    images |= {"INTERPOLATION": "bilinear"}
+    vectors = {"MODEL.RETRIEVAL_FEATURE": "bn", **{f"INPUT.{name}": value for name, value in images.items()}}
+    assert report(run_of.parent)["vectors"] == vectors
+    assert hand_on(run_of, tmp_path / "raw", *raw) == 0
+    log = capsys.readouterr().err
+    assert (
+        log.count("report.json is left out, for it is of other vectors: MODEL.RETRIEVAL_FEATURE bn there and raw")
+        == 1
+    )
+    assert "which were not tested" in log
+    assert (tmp_path / "raw/README.md").read_text().count("Not measured") == 2
+
+    assert run_test(run_of, tiny_market, tmp_path / "test", *raw) == 0
+    beside = ["--report", str(tmp_path / "test/report.json")]
+    assert hand_on(run_of, tmp_path / "raw", *beside, *raw) == 0
+    assert "Not measured" not in (tmp_path / "raw/README.md").read_text()
+    capsys.readouterr()
+    assert hand_on(run_of, tmp_path / "bn", *beside) == 2
+    error = capsys.readouterr().err
+    assert "--report must be of the vectors that are exported, got" in error
+    assert "MODEL.RETRIEVAL_FEATURE raw there and bn here; test again with the settings of the export" in error
+    assert not (tmp_path / "bn").exists()
+
+
 def test_options_and_folders_that_do_not_fit(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,6 +300,34 @@ def test_an_earlier_export_is_kept(checkpoint: Path, tmp_path: Path) -> None:
         "earlier_1",
         FILES[2],
     ]
+
+
+@pytest.mark.parametrize("crash", range(1, 7))
+def test_the_same_command_works_after_a_crash_between_two_files(
+    crash: int, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export over an earlier one moves three files away and three in; it stops before one of them."""
+    output, moves = tmp_path / "out", list[Path]()
+    assert hand_on(checkpoint, output) == 0
+
+    def move(path: Path, target: Path) -> Path:
+        if target.parent in (output, output / "earlier_1"):
+            moves.append(target)
+            if len(moves) == crash:
+                raise OSError(5, "the machine stops")
+        os.replace(path, target)  # noqa: PTH105 (of Path it is what the test replaces)
+        return target
+
+    with monkeypatch.context() as patch:
+        for method in ("rename", "replace"):
+            patch.setattr(Path, method, move)
+        assert hand_on(checkpoint, output) == 2
+    assert len(moves) == crash
+    assert hand_on(checkpoint, output) == 0
+    assert [path.name for path in sorted(output.iterdir()) if path.is_file()] == FILES
+    assert read_weights(output).origin
+    copies = sorted(path.name for path in output.glob("earlier_*/*"))
+    assert copies.count("model.safetensors") == (2 if crash > 4 else 1)
 
 
 @pytest.mark.parametrize(
@@ -297,12 +355,16 @@ def test_damaged_metadata_is_one_line(folder: Path, tmp_path: Path, text: str, r
     assert "\n" not in str(caught.value)
 
 
+def test_others_may_read_all_files_alike(folder: Path) -> None:
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+
 def test_an_export_that_differs_is_refused(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint)}))
 
-    def damaged(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
-        save_file({name: tensor + 1 for name, tensor in tensors.items()}, path, metadata)
+    def damaged(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
+        return save({name: tensor + 1 for name, tensor in tensors.items()}, metadata)
 
-    monkeypatch.setattr("inference.exports.safetensors_format.save_file", damaged)
+    monkeypatch.setattr("inference.exports.safetensors_format.save", damaged)
     with pytest.raises(ReidError, match="must be the model that was exported, but differs in backbone"):
         write_weights(replace(model), tmp_path)
