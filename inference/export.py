@@ -81,12 +81,15 @@ def export_model(settings: Settings, options: argparse.Namespace) -> Path:
 
 
 def _check_options(row: "Format", options: argparse.Namespace, output: Path) -> None:
-    """Refuse for weights what is about files of an engine, and a folder that has files of their names from elsewhere.
+    """Refuse folders that are none, and for weights what is about files of an engine, or files of others in the way.
 
     Raises:
         ReidError: if there are any.
     """
     if row.engines:
+        for name, folder in (("--int8", options.int8), ("--check", options.check)):
+            if folder is not None and not folder.is_dir():
+                raise ReidError(f"{name} must be a folder of images, got {folder}, which is none; give another one")
         return
     names = {"--input or --pixels": options.input != "normalized", "--unit": options.unit}
     names |= {"--int8": options.int8, "--check": options.check}

@@ -107,7 +107,7 @@ def fastest_plan(ways: list[Plan], source: Source, batch_size: int, num_images: 
     by_name = {str(plan): plan for plan in ways}
     height, width = source.size
     name = fastest(
-        f"embedding {count} images of {height}x{width} by {source.name}{versions(ways)}",
+        f"embedding batches of {count} images at {height}x{width} by {source.name}{versions(ways)}",
         {name: partial(step, plan) for name, plan in by_name.items()},
         str(ways[0]),
         measure=num_images >= _WORTH_MEASURING,

@@ -16,7 +16,10 @@ TOKEN = "MILVUS_TOKEN"  # of the environment
 
 NOT_LOADED = "not loaded"  # says a server of a collection that it has on disk only
 _AWAY = ("fail connecting", "unavailable", "timeout", "deadline", "connection refused", "not ready", NOT_LOADED)
-_LOCKED = "UNAUTHENTICATED"
+_REMEDIES = {
+    "UNAUTHENTICATED": f"; set the environment's {TOKEN} to user:password or a key",
+    "Open local milvus failed": "; if another process has the file open, stop it, or use a server (--index_uri)",
+}
 _FIRST_PAUSE = 0.5  # seconds before the second attempt, doubled before each further one
 
 _open_files: Counter[str] = Counter()  # local files -> indices of this process that use them
@@ -81,7 +84,7 @@ class Server:
             except (milvus.MilvusException, grpc.RpcError) as error:
                 reason = _reason(error)
                 if not any(word in reason.lower() for word in _AWAY):
-                    remedy = f"; set the environment's {TOKEN} to user:password or a key" if _LOCKED in reason else ""
+                    remedy = next((text for words, text in _REMEDIES.items() if words in reason), "")
                     raise ReidError(f"Milvus at {self.uri} refuses: {reason}{remedy}") from error
         raise ReidError(
             f"Milvus must answer at {self.uri}, but does not after {attempts} attempts ({reason}); "

@@ -167,7 +167,9 @@ def test_wrong_arguments(checkpoint: Path, exported: Path, tmp_path: Path, refus
     )
     assert f"folder {empty} must hold images" in refusal("--int8", str(empty), *weights)
     assert f"folder {empty} must hold images" in refusal("--check", str(empty), *weights)
-    assert "must exist, but does not" in refusal("--check", str(tmp_path / "absent"), *weights)
+    for option in ("--check", "--int8"):
+        rule = f"{option} must be a folder of images, got {tmp_path / 'absent'}, which is none"
+        assert rule in refusal(option, str(tmp_path / "absent"), *weights)
     assert "none of the images in" in refusal("--check", str(broken), *weights).replace(str(broken), "")
     assert "needs MODEL.PRETRAIN_PATH, a trained model, got nothing" in refusal()
     assert "must be an existing file, got absent.pth" in refusal("MODEL.PRETRAIN_PATH", "absent.pth")
