@@ -115,11 +115,11 @@ def test_what_needs_no_milvus_does_not_wait_for_it(
     make_client: Callable[..., TestClient], photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = make_client("milvus")
-    asked, end = [], threading.Event()
+    requests, end = [], threading.Event()
     photo = {"image": ("a.jpg", photos[0].read_bytes(), "image/jpeg")}
 
     def ask(_: MilvusIndex, request: str, *__: object, **___: object) -> None:
-        asked.append(request)
+        requests.append(request)
         assert end.wait(60)
         raise ServerAwayError("Milvus must answer at nowhere")
 
@@ -128,7 +128,7 @@ def test_what_needs_no_milvus_does_not_wait_for_it(
         waiting = [threads.submit(client.get, address) for address in ["/gallery", "/images/3"] * 4]
         waiting += [threads.submit(client.post, f"/search?row={row}") for row in range(4)]
         waiting += [threads.submit(client.post, "/search", files=photo) for _ in range(8)]
-        while not asked:
+        while not requests:
             time.sleep(0.01)
         for address in ("/metrics", "/health", "/"):
             assert client.get(address).status_code == 200
@@ -139,7 +139,7 @@ def test_what_needs_no_milvus_does_not_wait_for_it(
             assert answer.result(60).status_code == 503
             assert answer.result().headers["retry-after"] == "5"
             assert answer.result().json() == {"detail": "Milvus must answer at nowhere"}
-    assert len(asked) <= 3  # those that waited learned it from the first one
+    assert len(requests) <= 3  # those that waited learned it from the first one
     monkeypatch.undo()
     time.sleep(1.1)
     assert client.get("/gallery").status_code == 200
