@@ -130,7 +130,7 @@ def search_cameras(
     cameras, counts = np.unique(gallery_cameras if allowed is None else gallery_cameras[allowed], return_counts=True)
     own = np.array([counts[cameras == camera].sum() if camera >= 0 else 0 for camera in query_cameras.tolist()])
     enough = np.minimum(k, counts.sum() - own)
-    remaining = np.arange(len(query_cameras))
+    remaining = np.flatnonzero(enough)  # a query without any image that counts is not searched for
     width = _widest(index, k, 2 * k * len(index) // max(1, counts.sum()))
     while len(remaining):
         short = [np.empty(0, np.int64)]

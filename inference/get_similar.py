@@ -58,7 +58,7 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
         ReidError: for settings, images, a gallery or an index that do not fit.
     """
     from inference.gallery.index import load_or_build_index
-    from inference.gallery.store import CSV, open_gallery
+    from inference.gallery.store import CSV, check_comparable, open_gallery
     from inference.index import check_kind
     from inference.queries import list_queries
     from inference.results import SearchFilter, write_results
@@ -75,7 +75,7 @@ def get_similar(settings: Settings, options: argparse.Namespace) -> Path:
     search_filter = SearchFilter(options.topk, _max_distance(settings, options, gallery, extractor), cameras)
     extractor.choose(len(paths))
     told: bool = settings.cfg.TEST.CAMERAS
-    _compare_models(gallery, extractor, told)
+    check_comparable(gallery, extractor.card, extractor.precision, told_cameras=told)
     logger.info("%d queries (%d more are junk) in a gallery of %d", len(paths), junk, len(gallery.embeddings))
     if cameras is not None and cameras.others:
         _warn_of_unknown_cameras(cameras, paths)
@@ -126,19 +126,6 @@ def _max_distance(
     scales = extractor.card.preprocessing.scale, gallery.model.preprocessing.scale
     sides = Sides(scales, gallery.centroids)
     return max_distance(options.max_distance, settings, extractor.card.checkpoint, extractor.report, sides)
-
-
-def _compare_models(gallery: "Gallery", extractor: "Extractor", told_cameras: bool) -> None:
-    """Refuse a gallery of another model; warn of another precision, and if the network is told the cameras once."""
-    from inference.gallery.store import check_same_model
-
-    check_same_model(gallery.model, extractor.card)
-    if gallery.precision not in ("", extractor.precision):
-        there, here = gallery.precision, extractor.precision
-        logger.warning("the gallery was embedded in %s, the queries in %s; see --precision", there, here)
-    if gallery.told_cameras != told_cameras:
-        message = "the gallery was embedded with TEST.CAMERAS %s, the queries with %s: set both alike"
-        logger.warning(message, gallery.told_cameras, told_cameras)
 
 
 def _warn_of_unknown_cameras(cameras: "Cameras", paths: "ImagePaths") -> None:

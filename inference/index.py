@@ -69,7 +69,7 @@ def check_kind(kind: str, uri: str) -> None:
 
 
 def milvus_collection(vectors: Fingerprint, uri: str, *, normalize: bool, ending: str = "") -> MilvusIndex:
-    """The collection of these vectors (and paths), which is made where it is absent.
+    """The collection of these vectors (and paths), which is made where it is absent; with an ``ending``, as a draft.
 
     Args:
         vectors: that it holds and, without an ``ending``, no others.
@@ -81,4 +81,5 @@ def milvus_collection(vectors: Fingerprint, uri: str, *, normalize: bool, ending
         ReidError: see :class:`inference.indexes.milvus.MilvusIndex`.
     """
     name = f"reid_{'cosine' if normalize else 'l2'}_{vectors.digest[:16]}_{vectors.rows}{ending}"
-    return MilvusIndex(Server(uri), name, vectors.dim, normalize=normalize)
+    draft = f"{name}_draft" if ending else ""
+    return MilvusIndex(Server(uri), name, vectors.dim, normalize=normalize, draft=draft)

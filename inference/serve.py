@@ -53,7 +53,8 @@ def serve(settings: Settings, options: argparse.Namespace) -> None:
     try:
         import python_multipart  # noqa: F401 (FastAPI asks for it when an image arrives)
 
-        from inference.gallery.store import open_gallery
+        from inference.gallery.store import check_comparable, open_gallery
+        from inference.index import check_kind
         from inference.service.access import Access
         from inference.service.app import create_app
         from inference.service.server import bind, run
@@ -63,17 +64,21 @@ def serve(settings: Settings, options: argparse.Namespace) -> None:
         raise ReidError(
             f"the service needs {error.name}, which is not installed; pip install fastapi uvicorn python-multipart"
         ) from error
+    check_kind(options.index, options.index_uri)
     _check_token(options.token, options.host)
     with closing(bind(options.host, options.port)) as listener:
         extractor, stored = extractor_for(settings, options), open_gallery(options.gallery_data)
-        gallery = open_served(stored, extractor, options)
-        limits = Limits(int(options.max_upload * 2**20), options.max_pixels)
         card = extractor.card
+        check_comparable(stored, card, extractor.choose(_MANY).precision, told_cameras=False)
+        if settings.cfg.TEST.CAMERAS:
+            logger.warning("TEST.CAMERAS True has no effect: the service does not know the camera of a photo")
         sides = Sides((card.preprocessing.scale, stored.model.preprocessing.scale), stored.centroids)
         threshold = max_distance(options.max_distance, settings, card.checkpoint, extractor.report, sides)
+        gallery = open_served(stored, extractor, options)
+        limits = Limits(int(options.max_upload * 2**20), options.max_pixels)
         service = Service(extractor, gallery, limits, settings.cfg.TEST.IMS_PER_BATCH, threshold)
         app = create_app(service, Access(options.token, options.host))
-        logger.info("%d images, index %s", len(gallery), gallery.kind)
+        logger.info("%d images, index %s", gallery.last_number, gallery.kind)
         run(app, listener)
 
 
@@ -89,19 +94,11 @@ def open_served(gallery: "Gallery", extractor: "Extractor", options: argparse.Na
         ReidError: if they do not fit.
     """
     from inference.gallery.index import load_or_build_index, open_living
-    from inference.gallery.store import check_same_model
-    from inference.index import check_kind
+    from inference.gallery.store import ADDED
     from inference.service.gallery import FixedGallery
-    from inference.service.living_gallery import ADDED, LivingGallery
+    from inference.service.living_gallery import LivingGallery
 
     folder, kind, uri = options.gallery_data, options.index, options.index_uri
-    check_kind(kind, uri)
-    check_same_model(gallery.model, extractor.card)
-    precision = extractor.choose(_MANY).precision
-    if gallery.precision not in ("", precision):
-        logger.warning(
-            "the gallery was embedded in %s, the queries in %s; see --precision", gallery.precision, precision
-        )
     if kind != "milvus":
         return FixedGallery(gallery, load_or_build_index(gallery, folder, kind, device=extractor.device), kind)
     if gallery.centroids:
@@ -132,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--token", default=os.environ.get(TOKEN, ""), help=token)
     threshold = "threshold that the page marks; auto: the one that test.py measured on these weights"
     add("--max_distance", type=distance_option, metavar="D", help=threshold)
-    add("--max_upload", type=number(float, 0), default=10, metavar="MB", help="of one request (default: 10)")
+    add("--max_upload", type=number(float, 0.001, 4096), default=10, metavar="MB", help="a request (default: 10)")
     pixels = "of an image that is sent (default: 25000000)"
     add("--max_pixels", type=number(int, 1), default=25_000_000, metavar="N", help=pixels)
     return run_with_options(serve, parser, argv)

@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from inference.gallery.fingerprint import Fingerprint, fingerprint_of
-from inference.gallery.store import INDEX, MILVUS_FILE, Gallery
+from inference.gallery.store import ADDED, INDEX, MILVUS_FILE, Gallery
 from inference.index import build_index, check_kind, milvus_collection
 from inference.indexes.base import Index
 from inference.indexes.faiss_index import build_faiss, load_faiss, parameters_for
 from inference.indexes.milvus import MilvusIndex, Records
 from utils.errors import ReidError
 from utils.files import write_text
+from utils.images import is_image
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +54,14 @@ def load_or_build_index(
     fingerprint = gallery.fingerprint or fingerprint_of(vectors, gallery.embeddings.paths)
     path = folder / f"{INDEX}{kind}_{'cosine' if normalize else 'l2'}.faiss"
     if kind == "milvus":
-        milvus = milvus_collection(fingerprint, uri or str(folder / MILVUS_FILE), normalize=normalize)
-        origin = {"kind": kind, "normalize": normalize, "uri": uri or str(folder / MILVUS_FILE)}
-        _fill_once(milvus, gallery, path.with_suffix(".json"), {**origin, "vectors": asdict(fingerprint)})
+        uri = uri or str(folder / MILVUS_FILE)
+        milvus = milvus_collection(fingerprint, uri, normalize=normalize)
+        mark = path.with_suffix(".json")
+        # Its name holds their hash, and nothing else is stored in it: a full one is theirs, wherever it lies.
+        if _read_mark(mark).get("vectors") != asdict(fingerprint) or len(milvus) != len(vectors):
+            mark.unlink(missing_ok=True)
+            _fill(milvus, gallery, uri)
+            _write_mark(mark, _milvus_mark(fingerprint, normalize=normalize))
         return milvus
     return _in_faiss(path, vectors, fingerprint, kind, normalize=normalize)
 
@@ -63,21 +69,43 @@ def load_or_build_index(
 def open_living(gallery: Gallery, folder: Path, uri: str = "") -> MilvusIndex:
     """A collection of Milvus that begins as the gallery and may then change; others of the gallery stay as they are.
 
+    It has its name only when it is full, so one of this name is never filled again, whatever is left in it.
+
     Args:
         gallery: what it holds at first.
         folder: where the gallery lies.
         uri: as of :func:`load_or_build_index`.
 
     Raises:
-        ReidError: see :class:`inference.indexes.milvus.MilvusIndex`.
+        ReidError: see :class:`inference.indexes.milvus.MilvusIndex`, or if the gallery has such a collection, but not
+            there.
     """
     fingerprint = gallery.fingerprint or fingerprint_of(gallery.embeddings.vectors, gallery.embeddings.paths)
     uri = uri or str(folder / MILVUS_FILE)
-    index = milvus_collection(fingerprint, uri, normalize=True, ending="_living")
     path = folder / f"{INDEX}milvus_living.json"
-    mark = {"kind": "milvus", "normalize": True, "uri": uri, "vectors": asdict(fingerprint)}
-    if _read_mark(path) != mark or not len(index):
-        _fill(index, gallery, path, mark)
+    before = _read_mark(path).get("vectors")
+    elsewhere = (
+        f"--index_uri must be the Milvus that holds the images of {folder}, which {path.name} tells of, but {uri} "
+        f"has none of them; give the right one, or delete {path} to begin again with the gallery as it was embedded"
+    )
+    if before == asdict(fingerprint) and uri.endswith(".db") and not Path(uri).exists():
+        raise ReidError(elsewhere)
+    index = milvus_collection(fingerprint, uri, normalize=True, ending="_living")
+    try:
+        if index.is_draft:
+            if before == asdict(fingerprint):
+                index.discard()
+                raise ReidError(elsewhere)
+            if number := sum(is_image(file.name) for file in folder.glob(f"{ADDED}/*")):
+                message = "%d images in %s were added to an earlier gallery; the new collection begins without them"
+                logger.warning(message, number, folder / ADDED)
+            _fill(index, gallery, uri)
+            index.publish()
+        if before != asdict(fingerprint):
+            _write_mark(path, _milvus_mark(fingerprint, normalize=True))
+    except BaseException:
+        index.close()
+        raise
     return index
 
 
@@ -102,18 +130,15 @@ def _in_faiss(
     return index
 
 
-def _fill_once(index: MilvusIndex, gallery: Gallery, path: Path, mark: Mapping[str, object]) -> None:
-    if _read_mark(path) != mark or len(index) != len(gallery.embeddings):
-        _fill(index, gallery, path, mark)
-
-
-def _fill(index: MilvusIndex, gallery: Gallery, path: Path, mark: Mapping[str, object]) -> None:
+def _fill(index: MilvusIndex, gallery: Gallery, uri: str) -> None:
     embeddings = gallery.embeddings
-    path.unlink(missing_ok=True)
-    logger.info("storing %d images in Milvus at %s", len(embeddings), mark["uri"])
+    logger.info("storing %d images in Milvus at %s", len(embeddings), uri)
     rows = np.arange(len(embeddings))
     index.fill(embeddings.vectors, Records(embeddings.paths, gallery.person_ids, gallery.camera_ids, rows))
-    _write_mark(path, mark)
+
+
+def _milvus_mark(fingerprint: Fingerprint, *, normalize: bool) -> dict[str, object]:
+    return {"kind": "milvus", "normalize": normalize, "vectors": asdict(fingerprint)}
 
 
 def _write_mark(path: Path, mark: Mapping[str, object]) -> None:

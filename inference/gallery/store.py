@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 VECTORS, PATHS, META = "embeddings.npy", "paths.npy", "meta.json"
 INDEX, MILVUS_FILE = "index_", "milvus.db"  # the beginning of an index's name and of its JSON file's; Milvus Lite
+ADDED = "added"
+"""The folder of a gallery that holds the images that clients of the service have added."""
 RESULTS = CSV, NPZ, QUERY_VECTORS, QUERY_PATHS, PICTURES = (
     "results.csv", "results.npz", "query_embeddings.npy", "query_paths.npy", "ranked_lists",
 )  # fmt: skip
@@ -208,3 +210,24 @@ def check_same_model(gallery: ModelCard, query: ModelCard) -> None:
             "the resolution of the %s was lowered with antialiasing, that of the %s without (INPUT.LR_ANTIALIAS)",
             *sides,
         )
+
+
+def check_comparable(gallery: Gallery, queries: ModelCard, precision: str, *, told_cameras: bool) -> None:
+    """Refuse a gallery of another model; warn of another precision, and if the network is told the cameras once only.
+
+    Args:
+        gallery: that is searched.
+        queries: what makes their vectors.
+        precision: in which it computes.
+        told_cameras: whether it is told their cameras.
+
+    Raises:
+        ReidError: see :func:`check_same_model`.
+    """
+    check_same_model(gallery.model, queries)
+    if gallery.precision not in ("", precision):
+        message = "the gallery was embedded in %s, the queries in %s; see --precision"
+        logger.warning(message, gallery.precision, precision)
+    if gallery.told_cameras != told_cameras:
+        message = "the gallery was embedded with TEST.CAMERAS %s, the queries with %s: set both alike"
+        logger.warning(message, gallery.told_cameras, told_cameras)

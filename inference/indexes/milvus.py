@@ -5,6 +5,7 @@ and its vector. Wang et al., Milvus: A Purpose-Built Vector Data Management Syst
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,9 +55,13 @@ class Matches(NamedTuple):
 
 
 class MilvusIndex:
-    """One collection; made where it is absent."""
+    """One collection; made where it is absent.
 
-    def __init__(self, server: Server, collection: str, dim: int, *, normalize: bool = True) -> None:
+    Attributes:
+        is_draft: it goes by the name ``draft`` until :meth:`publish`.
+    """
+
+    def __init__(self, server: Server, collection: str, dim: int, *, normalize: bool = True, draft: str = "") -> None:
         """Connect.
 
         Args:
@@ -64,15 +69,19 @@ class MilvusIndex:
             collection: its name: letters, digits and underscores.
             dim: D of the vectors.
             normalize: cosine distance; False = squared Euclidean distance.
+            draft: name that the collection has until :meth:`publish`, so that nobody takes a half-filled one for a
+                whole one; empty = it has its own from the beginning.
 
         Raises:
             ReidError: if pymilvus is not installed, the server does not answer or refuses, or the collection
                 is of another dimension or distance.
         """
         self._server, self._collection, self._dim = server, collection, dim
-        self._metric = "COSINE" if normalize else "L2"
+        self._metric, self._name, self.is_draft = "COSINE" if normalize else "L2", collection, False
         self._client = server.connect()
         try:
+            if draft and not self._ask("has_collection"):
+                self._collection, self.is_draft = draft, True
             if self._ask("has_collection"):
                 self._check_collection()
                 self._ask("load_collection")  # a file that was closed, or a restarted server, has it on disk only
@@ -91,6 +100,31 @@ class MilvusIndex:
         if self._client is not None:
             self._server.disconnect(self._client)
         self._client = None
+
+    def publish(self) -> None:
+        """Give a draft the name of the collection.
+
+        Raises:
+            ReidError: if the server does not answer, or refuses, as where another process was sooner.
+        """
+        if self.is_draft:
+            self._ask("rename_collection", self._name)
+            self._collection, self.is_draft = self._name, False
+            self._ask("load_collection")  # a local file has put it down
+
+    def discard(self) -> None:
+        """Drop a draft.
+
+        Raises:
+            ReidError: if the server does not answer.
+        """
+        if self.is_draft:
+            self._ask("drop_collection")
+
+    def hurry(self, timeout: float) -> None:
+        """Ask a server once only and wait so many seconds for its answer, from now on; a local file is never away."""
+        if not self._server.uri.endswith(".db"):
+            self._server = replace(self._server, timeout=timeout, attempts=1)
 
     def upsert(self, vectors: Vectors, records: Records) -> None:
         """Add images, or replace those of the same paths, in batches.
@@ -151,6 +185,20 @@ class MilvusIndex:
         columns = [np.array([row[name] for row in rows]) for name in _FIELDS]
         return np.array([row[_VECTOR] for row in rows], np.float32).reshape(-1, self._dim), Records(*columns)
 
+    def cameras(self, known: Sequence[int]) -> list[int]:
+        """The cameras of all images, ascending; those that are ``known`` count without a look.
+
+        Raises:
+            ReidError: if the server does not answer.
+        """
+        cameras = set(known)
+        while True:  # a query for each camera that is new, and one more
+            rule = f"{_CAMERA} not in {sorted(cameras)}" if cameras else ""
+            rows = self._ask("query", filter=rule, output_fields=[_CAMERA], limit=1)
+            if not rows:
+                return sorted(cameras)
+            cameras.add(int(rows[0][_CAMERA]))
+
     def resolve_k(self, k: int) -> int:
         """See :meth:`inference.indexes.base.Index.resolve_k`."""
         number = resolve_k(k, max(1, len(self)))
@@ -204,9 +252,10 @@ class MilvusIndex:
             try:
                 return getattr(client, request)(self._collection, *arguments, **more, **options)
             except pymilvus().MilvusException as error:
-                if NOT_LOADED in str(error):  # the server was started again since this client connected
-                    client.load_collection(self._collection, **more)
-                raise
+                if NOT_LOADED not in str(error):
+                    raise
+            client.load_collection(self._collection, **more)  # the server was started again since we connected
+            return getattr(client, request)(self._collection, *arguments, **more, **options)
 
         return self._server.ask(attempt)
 

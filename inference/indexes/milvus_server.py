@@ -27,6 +27,10 @@ _open_files: Counter[str] = Counter()  # local files -> indices of this process 
 T = TypeVar("T")
 
 
+class ServerAwayError(ReidError):
+    """A server that does not answer, and may do so later."""
+
+
 @dataclass(frozen=True)
 class Server:
     """A Milvus server, or the local file that stands for one.
@@ -68,7 +72,8 @@ class Server:
         """The answer to a request, which is repeated while the server is away.
 
         Raises:
-            ReidError: if the server stays away, or refuses.
+            ServerAwayError: if the server stays away.
+            ReidError: if it refuses.
         """
         milvus, reason = pymilvus(), ""
         import grpc  # which pymilvus brings
@@ -86,8 +91,9 @@ class Server:
                 if not any(word in reason.lower() for word in _AWAY):
                     remedy = next((text for words, text in _REMEDIES.items() if words in reason), "")
                     raise ReidError(f"Milvus at {self.uri} refuses: {reason}{remedy}") from error
-        raise ReidError(
-            f"Milvus must answer at {self.uri}, but does not after {attempts} attempts ({reason}); "
+        times = f"{attempts} attempts" if attempts > 1 else "one attempt"
+        raise ServerAwayError(
+            f"Milvus must answer at {self.uri}, but does not after {times} ({reason}); "
             "start the server, check the address, or give a local file such as gallery.db"
         )
 

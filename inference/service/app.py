@@ -1,6 +1,5 @@
 """The routes: search, embed, the gallery and its pictures, health, metrics, and the page."""
 
-import asyncio
 import io
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import anyio
-import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, File, HTTPException, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -17,6 +15,7 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from datasets.readers.market import UNKNOWN_ID
+from inference.indexes.milvus_server import ServerAwayError
 from inference.service import gallery as galleries
 from inference.service.access import Access, Door
 from inference.service.batching import BusyError
@@ -134,7 +133,7 @@ async def search(
     if image is not None and row is None:
         _, vector = await service.embed(image, request)
     elif image is None and row is not None:
-        vector = await service.in_thread(lambda: service.gallery.vector(row))
+        vector = await service.ask(lambda: service.gallery.vector(row))
     else:
         raise HTTPException(422, "a search needs either an image (multipart field) or a row (query field)")
     cameras = tuple(fields.camera), tuple(fields.exclude_camera)
@@ -153,7 +152,7 @@ async def describe(service: ServiceOf) -> Description:
     """What can be searched."""
     gallery = service.gallery
     return Description(
-        images=await service.in_thread(lambda: len(gallery)),
+        images=await service.ask(lambda: len(gallery)),
         index=gallery.kind,
         cameras=gallery.cameras,
         max_distance=service.max_distance,
@@ -166,7 +165,7 @@ async def describe(service: ServiceOf) -> Description:
 @router.get("/gallery/examples")
 async def examples(service: ServiceOf, k: Annotated[int, Query(ge=1, le=100)] = 12) -> Matches:
     """Some images to begin with, drawn at random; their distance is 0."""
-    matches = await service.in_thread(lambda: service.gallery.examples(k))
+    matches = await service.ask(lambda: service.gallery.examples(k))
     return Matches(matches=[_match(match) for match in matches])
 
 
@@ -180,12 +179,10 @@ async def add(
     camera_id: Number | None = None,
 ) -> Matches:
     """Add images to a gallery in Milvus: all of them, or none."""
-    uploads = await asyncio.gather(*(service.embed(file, request) for file in image))
-    vectors = np.stack([vector for _, vector in uploads])
-    files = [(upload.content, upload.ending) for upload, _ in uploads]
+    files, vectors = await service.embed_many(image, request)
     ids = [UNKNOWN_ID if number is None else number for number in (person_id, camera_id)]
-    added = await service.in_thread(lambda: gallery.add(vectors, files, *ids))
-    return Matches(matches=[_match(match) for match in added])
+    matches = await service.ask(lambda: gallery.add(vectors, files, *ids))
+    return Matches(matches=[_match(match) for match in matches])
 
 
 @router.delete("/gallery")
@@ -193,13 +190,14 @@ async def delete(
     service: ServiceOf, gallery: LivingOf, row: Annotated[list[Row], Query(min_length=1, max_length=1000)]
 ) -> Deleted:
     """Delete images from a gallery in Milvus; the files of those that were not added through the service stay."""
-    return Deleted(deleted=await service.in_thread(lambda: gallery.delete(row)))
+    return Deleted(deleted=await service.ask(lambda: gallery.delete(row)))
 
 
 @router.get("/images/{row}", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
 async def picture(service: ServiceOf, row: int) -> Response:
     """An image of the gallery, made smaller where it is large; nothing but its pixels leaves the machine."""
-    content = await service.in_thread(lambda: _jpeg(service.gallery.image(row)))
+    path = await service.ask(lambda: service.gallery.image(row))
+    content = await service.in_thread(lambda: _jpeg(path))
     return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
 
 
@@ -212,7 +210,7 @@ async def health() -> dict[str, str]:
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(service: ServiceOf) -> str:
     """Figures for Prometheus."""
-    return await service.in_thread(service.metrics)
+    return service.metrics()  # in the event loop, which also counts: no figure changes meanwhile
 
 
 def _match(match: galleries.Match) -> Match:
@@ -282,4 +280,5 @@ def _invalid(_: Request, error: Exception) -> JSONResponse:
 def _unable(_: Request, error: Exception) -> JSONResponse:
     """What the network or the index cannot do, such as a Milvus server that is away."""
     logger.warning("%s", one_line(error))
-    return JSONResponse({"detail": printable(one_line(error))}, 503)
+    headers = {"Retry-After": "5"} if isinstance(error, ServerAwayError) else None
+    return JSONResponse({"detail": printable(one_line(error))}, 503, headers)

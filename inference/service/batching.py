@@ -29,14 +29,22 @@ class Batcher(Generic[T, R]):
         work: from N items to N results, in order; only this thread calls it.
         most: items in a batch.
         waiting: items that may wait.
+        of_all: errors that concern a batch as a whole; after others its items are done again, each alone.
 
     Attributes:
         items: that were done.
         batches: in which they were done.
     """
 
-    def __init__(self, name: str, work: Callable[[Sequence[T]], Sequence[R]], most: int, waiting: int) -> None:
-        self._work, self._most = work, most
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Sequence[T]], Sequence[R]],
+        most: int,
+        waiting: int,
+        of_all: tuple[type[Exception], ...] = (),
+    ) -> None:
+        self._work, self._most, self._of_all = work, most, of_all
         self._queue: Queue[tuple[T, Future[R]] | None] = Queue(waiting)
         self.items = self.batches = 0
         self._open = True
@@ -94,11 +102,12 @@ class Batcher(Generic[T, R]):
         try:
             results = self._work([item for item, _ in jobs])
         except Exception as error:  # it goes to the client whose item it is
-            if len(jobs) > 1:  # which one is not known
+            if len(jobs) > 1 and not isinstance(error, self._of_all):  # which one is not known
                 for job in jobs:
                     self._answer([job])
                 return
-            jobs[0][1].set_exception(error)
+            for _, future in jobs:
+                future.set_exception(error)
             return
         self.items, self.batches = self.items + len(jobs), self.batches + 1
         for (_, future), result in zip(jobs, results, strict=True):

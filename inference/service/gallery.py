@@ -57,10 +57,12 @@ class ServedGallery(ABC):
         changes: whether images can be added and deleted.
         cameras: of its images, ascending.
         num_first: rows of the gallery as it was at first: 0, 1, ...
+        last_number: of its images, when they were last counted.
     """
 
     kind: str
     num_first: int
+    last_number: int
     changes = False
     cameras: list[int]
 
@@ -96,7 +98,8 @@ class ServedGallery(ABC):
 
     def examples(self, number: int) -> list[Match]:
         """Some images of the gallery as it was at first, others each time."""
-        rows = np.random.default_rng().permutation(self.num_first)[:number]
+        number = min(number, self.num_first)
+        rows = np.random.default_rng().choice(self.num_first, number, replace=False)  # a few of millions: no list
         return self.records(rows.tolist())
 
     def search(self, queries: Sequence[Query]) -> list[list[Match]]:
@@ -134,7 +137,8 @@ class FixedGallery(ServedGallery):
 
     def __init__(self, gallery: Gallery, index: Index, kind: str) -> None:
         self._gallery, self._index, self.kind = gallery, index, kind
-        self.cameras, self.num_first = known_cameras(gallery.camera_ids), len(gallery.embeddings)
+        self.cameras = known_cameras(gallery.camera_ids)
+        self.num_first = self.last_number = len(gallery.embeddings)
 
     def __len__(self) -> int:
         """Number of images."""

@@ -2,21 +2,25 @@
 
 import secrets
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.readers.market import UNKNOWN_ID, labels_of
+from datasets.readers.market import UNKNOWN_ID
 from inference.gallery.store import Gallery
 from inference.indexes.milvus import MilvusIndex, Records
+from inference.indexes.milvus_server import ServerAwayError
+from inference.service.added_files import AddedFiles
 from inference.service.gallery import Match, NoSuchRowError, ServedGallery, known_cameras
 from utils.files import written_aside
 
-ADDED = "added"
-"""The folder of a gallery that holds the images that clients have added."""
 _FIRST, _LAST = 2**40, 2**53  # rows of added images: above those of any gallery, and exact in JavaScript
+_SECONDS = 5.0  # that a server may take for an answer
+_PAUSE = 1.0  # seconds in which nobody asks a server that has not answered
 
 
 class LivingGallery(ServedGallery):
@@ -26,29 +30,54 @@ class LivingGallery(ServedGallery):
         gallery: what it was at first.
         index: of its images and those that were added; the rows are its positions.
         folder: for the files that are added.
+
+    Raises:
+        ReidError: if the index does not answer.
     """
 
     kind = "milvus"
     changes = True
 
     def __init__(self, gallery: Gallery, index: MilvusIndex, folder: Path) -> None:
-        self._first, self._index, self._folder = gallery, index, folder.absolute()
+        self._first, self._index, self._files = gallery, index, AddedFiles(folder)
         self.num_first = len(gallery.embeddings)
         self._lock = threading.Lock()  # the client of Milvus need not bear many threads
-        before = labels_of(np.array([path.name for path in sorted(self._folder.glob("*"))], dtype=np.str_))[1]
-        self.cameras = known_cameras(np.concatenate([gallery.camera_ids, before]))
+        self._away, self._away_until = "", 0.0
+        if self._files.notes():
+            with self._files.only_change(self._delete):
+                pass
+        known = [*np.unique(gallery.camera_ids).tolist(), UNKNOWN_ID]
+        self.cameras = known_cameras(np.array(index.cameras(known)))
+        self.last_number = len(index)
+        index.hurry(_SECONDS)  # clients wait
+
+    @contextmanager
+    def _turn(self) -> Iterator[MilvusIndex]:
+        """The index for one thread at a time.
+
+        Those that wait while the server is away must not find that out one after the other.
+        """
+        with self._lock:
+            if time.monotonic() < self._away_until:
+                raise ServerAwayError(self._away)
+            try:
+                yield self._index
+            except ServerAwayError as error:
+                self._away, self._away_until = str(error), time.monotonic() + _PAUSE
+                raise
 
     def __len__(self) -> int:
         """Number of images."""
-        with self._lock:
-            return len(self._index)
+        with self._turn() as index:
+            self.last_number = len(index)
+        return self.last_number
 
     def image(self, row: int) -> Path:
         """See :meth:`ServedGallery.image`; who writes into Milvus cannot name another file."""
-        path = Path(str(self._at(row)[1].paths[0]))
+        path = str(self._at(row)[1].paths[0])
         paths = self._first.embeddings.paths
-        if path.parent == self._folder or (row < len(paths) and str(path) == str(paths[row])):
-            return path
+        if path in self._files or (row < len(paths) and path == str(paths[row])):
+            return Path(path)
         raise NoSuchRowError
 
     def vector(self, row: int) -> NDArray[np.float32]:
@@ -59,8 +88,8 @@ class LivingGallery(ServedGallery):
     def _at(self, row: int) -> tuple[NDArray[np.float32], Records]:
         if not 0 <= row < _LAST:
             raise NoSuchRowError
-        with self._lock:
-            vectors, records = self._index.at([row])
+        with self._turn() as index:
+            vectors, records = index.at([row])
         if not len(vectors):
             raise NoSuchRowError
         return vectors, records
@@ -70,15 +99,15 @@ class LivingGallery(ServedGallery):
     ) -> list[list[Match]]:
         """See :meth:`ServedGallery.nearest`."""
         rules = [f"camera {word} {list(ids)}" for word, ids in (("in", cameras), ("not in", other_cameras)) if ids]
-        with self._lock:
-            matches = self._index.find(vectors, k, where=" and ".join(rules))
+        with self._turn() as index:
+            matches = index.find(vectors, k, where=" and ".join(rules))
         columns = zip(*matches.records, matches.distances, strict=True)
         return [_matches(Records(*rows[:-1]), rows[-1]) for rows in columns]
 
     def records(self, rows: Sequence[int]) -> list[Match]:
         """See :meth:`ServedGallery.records`."""
-        with self._lock:
-            records = self._index.at(rows)[1]
+        with self._turn() as index:
+            records = index.at(rows)[1]
         return _matches(records, np.zeros(len(records.paths)))
 
     def add(
@@ -96,39 +125,47 @@ class LivingGallery(ServedGallery):
             The new images, their distance 0.
 
         Raises:
-            ReidError: if the index does not take them.
+            ReidError: if the index does not take them. Where it has taken them but does not say so, they are found
+                until it answers again and the next change, or the next start, removes them.
         """
-        label = f"{person_id:04d}_c{camera_id}_" if UNKNOWN_ID not in (person_id, camera_id) else ""
-        paths = [self._folder / f"{label}{secrets.token_hex(8)}{ending}" for _, ending in files]
+        paths = self._files.new_paths([ending for _, ending in files], person_id, camera_id)
         rows = np.array([_FIRST + secrets.randbelow(_LAST - _FIRST) for _ in files])
         people, cameras = np.full(len(files), person_id), np.full(len(files), camera_id)
         records = Records(np.array([str(path) for path in paths]), people, cameras, rows)
-        try:
-            for path, (content, _) in zip(paths, files, strict=True):
-                with written_aside(path) as aside:
-                    aside.write_bytes(content)
-            with self._lock:
-                self._index.upsert(vectors, records)
-        except BaseException:
-            for path in paths:
-                path.unlink(missing_ok=True)
-            raise
-        self.cameras = known_cameras(np.array([*self.cameras, camera_id]))
+        with self._files.only_change(self._delete):
+            try:
+                with self._files.noted(paths):
+                    for path, (content, _) in zip(paths, files, strict=True):
+                        with written_aside(path) as aside:
+                            aside.write_bytes(content)
+                    with self._turn() as index:
+                        index.upsert(vectors, records)
+                        self.cameras = known_cameras(np.array([*self.cameras, camera_id]))
+            except BaseException:
+                with suppress(ServerAwayError):
+                    self._files.tidy(self._delete)
+                raise
         return _matches(records, np.zeros(len(paths)))
 
     def delete(self, rows: Sequence[int]) -> int:
         """Delete images, and the files of those that were added; how many there were.
 
         Raises:
-            ReidError: if the index does not answer.
+            ReidError: if the index does not answer. Images that were added are deleted nevertheless when it does.
         """
-        with self._lock:
-            paths = [str(path) for path in self._index.at(rows)[1].paths]
-            self._index.delete(paths)
-        for path in map(Path, paths):
-            if path.parent == self._folder:
-                path.unlink(missing_ok=True)
+        with self._files.only_change(self._delete):
+            with self._turn() as index:
+                paths = [str(path) for path in index.at(rows)[1].paths]
+            files = [Path(path) for path in paths if path in self._files]
+            with self._files.noted(files):
+                self._delete(paths)
+                for file in files:
+                    file.unlink(missing_ok=True)
         return len(paths)
+
+    def _delete(self, paths: Sequence[str]) -> None:
+        with self._turn() as index:
+            index.delete(paths)
 
 
 def _matches(records: Records, distances: NDArray[np.floating]) -> list[Match]:

@@ -1,5 +1,6 @@
 """The process that listens: its address, its connections, and its end."""
 
+import errno
 import logging
 import os
 import socket
@@ -12,6 +13,7 @@ from utils.signals import InterruptedRun
 
 logger = logging.getLogger(__name__)
 
+_HOST, _REMEDY = "--host must be an address of this machine", "leave it out, or give 0.0.0.0 for all of its addresses"
 _CONNECTIONS, _SECONDS_TO_FINISH = 1000, 10
 
 
@@ -38,13 +40,15 @@ def bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:  # the second: a name that none can be
-        raise ReidError(f"--host must be an address of this machine, got {host}: {error}") from error
+        raise ReidError(f"{_HOST}, got {host}: {error}; {_REMEDY}") from error
     try:
         if os.name == "posix":  # elsewhere it would let two services share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
         listener.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ReidError(f"{_HOST}, got {host}, which is another's; {_REMEDY}") from error
         raise ReidError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another --port") from error
     return listener
 

@@ -73,6 +73,36 @@ def test_an_index_that_bounds_its_neighbors(caplog: pytest.LogCaptureFixture) ->
     assert (result.indices == NOT_FOUND).all()
 
 
+class Widths:
+    """An index that notes how many queries it is asked about."""
+
+    def __init__(self, index: Index) -> None:
+        self.index, self.numbers = index, [0]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def resolve_k(self, k: int) -> int:
+        return self.index.resolve_k(k)
+
+    def search(self, queries: Vectors, k: int = 0) -> SearchResult:
+        self.numbers.append(len(queries))
+        return self.index.search(queries, k)
+
+
+def test_nothing_is_searched_where_no_image_counts() -> None:
+    vectors = np.random.default_rng(5).standard_normal((200, 8)).astype(np.float32)
+    cameras, own = np.arange(200) % 2, np.array([-3, 0, 1])
+    index = Widths(build_index(vectors))
+    result = search_cameras(index, vectors[:3], 10, cameras, own, np.zeros(200, bool))
+    assert sum(index.numbers) == 0
+    assert (result.indices == NOT_FOUND).all()
+    assert np.isinf(result.distances).all()
+    result = search_cameras(index, vectors[:3], 10, cameras, own, cameras == 0)  # the second one has no match at all
+    assert sum(index.numbers) == 2
+    np.testing.assert_array_equal(result.indices, by_loops(vectors, vectors[:3], 10, cameras, own, cameras == 0))
+
+
 def test_cameras_as_people_call_them() -> None:
     by_name = Cameras("name", PATHS, only=["2", "00"])
     assert by_name.allowed is not None

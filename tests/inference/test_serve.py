@@ -82,12 +82,12 @@ def test_the_token_may_come_from_the_environment(
 
 def test_the_threshold_may_come_with_the_weights(gallery: Path, checkpoint: Path, tmp_path: Path) -> None:
     weights = Path(shutil.copy(checkpoint, tmp_path))
-    measured = {"query_scale": 1, "gallery_scale": 1, "flip": False, "fpr": 0.001, "threshold": 0.3}
+    conditions = {"query_scale": 1, "gallery_scale": 1, "flip": False, "fpr": 0.001, "threshold": 0.3}
     report = {
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "dataset": "drawn people",
         "results": [],
-        "verification": {**measured, "threshold_at_fpr": {"0.001": 0.3}},
+        "verification": {**conditions, "threshold_at_fpr": {"0.001": 0.3}},
     }
     (tmp_path / "report.json").write_text(json.dumps(report))
     options = ["--gallery_data", str(gallery), "--max_distance", "auto", *model(weights)]
@@ -96,7 +96,11 @@ def test_the_threshold_may_come_with_the_weights(gallery: Path, checkpoint: Path
 
 
 def refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:
-    assert serve.main(options) == 2
+    try:
+        code = serve.main(options)
+    except SystemExit as end:  # of the parser
+        code = end.code
+    assert code == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     return line
 
@@ -114,6 +118,12 @@ def test_a_port_that_is_taken(gallery: Path, checkpoint: Path, capsys: pytest.Ca
         (["--token", "short"], "--token must have 8 or more printable ASCII characters"),
         (["--token", "with a space in it"], "--token must have 8 or more"),
         (["--host", "no such host"], "--host must be an address of this machine, got no such host"),
+        (
+            ["--host", "192.0.2.1"],
+            "--host must be an address of this machine, got 192.0.2.1, which is another's; leave",
+        ),
+        (["--max_upload", "inf"], "--max_upload: must be a number from 0.001 to 4096, got 'inf'"),
+        (["--max_upload", "0"], "--max_upload: must be a number from 0.001 to 4096, got '0'"),
         (["--index_uri", "here.db"], "a URI belongs to kind milvus"),
         (["--max_distance", "auto"], "--max_distance auto needs the threshold that test.py measures"),
         (["--gallery_data", "nowhere"], "nowhere must hold a finished gallery"),
@@ -123,6 +133,32 @@ def test_a_mistake_is_one_line(
     options: list[str], words: str, gallery: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert words in refused(capsys, "--gallery_data", str(gallery), "--port", "0", *model(checkpoint), *options)
+
+
+def test_an_index_is_built_when_all_else_is_right(
+    gallery: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("milvus_lite")
+    files = {path.name for path in gallery.iterdir()}
+    options = ["--index", "milvus", "--max_distance", "auto", "--port", "0", *model(checkpoint)]
+    assert "--max_distance auto needs the threshold" in refused(capsys, "--gallery_data", str(gallery), *options)
+    assert {path.name for path in gallery.iterdir()} == files
+
+
+def test_it_says_whose_cameras_the_network_was_told(
+    gallery: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    meta = json.loads((gallery / "meta.json").read_text())
+    (gallery / "meta.json").write_text(json.dumps({**meta, "cameras": True, "precision": "bf16"}))
+    options = ["--max_distance", "auto", "--port", "0", *model(checkpoint), "TEST.CAMERAS", "True"]
+    assert serve.main(["--gallery_data", str(gallery), *options]) == 2
+    log = capsys.readouterr().err
+    for words in (
+        "the gallery was embedded with TEST.CAMERAS True, the queries with False",
+        "the gallery was embedded in bf16, the queries in fp32; see --precision",
+        "TEST.CAMERAS True has no effect",
+    ):
+        assert log.count(words) == 1
 
 
 def test_another_model_is_refused(

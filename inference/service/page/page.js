@@ -102,7 +102,7 @@ async function run(query) {
   running?.abort();
   running = new AbortController();
   const { signal } = running;
-  const focused = document.activeElement?.closest(".grid") !== null && document.activeElement !== document.body;
+  const focusInGrid = document.activeElement?.closest(".grid") !== null && document.activeElement !== document.body;
   complain("");
   showQuery(query);
   $("welcome").hidden = true;
@@ -127,7 +127,7 @@ async function run(query) {
   }
   fitSlider();
   showMatches();
-  if (focused) document.querySelector(".grid button")?.focus();
+  if (focusInGrid) document.querySelector(".grid button")?.focus();
 }
 
 function again() {
@@ -241,13 +241,13 @@ $("threshold").addEventListener("click", () => {
 document.addEventListener("paste", (event) => {
   if (event.clipboardData?.files.length) searchForFile(event.clipboardData.files[0]);
 });
-let entered = 0; // dragenter and dragleave come for each element on the way
-document.addEventListener("dragenter", () => { entered += 1; $("curtain").hidden = false; });
-document.addEventListener("dragleave", () => { entered -= 1; $("curtain").hidden = entered <= 0; });
+let dragDepth = 0; // dragenter and dragleave come for each element on the way
+document.addEventListener("dragenter", () => { dragDepth += 1; $("curtain").hidden = false; });
+document.addEventListener("dragleave", () => { dragDepth -= 1; $("curtain").hidden = dragDepth <= 0; });
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
   event.preventDefault();
-  entered = 0;
+  dragDepth = 0;
   $("curtain").hidden = true;
   searchForFile(event.dataTransfer?.files[0]);
 });

@@ -9,10 +9,10 @@ import pytest
 
 from datasets.preprocessing import Preprocessing
 from datasets.readers.market import UNKNOWN_ID
-from inference.gallery.index import load_or_build_index
+from inference.gallery.index import load_or_build_index, open_living
 from inference.gallery.store import Embeddings, Gallery, ModelCard
 from inference.index import build_index
-from inference.indexes.milvus import MilvusIndex
+from inference.indexes.milvus import MilvusIndex, Records
 from utils.errors import ReidError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -127,6 +127,94 @@ def test_milvus_says_when_images_share_a_path(tmp_path: Path) -> None:
     same = Gallery(Embeddings(VECTORS, paths), CARD, False, one.person_ids, one.camera_ids)
     with pytest.raises(ReidError, match="must hold 60 images after storing, but holds 59"):
         load_or_build_index(same, tmp_path, "milvus")
+
+
+@pytest.mark.parametrize("first", ["relative", "absolute"])
+def test_a_living_collection_stays_as_clients_left_it(
+    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require("milvus")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    places = [Path("out"), tmp_path / "out"] if first == "relative" else [tmp_path / "out", Path("out")]
+    whole = gallery()
+    index = open_living(whole, places[0])
+    index.delete(whole.embeddings.paths[:7].tolist())
+    index.upsert(VECTORS[:1], Records(np.array(["new.jpg"]), *np.array([[1], [2], [2**41]])))
+    for turn in range(4):
+        index.close()
+        index = open_living(whole, places[turn % 2])
+        assert len(index) == 54
+        if turn == 1:  # another folder of the same gallery, as on another machine
+            (tmp_path / "out" / "index_milvus_living.json").unlink()
+    index.delete([*whole.embeddings.paths[7:].tolist(), "new.jpg"])
+    index.close()
+    index = open_living(whole, places[0])
+    assert len(index) == 0
+    assert (index.search(VECTORS[:1], 1).indices == -1).all()
+    index.close()
+
+
+def test_a_living_collection_that_was_not_filled_to_the_end_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require("milvus")
+    whole, upsert = gallery(), MilvusIndex.upsert
+
+    def some(index: MilvusIndex, vectors: np.ndarray, records: Records) -> None:
+        upsert(index, vectors[:20], Records(*(column[:20] for column in records)))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MilvusIndex, "upsert", some)
+        with pytest.raises(ReidError, match="must hold 60 images after storing, but holds 20"):
+            open_living(whole, tmp_path)
+    assert not (tmp_path / "index_milvus_living.json").exists()
+    index = open_living(whole, tmp_path)
+    np.testing.assert_array_equal(index.search(VECTORS, 1).indices[:, 0], np.arange(60))
+    index.close()
+
+
+@pytest.mark.parametrize("other_exists", [False, True])
+def test_a_living_collection_is_not_begun_a_second_time_elsewhere(other_exists: bool, tmp_path: Path) -> None:
+    require("milvus")
+    whole, other = gallery(), tmp_path / "other.db"
+    index = open_living(whole, tmp_path)
+    index.delete(whole.embeddings.paths[:7].tolist())
+    index.close()
+    if other_exists:
+        build_index(VECTORS, "milvus", uri=str(other)).close()
+    mark = tmp_path / "index_milvus_living.json"
+    text = mark.read_text()
+    for _ in range(2):
+        with pytest.raises(
+            ReidError, match=r"--index_uri must be the Milvus that holds .*other.db has none of them;"
+        ):
+            open_living(whole, tmp_path, str(other))
+    assert other.exists() == other_exists
+    assert mark.read_text() == text
+    index = open_living(whole, tmp_path)
+    assert len(index) == 53
+    index.close()
+    mark.unlink()  # as the message says
+    index = open_living(whole, tmp_path, str(other))
+    assert len(index) == 60
+    index.close()
+
+
+def test_a_gallery_that_was_embedded_again_says_what_it_lacks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    require("milvus")
+    open_living(gallery(), tmp_path).close()
+    assert "added" not in caplog.text
+    (tmp_path / "added").mkdir()
+    for name in ("one.jpg", "two.png", ".changes.lock"):
+        (tmp_path / "added" / name).touch()
+    index = open_living(gallery(VECTORS + 1), tmp_path)
+    assert "2 images in" in caplog.text
+    assert "added to an earlier gallery; the new collection begins without them" in caplog.text
+    assert len(index) == 60
+    index.close()
 
 
 @pytest.mark.slow

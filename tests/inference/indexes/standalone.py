@@ -2,9 +2,11 @@
 
 import shutil
 import socket
+import subprocess
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,9 +71,15 @@ class Standalone:
 
     def stop(self) -> None:
         """Stop it, by force after a second."""
-        if self._server is not None:
-            self._server.stop()  # type: ignore[attr-defined]
+        server: Any = self._server
         self._server = None
+        if server is None:
+            return
+        try:
+            server.stop()
+        except subprocess.TimeoutExpired:  # the package waits for three seconds, too little on a busy machine
+            server.server_proc.wait(_PATIENCE)
+            server.stop()
 
     def remove(self) -> None:
         """Stop it and remove its folder, of half a gigabyte."""

@@ -219,7 +219,7 @@ def test_an_error_of_grpc_takes_one_line(server: Server) -> None:
 
     with pytest.raises(ReidError, match=r"refuses: RESOURCE_EXHAUSTED: more than a line$"):
         server.ask(lambda: fail(grpc.StatusCode.RESOURCE_EXHAUSTED))
-    with pytest.raises(ReidError, match=r"does not after 1 attempts \(DEADLINE_EXCEEDED: more than a line\)"):
+    with pytest.raises(ReidError, match=r"does not after one attempt \(DEADLINE_EXCEEDED: more than a line\)"):
         Server("a.db", attempts=0).ask(lambda: fail(grpc.StatusCode.DEADLINE_EXCEEDED))
 
 

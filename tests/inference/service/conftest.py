@@ -15,7 +15,7 @@ import pytest
 from datasets.readers.market import labels_of
 from inference.extract import Extractor
 from inference.gallery.index import load_or_build_index, open_living
-from inference.gallery.store import Gallery
+from inference.gallery.store import ADDED, Gallery
 
 fastapi = pytest.importorskip("fastapi")
 pytest.importorskip("python_multipart")
@@ -26,7 +26,7 @@ from fastapi.testclient import TestClient  # noqa: E402
 from inference.service.access import Access  # noqa: E402
 from inference.service.app import create_app  # noqa: E402
 from inference.service.gallery import FixedGallery, ServedGallery  # noqa: E402
-from inference.service.living_gallery import ADDED, LivingGallery  # noqa: E402
+from inference.service.living_gallery import LivingGallery  # noqa: E402
 from inference.service.service import Service  # noqa: E402
 from inference.service.uploads import Limits  # noqa: E402
 
@@ -51,7 +51,7 @@ def photos(tiny_market: Path) -> list[Path]:
 
 
 @pytest.fixture
-def served(gallery: Gallery, tmp_path: Path) -> Callable[[str], ServedGallery]:
+def open_served(gallery: Gallery, tmp_path: Path) -> Callable[[str], ServedGallery]:
     """The gallery with an index of some kind."""
 
     def serve(kind: str) -> ServedGallery:
@@ -64,14 +64,14 @@ def served(gallery: Gallery, tmp_path: Path) -> Callable[[str], ServedGallery]:
 
 
 @pytest.fixture
-def make_app(extractor: Extractor, served: Callable[[str], ServedGallery]) -> Callable[..., FastAPI]:
+def make_app(extractor: Extractor, open_served: Callable[[str], ServedGallery]) -> Callable[..., FastAPI]:
     """An application: its gallery or the kind of its index, its token, limits, threshold."""
 
     def make(
         of: ServedGallery | str = "flat", token: str = "", limits: Limits = LIMITS, max_distance: float | None = None
     ) -> FastAPI:
-        shown = served(of) if isinstance(of, str) else of
-        return create_app(Service(extractor, shown, limits, 8, max_distance), Access(token, "testserver"))
+        gallery = open_served(of) if isinstance(of, str) else of
+        return create_app(Service(extractor, gallery, limits, 8, max_distance), Access(token, "testserver"))
 
     return make
 
@@ -112,13 +112,13 @@ def listen(make_app: Callable[..., FastAPI]) -> Iterator[Callable[..., int]]:
 
 
 @pytest.fixture
-def expected(gallery: Gallery) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+def rank(gallery: Gallery) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """The rows of the gallery from the nearest to the farthest, and their distances, by a plain product."""
 
-    def rank(vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def rows_and_distances(vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         units = gallery.embeddings.vectors / np.linalg.norm(gallery.embeddings.vectors, axis=1, keepdims=True)
         distances = 1 - units.astype(np.float64) @ (vector / np.linalg.norm(vector))
         order = distances.argsort(kind="stable")
         return order, distances[order]
 
-    return rank
+    return rows_and_distances

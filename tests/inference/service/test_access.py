@@ -49,6 +49,7 @@ def test_the_token_opens_and_the_page_needs_none(make_client: Callable[..., Test
         ({"Origin": "http://testserver"}, 200),
         ({"Origin": "http://elsewhere.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://[evil"}, 403),
         ({"Sec-Fetch-Site": "same-origin", "Origin": "https://the-proxy.example"}, 200),
         ({"Sec-Fetch-Site": "none"}, 200),
         ({"Sec-Fetch-Site": "cross-site"}, 403),

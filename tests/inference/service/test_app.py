@@ -17,6 +17,7 @@ from inference.extract import Extractor
 from inference.gallery.index import load_or_build_index
 from inference.gallery.store import Embeddings, Gallery
 from inference.index import build_index
+from inference.service import service as service_module
 from inference.service.gallery import FixedGallery
 from inference.service.uploads import Limits
 
@@ -49,10 +50,10 @@ def test_a_photo_finds_the_nearest_images(
     extractor: Extractor,
     gallery: Gallery,
     photos: list[Path],
-    expected: Rank,
+    rank: Rank,
 ) -> None:
     answer = make_client(kind).post("/search?k=4", files=upload(photos[0]))
-    rows, distances = expected(extractor([photos[0]]).vectors[0])
+    rows, distances = rank(extractor([photos[0]]).vectors[0])
     assert answer.status_code == 200
     for match, row, distance in zip(answer.json()["matches"], rows[:4], distances[:4], strict=True):
         assert match["row"] == row
@@ -63,9 +64,9 @@ def test_a_photo_finds_the_nearest_images(
 
 @pytest.mark.parametrize("kind", ["flat", "milvus"])
 def test_a_gallery_image_as_the_query_is_no_match_of_itself(
-    kind: str, make_client: Callable[..., TestClient], gallery: Gallery, expected: Rank
+    kind: str, make_client: Callable[..., TestClient], gallery: Gallery, rank: Rank
 ) -> None:
-    rows, _ = expected(gallery.embeddings.vectors[5])
+    rows, _ = rank(gallery.embeddings.vectors[5])
     assert rows[0] == 5
     assert rows_of(make_client(kind), "row=5&k=3") == rows[1:4].tolist()
 
@@ -83,17 +84,27 @@ def test_cameras_count_or_do_not(
     extractor: Extractor,
     gallery: Gallery,
     photos: list[Path],
-    expected: Rank,
+    rank: Rank,
 ) -> None:
-    rows, _ = expected(extractor([photos[2]]).vectors[0])
-    wanted = [row for row in rows.tolist() if gallery.camera_ids[row] in cameras][:5]
-    assert rows_of(make_client(kind), f"k=5&{fields}", photos[2]) == wanted
+    rows, _ = rank(extractor([photos[2]]).vectors[0])
+    nearest = [row for row in rows.tolist() if gallery.camera_ids[row] in cameras][:5]
+    assert rows_of(make_client(kind), f"k=5&{fields}", photos[2]) == nearest
+
+
+def test_a_camera_that_nobody_has_costs_no_search(
+    make_client: Callable[..., TestClient], gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = build_index(gallery.embeddings.vectors)
+    monkeypatch.setattr(index, "search", None)
+    client = make_client(FixedGallery(gallery, index, "flat"))
+    for fields in ("camera=77", "camera=1&exclude_camera=1"):
+        assert rows_of(client, f"row=0&{fields}") == []
 
 
 def test_farther_matches_are_dropped(
-    client: TestClient, extractor: Extractor, photos: list[Path], expected: Rank
+    client: TestClient, extractor: Extractor, photos: list[Path], rank: Rank
 ) -> None:
-    rows, distances = expected(extractor([photos[1]]).vectors[0])
+    rows, distances = rank(extractor([photos[1]]).vectors[0])
     limit = float(distances[2:4].mean())
     assert rows_of(client, f"max_distance={limit}", photos[1]) == rows[:3].tolist()
     assert rows_of(client, "max_distance=0", photos[1]) == []
@@ -202,10 +213,10 @@ def test_the_page_asks_nobody_else(client: TestClient) -> None:
 def test_pictures_are_the_pixels_of_the_gallerys_files(client: TestClient, gallery: Gallery) -> None:
     answer = client.get("/images/3")
     assert answer.headers["content-type"] == "image/jpeg"
-    shown = np.asarray(Image.open(io.BytesIO(answer.content)), float)
+    picture = np.asarray(Image.open(io.BytesIO(answer.content)), float)
     file = np.asarray(Image.open(gallery.embeddings.paths[3]), float)
-    assert shown.shape == file.shape
-    assert np.abs(shown - file).mean() < 6
+    assert picture.shape == file.shape
+    assert np.abs(picture - file).mean() < 6
 
 
 @pytest.mark.parametrize(
@@ -263,32 +274,50 @@ def test_images_are_added_and_deleted_in_milvus(
     files = [("image", ("../../evil.jpg", photo.read_bytes(), "image/jpeg")) for photo in photos[:2]]
     answer = client.post("/gallery?person_id=77&camera_id=5", files=files)
     assert answer.status_code == 201
-    added = answer.json()["matches"]
-    assert {(match["person_id"], match["camera_id"]) for match in added} == {(77, 5)}
-    assert {Path(match["path"]).parent for match in added} == {tmp_path / "added"}
-    assert [Path(match["path"]).read_bytes() for match in added] == [photo.read_bytes() for photo in photos[:2]]
+    matches = answer.json()["matches"]
+    assert {(match["person_id"], match["camera_id"]) for match in matches} == {(77, 5)}
+    assert {Path(match["path"]).parent for match in matches} == {tmp_path / "added"}
+    assert [Path(match["path"]).read_bytes() for match in matches] == [photo.read_bytes() for photo in photos[:2]]
     description = client.get("/gallery").json()
     assert (description["images"], description["cameras"], description["changes"]) == (number + 2, [1, 2, 5], True)
 
     nearest = client.post("/search?k=2", files=upload(photos[0])).json()["matches"]
-    assert nearest[0]["row"] == added[0]["row"]
+    assert nearest[0]["row"] == matches[0]["row"]
     assert nearest[0]["distance"] == pytest.approx(0, abs=1e-5)
-    assert rows_of(client, f"row={added[0]['row']}&k=1") != [added[0]["row"]]
-    assert client.get(f"/images/{added[1]['row']}").status_code == 200
+    assert rows_of(client, f"row={matches[0]['row']}&k=1") != [matches[0]["row"]]
+    assert client.get(f"/images/{matches[1]['row']}").status_code == 200
 
-    assert client.delete(f"/gallery?row={added[0]['row']}&row=3&row=987654").json() == {"deleted": 2}
-    assert not Path(added[0]["path"]).exists()
+    assert client.delete(f"/gallery?row={matches[0]['row']}&row=3&row=987654").json() == {"deleted": 2}
+    assert not Path(matches[0]["path"]).exists()
     assert Path(gallery.embeddings.paths[3]).exists()
-    for address in (f"/images/{added[0]['row']}", "/images/3"):
+    for address in (f"/images/{matches[0]['row']}", "/images/3"):
         assert client.get(address).status_code == 404
     assert client.post("/search?row=3").status_code == 404
     assert client.get("/gallery").json()["images"] == number
 
     again = make_client("milvus")  # what was deleted does not come back, and what was added stays
     assert again.get("/images/3").status_code == 404
-    assert again.get(f"/images/{added[1]['row']}").status_code == 200
+    assert again.get(f"/images/{matches[1]['row']}").status_code == 200
     assert again.get("/gallery").json()["cameras"] == [1, 2, 5]
     assert len(load_or_build_index(gallery, tmp_path, "milvus")) == number  # that of the scripts stays as it was
+
+
+def test_many_images_come_in_one_request_and_leave_room_for_others(
+    make_client: Callable[..., TestClient], gallery: Gallery, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "_WAITING", 16)
+    client = make_client("milvus")
+    content = photos[0].read_bytes()
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(client.post, "/gallery?person_id=5", files=[("image", content)] * 70)
+        others = 0
+        while not answer.done():
+            assert client.post("/embed", files=upload(content)).status_code == 200
+            others += 1
+    assert answer.result().status_code == 201, answer.result().text
+    assert len(answer.result().json()["matches"]) == 70
+    assert others
+    assert client.get("/gallery").json()["images"] == len(gallery.embeddings) + 70
 
 
 def test_a_photo_without_labels_is_added(make_client: Callable[..., TestClient], photos: list[Path]) -> None:

@@ -86,3 +86,16 @@ def test_closing_finishes_what_waits_and_takes_no_more() -> None:
     assert [future.result(0) for future in futures] == [number**2 for number in range(10)]
     with pytest.raises(BusyError):
         batcher.submit(1)
+
+
+def test_an_error_of_all_is_told_to_all_without_a_second_attempt() -> None:
+    work = Squares()
+    batcher = Batcher("test", work, most=8, waiting=100, of_all=(ValueError,))
+    batcher.submit(0)
+    work.begun.acquire()
+    futures = [batcher.submit(number) for number in (1, 13, 2)]
+    work.go.release(100)
+    assert [str(future.exception(30)) for future in futures] == ["thirteen"] * 3
+    assert work.batches == [[0], [1, 13, 2]]
+    assert batcher.submit(3).result(30) == 9
+    batcher.close()

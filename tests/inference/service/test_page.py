@@ -50,12 +50,12 @@ def ready(page: Browser, port: int, path: str = "/") -> None:
 
 
 def test_a_photo_that_is_chosen(
-    page: Browser, listen: Callable[..., int], photos: list[Path], extractor: Extractor, expected: Rank
+    page: Browser, listen: Callable[..., int], photos: list[Path], extractor: Extractor, rank: Rank
 ) -> None:
     port = listen()
     ready(page, port)
     page.choose_file("#file", photos[0])
-    order, distances = expected(extractor([photos[0]]).vectors[0])
+    order, distances = rank(extractor([photos[0]]).vectors[0])
     assert rows(page) == order[:20].tolist()
     texts = page.run(f"{CARDS}.map(card => card.querySelector('.distance').textContent)")
     np.testing.assert_allclose([float(text) for text in texts], distances[:20], atol=6e-4)
@@ -74,7 +74,7 @@ def test_a_photo_that_is_chosen(
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
 def test_a_photo_that_is_dropped_or_pasted(
-    way: str, page: Browser, listen: Callable[..., int], photos: list[Path], extractor: Extractor, expected: Rank
+    way: str, page: Browser, listen: Callable[..., int], photos: list[Path], extractor: Extractor, rank: Rank
 ) -> None:
     ready(page, listen())
     events = {
@@ -87,14 +87,14 @@ def test_a_photo_that_is_dropped_or_pasted(
         data.items.add(new File([new Uint8Array({content})], 'x.jpg', {{type: 'image/jpeg'}}));
         document.body.dispatchEvent({events[way]}); }})()"""
     )
-    assert rows(page) == expected(extractor([photos[1]]).vectors[0])[0][:20].tolist()
+    assert rows(page) == rank(extractor([photos[1]]).vectors[0])[0][:20].tolist()
 
 
 def test_a_match_becomes_the_query_and_back_returns(
     page: Browser,
     listen: Callable[..., int],
     photos: list[Path],
-    expected: Rank,
+    rank: Rank,
     extractor: Extractor,
 ) -> None:
     ready(page, listen())
@@ -103,7 +103,7 @@ def test_a_match_becomes_the_query_and_back_returns(
     page.click("#near li:nth-child(3) button")
     page.wait("document.getElementById('query-text').textContent.startsWith('Person')")
     vector = extractor([photos[0]]).vectors[0]
-    assert first == expected(vector)[0][:20].tolist()
+    assert first == rank(vector)[0][:20].tolist()
     second = rows(page)
     assert first[2] not in second
     assert second != first
@@ -129,10 +129,10 @@ def test_cameras_and_distance_choose_what_is_shown(
     listen: Callable[..., int],
     photos: list[Path],
     extractor: Extractor,
-    expected: Rank,
+    rank: Rank,
     gallery: Gallery,
 ) -> None:
-    order, distances = expected(extractor([photos[3]]).vectors[0])
+    order, distances = rank(extractor([photos[3]]).vectors[0])
     cameras = gallery.camera_ids[order]
     threshold = float(distances[4:6].mean())
     ready(page, listen(max_distance=threshold))
@@ -155,6 +155,29 @@ def test_cameras_and_distance_choose_what_is_shown(
         "(() => { const s = document.getElementById('distance'); s.value = s.max; s.dispatchEvent(new Event('input')); })()"
     )
     assert rows(page) == order[cameras == 2][:20].tolist()
+
+
+def test_the_camera_of_the_query_may_be_left_out(
+    page: Browser, listen: Callable[..., int], photos: list[Path], rank: Rank, gallery: Gallery
+) -> None:
+    ready(page, listen())
+    page.choose_file("#file", photos[0])
+    first = rows(page)
+    assert page.run("document.getElementById('others').hidden") is True  # of a photo no camera is known
+    page.click("#near li:nth-child(2) button")
+    page.wait("document.getElementById('query-text').textContent.startsWith('Person')")
+    query = first[1]
+    nearest = [row for row in rank(gallery.embeddings.vectors[query])[0].tolist() if row != query]
+    assert rows(page) == nearest[:20]
+    others = [row for row in nearest if gallery.camera_ids[row] != gallery.camera_ids[query]][:20]
+    assert others != nearest[:20]
+    page.click("#other-cameras")
+    texts = f"{CARDS}.map(card => card.querySelector('.where').textContent)"
+    page.wait(f"!document.querySelector('[aria-busy]') && new Set({texts}).size === 1")
+    assert rows(page) == others
+    page.click("#other-cameras")
+    page.wait(f"!document.querySelector('[aria-busy]') && new Set({texts}).size > 1")
+    assert rows(page) == nearest[:20]
 
 
 def test_a_damaged_photo_is_one_clear_line_and_the_next_one_works(
