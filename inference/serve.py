@@ -108,7 +108,10 @@ def open_served(gallery: "Gallery", extractor: "Extractor", options: argparse.Na
 
 def _check_token(token: str, host: str) -> None:
     if token and not re.fullmatch(r"[!-~]{8,}", token):
-        raise ReidError("--token must have 8 or more printable ASCII characters and no space; choose another")
+        raise ReidError(
+            f"--token, or the environment's {TOKEN}, must have 8 or more printable ASCII characters and no space; "
+            "choose another"
+        )
     if not token and not host.startswith(_LOOPBACK):
         logger.warning("whoever reaches %s can search this gallery and see its images: give a --token", host)
 

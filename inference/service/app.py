@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, FastAPI, File, HTTPException, Query, Req
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from PIL import Image
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from datasets.readers.market import UNKNOWN_ID
 from inference.indexes.milvus_server import ServerAwayError
@@ -49,7 +49,13 @@ class Problem(BaseModel):
     detail: str
 
 
-class SearchFields(BaseModel):
+class Fields(BaseModel):
+    """Query fields, and no others: a misspelled one must not search or store something else."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SearchFields(Fields):
     """The query fields of a search."""
 
     row: Row | None = Field(None, description="instead of a photo: an image of the gallery")
@@ -57,6 +63,19 @@ class SearchFields(BaseModel):
     max_distance: float | None = Field(None, ge=0, allow_inf_nan=False)
     camera: list[Number] = Field([], max_length=1000, description="only images of these cameras")
     exclude_camera: list[Number] = Field([], max_length=1000, description="no image of these cameras")
+
+
+class LabelFields(Fields):
+    """Who is on images that are added, and which camera took them."""
+
+    person_id: Number | None = None
+    camera_id: Number | None = None
+
+
+class RowFields(Fields):
+    """Images of the gallery."""
+
+    row: list[Row] = Field(min_length=1, max_length=1000)
 
 
 class Match(BaseModel):
@@ -174,23 +193,20 @@ async def add(
     request: Request,
     service: ServiceOf,
     gallery: LivingOf,
+    fields: Annotated[LabelFields, Query()],
     image: Annotated[list[UploadFile], File(description="photos of one person by one camera")],
-    person_id: Number | None = None,
-    camera_id: Number | None = None,
 ) -> Matches:
     """Add images to a gallery in Milvus: all of them, or none."""
     files, vectors = await service.embed_many(image, request)
-    ids = [UNKNOWN_ID if number is None else number for number in (person_id, camera_id)]
+    ids = [UNKNOWN_ID if number is None else number for number in (fields.person_id, fields.camera_id)]
     matches = await service.ask(lambda: gallery.add(vectors, files, *ids))
     return Matches(matches=[_match(match) for match in matches])
 
 
 @router.delete("/gallery")
-async def delete(
-    service: ServiceOf, gallery: LivingOf, row: Annotated[list[Row], Query(min_length=1, max_length=1000)]
-) -> Deleted:
+async def delete(service: ServiceOf, gallery: LivingOf, fields: Annotated[RowFields, Query()]) -> Deleted:
     """Delete images from a gallery in Milvus; the files of those that were not added through the service stay."""
-    return Deleted(deleted=await service.ask(lambda: gallery.delete(row)))
+    return Deleted(deleted=await service.ask(lambda: gallery.delete(fields.row)))
 
 
 @router.get("/images/{row}", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
@@ -274,6 +290,8 @@ def _invalid(_: Request, error: Exception) -> JSONResponse:
     mistakes: Sequence[dict[str, object]] = error.errors() if isinstance(error, RequestValidationError) else ()
     where, reason = mistakes[0].get("loc", ()), mistakes[0].get("msg", "")
     name = ".".join(str(part) for part in where[1:]) if isinstance(where, tuple) else ""
+    if mistakes and mistakes[0].get("type") == "extra_forbidden":
+        reason = "there is no such field; GET /openapi.json names all of them"
     return JSONResponse({"detail": printable(f"{name or 'the request'}: {reason}")}, 422)
 
 

@@ -115,8 +115,8 @@ def test_a_port_that_is_taken(gallery: Path, checkpoint: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--token", "short"], "--token must have 8 or more printable ASCII characters"),
-        (["--token", "with a space in it"], "--token must have 8 or more"),
+        (["--token", "short"], "environment's REID_TOKEN, must have 8 or more printable ASCII characters"),
+        (["--token", "with a space in it"], "must have 8 or more"),
         (["--host", "no such host"], "--host must be an address of this machine, got no such host"),
         (
             ["--host", "192.0.2.1"],

@@ -143,6 +143,7 @@ def test_many_clients_get_the_vectors_of_the_extractor_beside_garbage(
         ("/search", None, 422, "either an image"),
         ("/search?row=1", b"x", 422, "either an image"),
         ("/search?k=0", b"x", 422, "k: "),
+        ("/search?topk=5", b"x", 422, "topk: there is no such field; GET /openapi.json names all of them"),
         ("/search?k=1001", b"x", 422, "k: "),
         ("/search?k=two", b"x", 422, "k: "),
         ("/search?max_distance=nan", b"x", 422, "max_distance: "),
@@ -339,7 +340,10 @@ def test_deleting_needs_rows_and_an_index_that_changes(
     client: TestClient, make_client: Callable[..., TestClient]
 ) -> None:
     assert client.delete("/gallery?row=1").status_code == 409
-    assert make_client("milvus").delete("/gallery").status_code == 422
+    living = make_client("milvus")
+    assert living.delete("/gallery").status_code == 422
+    answer = living.post("/gallery?person=8", files=upload(b"x"))
+    assert (answer.status_code, answer.json()["detail"][:30]) == (422, "person: there is no such field")
 
 
 def test_too_large_a_body_is_refused_while_it_comes(
