@@ -17,7 +17,8 @@ from inference.gallery.fingerprint import Fingerprint, fingerprint_of
 from inference.indexes.base import Index, Vectors
 from inference.indexes.faiss_index import build_faiss
 from inference.indexes.flat import FlatIndex
-from inference.indexes.milvus import MilvusIndex, Records
+from inference.indexes.milvus import MilvusIndex
+from inference.indexes.milvus_records import Records
 from inference.indexes.milvus_server import Server
 from utils.errors import ReidError
 

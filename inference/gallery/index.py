@@ -15,7 +15,8 @@ from inference.gallery.store import ADDED, INDEX, MILVUS_FILE, Gallery
 from inference.index import build_index, check_kind, milvus_collection
 from inference.indexes.base import Index
 from inference.indexes.faiss_index import build_faiss, load_faiss, parameters_for
-from inference.indexes.milvus import MilvusIndex, Records
+from inference.indexes.milvus import MilvusIndex
+from inference.indexes.milvus_records import Records
 from utils.errors import ReidError
 from utils.files import write_text
 from utils.images import is_image

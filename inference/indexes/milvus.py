@@ -6,11 +6,12 @@ and its vector. Wang et al., Milvus: A Purpose-Built Vector Data Management Syst
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from inference.indexes.base import NOT_FOUND, SearchResult, Vectors, as_matrix, finite_rows, resolve_k
+from inference.indexes.base import SearchResult, Vectors, as_matrix, finite_rows, resolve_k
+from inference.indexes.milvus_records import LONGEST_PATH, Matches, Records, check_records, no_matches
 from inference.indexes.milvus_server import NOT_LOADED, Server, pymilvus
 from utils.blocks import blocks_of
 from utils.errors import ReidError
@@ -21,37 +22,8 @@ ANSWER_RECORDS = 100_000  # of one answer
 
 _FIELDS = _PATH, _IDENTITY, _CAMERA, _POSITION = "path", "identity", "camera", "position"
 _VECTOR = "vector"
-_LONGEST_PATH = 4096  # bytes
 _BYTES_BESIDE_VECTOR = 1024  # of a record
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r"})
-
-
-class Records(NamedTuple):
-    """What is stored with vectors; all arrays have one shape, (N,) of N images or (Q, k) of a search.
-
-    Attributes:
-        paths: the keys: an image replaces the earlier one of its path. Empty where a search could not fill a place.
-        person_ids: integers.
-        camera_ids: integers.
-        positions: integers, places among the embeddings on disk; :data:`NOT_FOUND` where there are none.
-    """
-
-    paths: Sequence[str] | np.ndarray
-    person_ids: np.ndarray
-    camera_ids: np.ndarray
-    positions: np.ndarray
-
-
-class Matches(NamedTuple):
-    """The k nearest images of each of Q queries, nearest first; an infinite distance where there are fewer.
-
-    Attributes:
-        distances: (Q, k) float32, as those of :class:`inference.indexes.base.SearchResult`.
-        records: with arrays of (Q, k).
-    """
-
-    distances: np.ndarray
-    records: Records
 
 
 class MilvusIndex:
@@ -134,7 +106,7 @@ class MilvusIndex:
                 not answer; the batches before are stored then, and the whole can be given again.
         """
         matrix = as_matrix("vectors", vectors, self._dim)
-        _check_records(len(matrix), records)
+        check_records(len(matrix), records)
         for rows in blocks_of(len(matrix), max(1, REQUEST_BYTES // (4 * self._dim + _BYTES_BESIDE_VECTOR))):
             # The library takes records one by one.
             columns = zip(*(np.asarray(column[rows]).tolist() for column in records), strict=True)
@@ -164,7 +136,7 @@ class MilvusIndex:
         Raises:
             ReidError: if the server does not answer.
         """
-        for rows in blocks_of(len(paths), REQUEST_BYTES // (2 * _LONGEST_PATH)):
+        for rows in blocks_of(len(paths), REQUEST_BYTES // (2 * LONGEST_PATH)):
             keys = ", ".join(literal(str(path)) for path in paths[rows])
             self._ask("delete", filter=f"{_PATH} in [{keys}]")  # by ids the library quotes nothing
 
@@ -227,7 +199,7 @@ class MilvusIndex:
         """
         k = self.resolve_k(k)
         vectors = finite_rows("queries", as_matrix("queries", queries, self._dim), "cpu").numpy()
-        matches = _no_matches(len(vectors), k)
+        matches = no_matches(len(vectors), k)
         for rows, expression in _by_camera(len(vectors), where, other_cameras):
             for part in blocks_of(len(rows), max(1, ANSWER_RECORDS // k)):
                 self._fill_in(matches, rows[part], vectors[rows[part]], expression)
@@ -262,7 +234,7 @@ class MilvusIndex:
     def _create(self) -> None:
         kinds = pymilvus().DataType
         schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field(_PATH, kinds.VARCHAR, is_primary=True, max_length=_LONGEST_PATH)
+        schema.add_field(_PATH, kinds.VARCHAR, is_primary=True, max_length=LONGEST_PATH)
         for name in (_IDENTITY, _CAMERA, _POSITION):
             schema.add_field(name, kinds.INT64)
         schema.add_field(_VECTOR, kinds.FLOAT_VECTOR, dim=self._dim)
@@ -298,20 +270,3 @@ def _by_camera(num_queries: int, where: str, other_cameras: np.ndarray | None) -
     for camera in np.unique(cameras).tolist():
         rule = f"{_CAMERA} != {int(camera)}"
         yield np.flatnonzero(cameras == camera), f"({where}) and {rule}" if where else rule
-
-
-def _no_matches(num_queries: int, k: int) -> Matches:
-    shape = (num_queries, k)
-    numbers = [np.full(shape, NOT_FOUND, np.int64) for _ in range(3)]
-    return Matches(np.full(shape, np.inf, np.float32), Records(np.full(shape, "", object), *numbers))
-
-
-def _check_records(number: int, records: Records) -> None:
-    lengths = [len(column) for column in records]
-    if lengths != [number] * len(lengths):
-        raise ReidError(f"records must have one entry for each of {number} vectors, got {lengths}; give all of them")
-    for path in map(str, records.paths):
-        if not path.isascii() and path != path.encode("utf-8", "ignore").decode():
-            raise ReidError(f"paths must be UTF-8 in Milvus, got {path[:80]!r}; rename the file, or use flat")
-        if not 0 < len(path.encode("utf-8")) <= _LONGEST_PATH:
-            raise ReidError(f"paths must have 1 to {_LONGEST_PATH} bytes, got {path[:80]!r}; rename the file")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from datasets.readers.market import UNKNOWN_ID
 from inference.gallery.store import Gallery
-from inference.indexes.milvus import MilvusIndex, Records
+from inference.indexes.milvus import MilvusIndex
+from inference.indexes.milvus_records import Records
 from inference.indexes.milvus_server import ServerAwayError
 from inference.service.added_files import AddedFiles
 from inference.service.gallery import Match, NoSuchRowError, ServedGallery, known_cameras
