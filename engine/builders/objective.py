@@ -1,5 +1,6 @@
 """From keys to the views of a batch and the terms of an objective."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
@@ -22,6 +23,8 @@ from losses.triplet import BatchHardTripletLoss
 from losses.weighted_triplet import WeightedTripletLoss
 from modelling.heads import Head
 from utils.errors import ReidError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,9 @@ def _mining(loss: type[MiningLoss]) -> Callable[[CfgNode, int, int], nn.Module]:
 
 def _octuplet(cfg: CfgNode, *_: int) -> OctupletLoss:
     solver = cfg.SOLVER
+    if (feature := solver.OCTUPLET_FEATURE) != (compared := cfg.MODEL.RETRIEVAL_FEATURE):
+        message = "the octuplet loss trains the feature %s, but retrieval compares %s: set MODEL.RETRIEVAL_FEATURE %s"
+        logger.warning(message, feature, compared, feature)
     margin = None if solver.SOFT_MARGIN else solver.OCTUPLET_MARGIN
     return OctupletLoss(margin, solver.OCTUPLET_DISTANCE, solver.OCTUPLET_TERMS)
 

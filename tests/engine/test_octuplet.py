@@ -106,13 +106,17 @@ def test_several_scales_are_trained_and_validated(tiny_arguments: list[str]) -> 
 
 
 @pytest.mark.parametrize(("values", "feature"), [({}, "bn"), ({"SOLVER.OCTUPLET_FEATURE": "raw"}, "raw")])
-def test_a_key_chooses_what_the_loss_compares(values: dict[str, str], feature: str) -> None:
+def test_a_key_chooses_what_the_loss_compares(
+    values: dict[str, str], feature: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """The other feature would give another loss."""
     objective = build_objective(Settings({}, values).for_training(OCTUPLET, None, resume=False), 4, Head(8))
     features = {view: {name: torch.randn(8, 8) for name in ("raw", "bn")} for view in ("main", "low")}
     ids = torch.arange(4).repeat_interleave(2)
     loss = OctupletLoss(25.0)(features["main"][feature], features["low"][feature], ids)
     assert torch.equal(objective(features, ids).total, loss)
+    rule = f"trains the feature {feature}, but retrieval compares bn: set MODEL.RETRIEVAL_FEATURE {feature}"
+    assert [rule in text for text in caplog.messages] == ([True] if feature == "raw" else [])
 
 
 def test_the_classifier_of_the_same_people_goes_on(tiny_arguments: list[str], tiny_checkpoint: Path) -> None:
