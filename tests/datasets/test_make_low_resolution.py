@@ -189,7 +189,9 @@ def test_a_different_mark_is_refused(tmp_path: Path, change: str) -> None:
     make_plan(source, [Target(low, 2)], 95)
     changed = source / "query" if change == "source" else source
     scale, quality = 3 if change == "scale" else 2, 90 if change == "quality" else 95
-    with pytest.raises(ReidError, match=rf"begun by the same command, but it holds {change} .* \(now .*\); remove it"):
+    with pytest.raises(
+        ReidError, match=rf"begun by the same command, but it holds {change} .* \(now .*\); remove it"
+    ):
         make_plan(changed, [Target(low, scale)], quality)
 
 
