@@ -1,4 +1,4 @@
-"""What the three scripts share: options, a run that stops cleanly, an extractor by the settings, images to disk."""
+"""What the scripts share: options, a run that stops cleanly, an extractor by the settings, images to disk."""
 
 import argparse
 import difflib

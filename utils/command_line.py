@@ -6,6 +6,7 @@ import io
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -63,9 +64,8 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Report a wrong option and exit."""
-        words = message.removeprefix("unrecognized arguments: ").split() if message.startswith("unrecognized") else []
-        option = next((word.partition("=")[0] for word in words if word.startswith("--")), "")
-        remedy = did_you_mean(option, self._option_string_actions) if option else ""
+        option = re.match(r"unrecognized arguments: .*?(--[\w-]+)", message)
+        remedy = did_you_mean(option[1], self._option_string_actions) if option else ""
         self.fail(message + (remedy or "; see --help"))
 
     def fail(self, mistake: str) -> NoReturn:

@@ -12,6 +12,8 @@ from configs import to_yaml
 from engine.builders.model import build_network
 from engine.checkpoint import SECTION, RunCard, section
 from engine.settings import Settings
+from inference import create_embeddings
+from tests.inference.searching import QUERIES, settings
 
 NAMES = ("-1_c1s1_000001_00.jpg", "0000_c1s1_000002_00.jpg", "0000_c2s1_000003_00.jpg", "0007_c1s1_000004_00.jpg",
          "0007_c2s1_000005_00.jpg", "0009_c2s1_000006_00.jpg", "0012_c3s1_000007_00.jpg")  # fmt: skip
@@ -95,3 +97,20 @@ def write_checkpoint() -> Callable[..., Path]:
 def draw() -> Callable[..., Path]:
     """Draw an image file: path, seed, height, width."""
     return _draw
+
+
+@pytest.fixture
+def queries(tmp_path: Path, draw: Callable[..., Path]) -> Path:
+    """A folder of three queries and one that is junk."""
+    for seed, name in enumerate(QUERIES):
+        draw(tmp_path / "queries" / name, 50 + seed)
+    draw(tmp_path / "queries" / "-1_c1s1_000009_00.jpg", 9)
+    return tmp_path / "queries"
+
+
+@pytest.fixture
+def output(images: Path, checkpoint: Path, tmp_path: Path) -> Path:
+    """The gallery of ``images``."""
+    folder = tmp_path / "output"
+    assert create_embeddings.main([*settings(images, checkpoint, folder), "--precision", "fp32"]) == 0
+    return folder

@@ -1,10 +1,8 @@
 import csv
 import json
-import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +12,7 @@ import pytest
 import torch
 import yaml
 from safetensors import safe_open
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save_file
 
 import test as evaluation_script
 from configs import read_config
@@ -22,13 +20,11 @@ from engine.model import load_model
 from engine.settings import Settings
 from engine.weights import read_weights
 from inference import create_embeddings, export, get_similar, infer
-from inference.exports.safetensors_format import write_weights
 from inference.extract import Extractor
 from modelling.backbones import backbone
 from modelling.weights.file import HANDED_ON
+from tests.inference.exports.handing_on import FILES, hand_on
 from utils.errors import ReidError
-
-FILES = ["README.md", "config.yml", "model.safetensors"]
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +49,6 @@ def folder(run_of: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("exported") / "weights"
     assert hand_on(run_of, path) == 0
     return path
-
-
-def hand_on(checkpoint: Path, folder: Path, *options: str) -> int:
-    values = ["MODEL.PRETRAIN_PATH", str(checkpoint), "OUTPUT_DIR", str(folder)]
-    return export.main(["--format", "safetensors", *options, *values])
 
 
 def run_test(weights: Path | str, market: Path, output: Path, *more: str) -> int:
@@ -276,60 +267,6 @@ def test_figures_of_other_vectors_are_not_handed_on(
     assert not (tmp_path / "bn").exists()
 
 
-def test_options_and_folders_that_do_not_fit(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for options in (("--unit",), ("--pixels",), ("--check", "photos"), ("--int8", "photos")):
-        assert hand_on(checkpoint, tmp_path / "weights", *options) == 2
-        assert f"{options[0]}; leave it out" in capsys.readouterr().err
-        assert not (tmp_path / "weights").exists()
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/config.yml").write_text("of a run")
-    assert hand_on(checkpoint, tmp_path / "run") == 2
-    assert "must be a folder for these weights alone" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.yml"]
-
-
-def test_an_earlier_export_is_kept(checkpoint: Path, tmp_path: Path) -> None:
-    for _ in range(2):
-        assert hand_on(checkpoint, tmp_path / "weights") == 0
-    assert sorted(path.name for path in (tmp_path / "weights/earlier_1").iterdir()) == FILES
-    assert sorted(path.name for path in (tmp_path / "weights").iterdir()) == [
-        *FILES[:1],
-        "config.yml",
-        "earlier_1",
-        FILES[2],
-    ]
-
-
-@pytest.mark.parametrize("crash", range(1, 7))
-def test_the_same_command_works_after_a_crash_between_two_files(
-    crash: int, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An export over an earlier one moves three files away and three in; it stops before one of them."""
-    output, moves = tmp_path / "out", list[Path]()
-    assert hand_on(checkpoint, output) == 0
-
-    def move(path: Path, target: Path) -> Path:
-        if target.parent in (output, output / "earlier_1"):
-            moves.append(target)
-            if len(moves) == crash:
-                raise OSError(5, "the machine stops")
-        os.replace(path, target)  # noqa: PTH105 (of Path it is what the test replaces)
-        return target
-
-    with monkeypatch.context() as patch:
-        for method in ("rename", "replace"):
-            patch.setattr(Path, method, move)
-        assert hand_on(checkpoint, output) == 2
-    assert len(moves) == crash
-    assert hand_on(checkpoint, output) == 0
-    assert [path.name for path in sorted(output.iterdir()) if path.is_file()] == FILES
-    assert read_weights(output).origin
-    copies = sorted(path.name for path in output.glob("earlier_*/*"))
-    assert copies.count("model.safetensors") == (2 if crash > 4 else 1)
-
-
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
@@ -357,14 +294,3 @@ def test_damaged_metadata_is_one_line(folder: Path, tmp_path: Path, text: str, r
 
 def test_others_may_read_all_files_alike(folder: Path) -> None:
     assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
-
-
-def test_an_export_that_differs_is_refused(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = load_model(Settings({}, {"MODEL.PRETRAIN_PATH": str(checkpoint)}))
-
-    def damaged(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
-        return save({name: tensor + 1 for name, tensor in tensors.items()}, metadata)
-
-    monkeypatch.setattr("inference.exports.safetensors_format.save", damaged)
-    with pytest.raises(ReidError, match="must be the model that was exported, but differs in backbone"):
-        write_weights(replace(model), tmp_path)
